@@ -1,0 +1,80 @@
+package model
+
+import "fmt"
+
+// Kind names a kind of object in errors, keys and the feed: "network", "subnet", "port", "agent".
+type Kind string
+
+// The kinds of object.
+const (
+	KindNetwork Kind = "network"
+	KindSubnet  Kind = "subnet"
+	KindPort    Kind = "port"
+	KindAgent   Kind = "agent"
+	KindHost    Kind = "host"
+)
+
+// NotFound says that there is no such object.
+type NotFound struct {
+	Kind Kind
+	ID   string
+}
+
+func (e NotFound) Error() string { return fmt.Sprintf("%s %s could not be found", e.Kind, e.ID) }
+
+// Fault is an error with a name of its own in Neutron, such as IpAddressInUse.
+// Kinds of fault are constants of this package; the HTTP status and the wire name
+// belong to package neutron. Message is the text that Neutron would give.
+type Fault struct {
+	Kind    FaultKind
+	Message string
+	// Detail carries numbers and names that Neutron does not give, for people.
+	Detail string
+}
+
+func (e Fault) Error() string {
+	if e.Detail != "" {
+		return e.Message + " (" + e.Detail + ")"
+	}
+	return e.Message
+}
+
+// FaultKind says which rule of the cloud a request broke.
+type FaultKind int
+
+// The kinds of fault, by what was broken.
+const (
+	InvalidInput             FaultKind = iota + 1 // a value that cannot be
+	InvalidIPForSubnet                            // address outside the named subnet
+	InvalidIPForNetwork                           // address on no subnet of the network
+	InvalidAllocationPool                         // pool ends before it starts
+	OutOfBoundsPool                               // pool leaves the CIDR
+	OverlappingPools                              // pools of one subnet overlap
+	GatewayConflictsPool                          // gateway lies in a pool
+	GatewayInUse                                  // gateway taken by a port
+	NameserversExhausted                          // too many DNS servers
+	HostRoutesExhausted                           // too many host routes
+	IPAlreadyAllocated                            // address taken, asked for by name
+	IPInUse                                       // address taken by another port at the same time
+	IPExhausted                                   // no free address
+	MACInUse                                      // MAC taken on the network
+	MACExhausted                                  // no free MAC found
+	NetworkInUse                                  // network still has ports
+	SubnetInUse                                   // subnet still has addresses in use
+	ServicePortInUse                              // port belongs to a router or the like
+	PortInUse                                     // port already has a device
+	PortBound                                     // MAC of a bound port cannot change
+	VLANInUse                                     // VLAN ID taken on the physical network
+	TunnelInUse                                   // VNI taken
+	FlatInUse                                     // flat network exists on the physical network
+	NoNetworkAvailable                            // no segmentation ID left
+	RevisionConflict                              // If-Match did not hold
+	AddressPairExhausted                          // too many allowed address pairs
+	AddressPairNeedsSecurity                      // pairs without port security
+	Unavailable                                   // the store did not answer in time
+)
+
+// Faultf makes a Fault of a kind with a formatted message.
+func Faultf(k FaultKind, format string, args ...any) Fault {
+	return Fault{Kind: k, Message: fmt.Sprintf(format, args...)}
+}

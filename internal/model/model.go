@@ -1,0 +1,210 @@
+// Package model holds the nouns of the cloud: networks, subnets, ports, hosts.
+//
+// The structs are the stored form: their JSON encoding is what etcd holds and what
+// the feed carries. They are values: once stored, a struct is never changed in
+// place. Wire shapes of the Neutron API are another package's business (neutron).
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// ProjectID, NetworkID, ... are distinct types so that one cannot be passed for another.
+type (
+	// ProjectID names the owner of a resource.
+	ProjectID string
+	// NetworkID is the UUID of a network.
+	NetworkID string
+	// SubnetID is the UUID of a subnet.
+	SubnetID string
+	// PortID is the UUID of a port.
+	PortID string
+	// HostName is the name by which a host's agent is known, as in binding:host_id.
+	HostName string
+)
+
+// Meta is what Neutron calls the standard attributes.
+type Meta struct {
+	Description string    `json:"description,omitempty"`
+	Tags        []string  `json:"tags,omitempty"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+	// Revision is Neutron's revision_number: it grows by one with each change.
+	Revision int `json:"revision"`
+}
+
+// SegmentType is the way a network is realised outside a host.
+type SegmentType string
+
+// The segment types of Neutron that weft realises.
+const (
+	SegmentFlat  SegmentType = "flat"
+	SegmentVLAN  SegmentType = "vlan"
+	SegmentVXLAN SegmentType = "vxlan"
+)
+
+// Segment is one realisation of a network.
+type Segment struct {
+	Type SegmentType `json:"type"`
+	// Physical is the physical network of a flat or vlan segment, else empty.
+	Physical string `json:"physical,omitempty"`
+	// ID is the segmentation ID: a VLAN ID 1..4094 or a VNI 1..2^24-1; 0 for flat.
+	ID uint32 `json:"id,omitempty"`
+}
+
+// Network is an L2 broadcast domain.
+type Network struct {
+	ID                    NetworkID `json:"id"`
+	Project               ProjectID `json:"project"`
+	Name                  string    `json:"name,omitempty"`
+	AdminStateUp          bool      `json:"admin_state_up"`
+	Shared                bool      `json:"shared,omitempty"`
+	External              bool      `json:"external,omitempty"`
+	IsDefault             bool      `json:"is_default,omitempty"`
+	PortSecurity          bool      `json:"port_security"`
+	MTU                   int       `json:"mtu"`
+	Segment               Segment   `json:"segment"`
+	AvailabilityZoneHints []string  `json:"az_hints,omitempty"`
+	Meta
+}
+
+// Pool is an allocation pool: a range of addresses given out automatically, both ends included.
+type Pool struct {
+	First netip.Addr `json:"first"`
+	Last  netip.Addr `json:"last"`
+}
+
+// Contains reports whether a lies in the pool.
+func (p Pool) Contains(a netip.Addr) bool {
+	return a.BitLen() == p.First.BitLen() && p.First.Compare(a) <= 0 && a.Compare(p.Last) <= 0
+}
+
+// Route is a host route of a subnet.
+type Route struct {
+	Destination netip.Prefix `json:"destination"`
+	NextHop     netip.Addr   `json:"next_hop"`
+}
+
+// Subnet is a prefix on a network with its gateway, DNS servers and host routes.
+type Subnet struct {
+	ID        SubnetID     `json:"id"`
+	Project   ProjectID    `json:"project"`
+	Name      string       `json:"name,omitempty"`
+	NetworkID NetworkID    `json:"network_id"`
+	CIDR      netip.Prefix `json:"cidr"`
+	// Gateway is the zero Addr when the subnet has none (gateway_ip null).
+	Gateway        netip.Addr   `json:"gateway,omitzero"`
+	Pools          []Pool       `json:"pools,omitempty"`
+	EnableDHCP     bool         `json:"enable_dhcp"`
+	DNSNameservers []netip.Addr `json:"dns,omitempty"`
+	HostRoutes     []Route      `json:"host_routes,omitempty"`
+	ServiceTypes   []string     `json:"service_types,omitempty"`
+	Meta
+}
+
+// FixedIP is an address of a port on one of its network's subnets.
+type FixedIP struct {
+	SubnetID SubnetID   `json:"subnet_id"`
+	Addr     netip.Addr `json:"addr"`
+}
+
+// AddressPair is an extra source address that a port may use.
+type AddressPair struct {
+	MAC    MAC          `json:"mac"`
+	Prefix netip.Prefix `json:"prefix"`
+}
+
+// DHCPOption is one extra_dhcp_opts entry: an option sent to this port only.
+// Name is a dnsmasq option name or an option code in decimal.
+type DHCPOption struct {
+	Name      string `json:"name"`
+	Value     string `json:"value"`
+	IPVersion int    `json:"ip_version"`
+}
+
+// VIFType says how a port is realised on its host.
+type VIFType string
+
+// The VIF types of Neutron that occur here.
+const (
+	VIFUnbound       VIFType = "unbound"
+	VIFOVS           VIFType = "ovs"
+	VIFBindingFailed VIFType = "binding_failed"
+)
+
+// Binding says where and how a port is realised.
+type Binding struct {
+	// Host is empty while the port is unbound.
+	Host     HostName `json:"host,omitempty"`
+	VNICType string   `json:"vnic_type"`
+	VIFType  VIFType  `json:"vif_type"`
+	// Profile is the JSON object given as binding:profile; nil means {}.
+	Profile map[string]any `json:"profile,omitempty"`
+	// BridgeName and DatapathType are copied from the host at binding time (vif_details).
+	BridgeName   string `json:"bridge_name,omitempty"`
+	DatapathType string `json:"datapath_type,omitempty"`
+	// Reason says in words why VIFType is binding_failed.
+	Reason string `json:"reason,omitempty"`
+}
+
+// PortStatus is the derived state of a port.
+type PortStatus string
+
+// The port statuses of Neutron that occur here.
+const (
+	PortDown   PortStatus = "DOWN"
+	PortActive PortStatus = "ACTIVE"
+)
+
+// Device owners with a meaning of their own.
+const (
+	OwnerDHCP                = "network:dhcp"
+	OwnerDistributed         = "network:distributed"
+	OwnerRouterInterface     = "network:router_interface"
+	OwnerRouterGateway       = "network:router_gateway"
+	OwnerFloatingIP          = "network:floatingip"
+	OwnerComputePrefix       = "compute:"
+	OwnerNetworkPrefix       = "network:"
+	DeviceIDReservedDHCPPort = "reserved_dhcp_port"
+)
+
+// Port is a NIC's place on a network.
+type Port struct {
+	ID             PortID        `json:"id"`
+	Project        ProjectID     `json:"project"`
+	Name           string        `json:"name,omitempty"`
+	NetworkID      NetworkID     `json:"network_id"`
+	MAC            MAC           `json:"mac"`
+	FixedIPs       []FixedIP     `json:"fixed_ips,omitempty"`
+	AdminStateUp   bool          `json:"admin_state_up"`
+	Status         PortStatus    `json:"status"`
+	DeviceID       string        `json:"device_id,omitempty"`
+	DeviceOwner    string        `json:"device_owner,omitempty"`
+	PortSecurity   bool          `json:"port_security"`
+	SecurityGroups []string      `json:"security_groups,omitempty"`
+	AddressPairs   []AddressPair `json:"address_pairs,omitempty"`
+	DHCPOptions    []DHCPOption  `json:"dhcp_options,omitempty"`
+	Binding        Binding       `json:"binding"`
+	Meta
+}
+
+// Host is what a host's agent said of itself when it last joined the feed.
+type Host struct {
+	Name HostName `json:"name"`
+	// AgentID is a UUID chosen once per host; Neutron-style agent rows derive from it.
+	AgentID            string            `json:"agent_id"`
+	IntegrationBridge  string            `json:"integration_bridge"`
+	TunnelBridge       string            `json:"tunnel_bridge"`
+	DatapathType       string            `json:"datapath_type"`
+	BridgeMappings     map[string]string `json:"bridge_mappings,omitempty"`
+	TunnelTypes        []string          `json:"tunnel_types,omitempty"`
+	VTEP               netip.Addr        `json:"vtep,omitzero"`
+	InterfaceTypes     []string          `json:"interface_types,omitempty"`
+	OVSVersion         string            `json:"ovs_version,omitempty"`
+	ServesDHCP         bool              `json:"serves_dhcp"`
+	CreatedAt          time.Time         `json:"created_at"`
+	StartedAt          time.Time         `json:"started_at"`
+	HeartbeatAt        time.Time         `json:"heartbeat_at"`
+	AdminStateDisabled bool              `json:"admin_state_disabled,omitempty"`
+}

@@ -1,0 +1,54 @@
+// Package vswitch is the language of a switch: bridges, ports, tunnels, flows.
+//
+// Values print as ovs-vsctl and ovs-ofctl text and parse back from it. Pure.
+package vswitch
+
+// Bridge is one Open vSwitch bridge that must exist, with its ports.
+type Bridge struct {
+	Name string
+	// DatapathType is "system", "netdev" or "dummy".
+	DatapathType string
+	// FailMode is "secure".
+	FailMode string
+	// Controller is the OpenFlow target, "tcp:127.0.0.1:6633".
+	Controller string
+	// Ports are those that weft itself creates (patch ports, DHCP internal ports), sorted by name.
+	Ports []Port
+	// Tags are the settings of ports that others created (VIFs) and weft only writes to, sorted by name.
+	Tags []PortTag
+	// TableNames maps a flow table to the name that OVS shows for it.
+	TableNames map[uint8]string
+}
+
+// Port is an OVS port with one interface of the same name.
+type Port struct {
+	Name string
+	// Type is "internal", "patch" or "vxlan".
+	Type string
+	// Options are the interface's options (peer=..., remote_ip=...).
+	Options map[string]string
+	// ExternalIDs are the interface's external_ids (iface-id, attached-mac, ...).
+	ExternalIDs map[string]string
+	MTU         int
+	// Tag and OtherConfig are as in PortTag; Tag 0 means none.
+	Tag         uint16
+	OtherConfig map[string]string
+}
+
+// PortTag is what weft writes to a Port row: the tag (local VLAN) and Neutron's other_config keys
+// net_uuid, network_type, physical_network, segmentation_id, tag.
+type PortTag struct {
+	Name        string
+	Tag         uint16
+	OtherConfig map[string]string
+}
+
+// Switch is everything that weft wants of the Open vSwitch of one host.
+type Switch struct {
+	// Manager is the OVSDB manager target to set, "ptcp:6640:127.0.0.1"; empty leaves it alone.
+	Manager string
+	// Bridges are sorted by name.
+	Bridges []Bridge
+	// Flows by bridge name, each list sorted (see Sort).
+	Flows map[string][]Flow
+}
