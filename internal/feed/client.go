@@ -1,0 +1,383 @@
+package feed
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"weft/internal/feed/feedpb"
+	"weft/internal/model"
+	"weft/internal/plan/view"
+)
+
+// ClientOptions say to whom a Client speaks, and as whom.
+type ClientOptions struct {
+	// Target is the server's address, host:port or unix:/path.
+	Target string
+	// TLS is the host's side of mutual TLS (ClientTLS).
+	TLS *tls.Config
+	// Name is the host's name, that of its certificate.
+	Name model.HostName
+	// Host says what this host is; asked at each connection. Nil sends the name alone.
+	Host func() model.Host
+	// StateDir is where the last known cloud is kept; empty keeps none.
+	StateDir string
+	// Evidence answers the server's queries; nil refuses them. Called in a goroutine per query.
+	Evidence func(ctx context.Context, query []byte) ([]byte, error)
+	// Heartbeat is the interval of heartbeats; 0 means 30 s.
+	Heartbeat time.Duration
+	// MinBackoff and MaxBackoff bound the wait between attempts to connect; 0 means 50 ms and 5 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// State is what a Client knows.
+type State struct {
+	// Cloud is the host's part; the caller may keep it, the nouns in it are not to be changed.
+	Cloud view.Cloud
+	// Revision is that of the store at which Cloud was so.
+	Revision int64
+	// Known: Cloud is a whole, from the server or from the disk. While false, Cloud is empty
+	// and says nothing.
+	Known bool
+	// FromDisk: Cloud is what was known before this process began.
+	FromDisk bool
+	// InSync: the server is connected and Cloud is its snapshot with all changes since.
+	InSync bool
+	// Session counts the snapshots: a new number means that the server has forgotten what
+	// this host reported.
+	Session int
+	// Since is when InSync last changed.
+	Since time.Time
+	// Err is why the server is not there, or nil.
+	Err string
+}
+
+// Client is a host's end of the feed. Make one with NewClient.
+type Client struct {
+	o       ClientOptions
+	log     *slog.Logger
+	changed chan struct{}
+	keep    *keeper
+
+	mu    sync.Mutex
+	state State
+	// facts wait to be sent on the present stream; full says that they are everything.
+	facts    map[model.PortID]PortFact
+	factsRev int64
+	full     bool
+	factWake chan struct{}
+}
+
+// NewClient makes a Client and reads what the disk knows. A disk copy that cannot be
+// read is logged and passed over: the server has the truth.
+func NewClient(o ClientOptions) *Client {
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 30 * time.Second
+	}
+	if o.MinBackoff <= 0 {
+		o.MinBackoff = 50 * time.Millisecond
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = 5 * time.Second
+	}
+	c := &Client{o: o, log: o.Log, changed: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
+		facts: map[model.PortID]PortFact{}}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.state = State{Cloud: newCloud(), Since: time.Now(), Err: "not connected yet"}
+	if o.StateDir != "" {
+		c.keep = &keeper{dir: o.StateDir, host: o.Name, log: c.log, wake: make(chan struct{}, 1),
+			take: func() (view.Cloud, int64) { s := c.State(); return s.Cloud, s.Revision }}
+		cloud, rev, ok, err := readDisk(o.StateDir, o.Name)
+		if err != nil {
+			c.log.Warn("cannot read the last known cloud", "err", err)
+		}
+		if ok {
+			c.state.Cloud, c.state.Revision, c.state.Known, c.state.FromDisk = cloud, rev, true, true
+			c.log.Info("last known cloud read from disk", "rev", rev, "ports", len(cloud.Ports))
+		}
+	}
+	return c
+}
+
+// Changed is signalled after State has changed; several changes may give one signal.
+func (c *Client) Changed() <-chan struct{} { return c.changed }
+
+// State returns what the client knows now. The maps are copies.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	s.Cloud = cloneCloud(s.Cloud)
+	return s
+}
+
+// Report hands facts to the server: changes of some ports, or all (full). It never
+// blocks; the newest fact of a port wins. rev is the revision of the cloud that the host
+// had applied, session that of the State it came from: what is not sent when the
+// stream breaks is forgotten, and the next session wants a full report.
+func (c *Client) Report(session int, rev int64, full bool, facts []PortFact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if session != c.state.Session || !c.state.InSync {
+		return
+	}
+	if full {
+		c.full = true
+		clear(c.facts)
+	}
+	for _, f := range facts {
+		c.facts[f.PortID] = f
+	}
+	c.factsRev = rev
+	wake(c.factWake)
+}
+
+// Run keeps a stream to the server until ctx ends.
+func (c *Client) Run(ctx context.Context) error {
+	conn, err := grpc.NewClient(c.o.Target,
+		grpc.WithTransportCredentials(credentials.NewTLS(c.o.TLS)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDisableServiceConfig(),
+		// The wait between attempts is ours (below): gRPC shall not add its own, of up to two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 5 * time.Second,
+			Backoff: backoff.Config{BaseDelay: c.o.MinBackoff, Multiplier: 1.1, MaxDelay: c.o.MinBackoff}}),
+		// Finds out within 20 s that a server has gone without a word.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
+	)
+	if err != nil {
+		return fmt.Errorf("feed from %s: %w", c.o.Target, err)
+	}
+	defer conn.Close()
+	if c.keep != nil {
+		done := make(chan struct{})
+		go func() { defer close(done); c.keep.run(ctx) }()
+		defer func() { <-done }()
+	}
+	delay := c.o.MinBackoff
+	for {
+		wasSync, err := c.session(ctx, feedpb.NewFeedClient(conn))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if wasSync {
+			delay = c.o.MinBackoff
+		}
+		c.lost(err)
+		// Half to full delay, so that the hosts of a returning server do not come all at once.
+		t := time.NewTimer(delay/2 + rand.N(delay/2+1))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		delay = min(2*delay, c.o.MaxBackoff)
+	}
+}
+
+// lost notes that the stream has ended; it logs the transition, not each attempt.
+func (c *Client) lost(err error) {
+	c.mu.Lock()
+	was := c.state.InSync
+	first := c.state.Err == "not connected yet"
+	c.state.InSync, c.state.Err = false, err.Error()
+	if was {
+		c.state.Since = time.Now()
+	}
+	known := c.state.Known
+	c.mu.Unlock()
+	if was || first {
+		c.log.Warn("no feed from the server", "server", c.o.Target, "last_cloud_known", known, "err", err)
+		wake(c.changed)
+	}
+}
+
+// session runs one stream to its end and reports whether it got as far as a whole snapshot.
+func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := fc.Connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	out := &sender{stream: stream}
+	h := model.Host{Name: c.o.Name}
+	if c.o.Host != nil {
+		h = c.o.Host()
+	}
+	hello, err := json.Marshal(h)
+	if err != nil {
+		return false, fmt.Errorf("describe this host: %w", err)
+	}
+	if err := out.send(&feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: hello}}}); err != nil {
+		return false, recvErr(stream, err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel() // before the Wait above
+	wg.Go(func() { c.speak(ctx, out) })
+
+	var snapshot *view.Cloud
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return synced, err
+		}
+		switch k := m.Kind.(type) {
+		case *feedpb.ToHost_Begin:
+			fresh := newCloud()
+			snapshot = &fresh
+		case *feedpb.ToHost_Objects:
+			if snapshot == nil {
+				return synced, errors.New("server sent a piece of a snapshot out of place")
+			}
+			c.mu.Lock()
+			c.applyLocked(*snapshot, k.Objects.Objects)
+			c.mu.Unlock()
+		case *feedpb.ToHost_End:
+			if snapshot == nil {
+				return synced, errors.New("server ended a snapshot that it did not begin")
+			}
+			c.replace(*snapshot, k.End.Revision)
+			snapshot, synced = nil, true
+		case *feedpb.ToHost_Changes:
+			if !synced {
+				return synced, errors.New("server sent changes before a snapshot")
+			}
+			c.change(k.Changes)
+		case *feedpb.ToHost_Query:
+			wg.Go(func() { c.answer(ctx, out, k.Query) })
+		}
+	}
+}
+
+// recvErr finds the server's reason when a send has failed: gRPC gives it to Recv only.
+func recvErr(stream feedpb.Feed_ConnectClient, err error) error {
+	if _, e := stream.Recv(); e != nil {
+		return e
+	}
+	return err
+}
+
+// replace takes a whole snapshot in the place of whatever was known.
+func (c *Client) replace(cloud view.Cloud, rev int64) {
+	c.mu.Lock()
+	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true, Session: c.state.Session + 1, Since: time.Now()}
+	clear(c.facts)
+	c.full = false
+	session := c.state.Session
+	c.mu.Unlock()
+	c.log.Info("in sync with the server", "server", c.o.Target, "rev", rev, "session", session,
+		"networks", len(cloud.Networks), "ports", len(cloud.Ports))
+	c.tell()
+}
+
+func (c *Client) change(ch *feedpb.Changes) {
+	c.mu.Lock()
+	c.applyLocked(c.state.Cloud, ch.Objects)
+	c.state.Revision = ch.Revision
+	c.mu.Unlock()
+	c.tell()
+}
+
+// applyLocked writes objects into cloud. One that cannot be read (of a newer server, say) must not
+// cut the host off from all others: it stays as it was last known.
+func (c *Client) applyLocked(cloud view.Cloud, objects []*feedpb.Object) {
+	for _, o := range objects {
+		if err := applyObject(cloud, o); err != nil {
+			keepObject(cloud, c.state.Cloud, o)
+			c.log.Error("server sent an object that cannot be read; its last form is kept", "err", err)
+		}
+	}
+}
+
+func (c *Client) tell() {
+	wake(c.changed)
+	if c.keep != nil {
+		c.keep.changed()
+	}
+}
+
+// speak sends facts and heartbeats until the stream ends.
+func (c *Client) speak(ctx context.Context, out *sender) {
+	beat := time.NewTicker(c.o.Heartbeat)
+	defer beat.Stop()
+	for {
+		var m *feedpb.ToServer
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			m = &feedpb.ToServer{Kind: &feedpb.ToServer_Heartbeat{Heartbeat: &feedpb.Heartbeat{}}}
+		case <-c.factWake:
+			m = c.takeFacts()
+		}
+		// An error ends the stream; Recv reports why.
+		if m != nil && out.send(m) != nil {
+			return
+		}
+	}
+}
+
+func (c *Client) takeFacts() *feedpb.ToServer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.facts) == 0 && !c.full {
+		return nil
+	}
+	f := &feedpb.Facts{Full: c.full, Revision: c.factsRev}
+	for _, p := range c.facts {
+		f.Ports = append(f.Ports, &feedpb.PortFact{PortId: string(p.PortID), Wired: p.Wired, Dhcp: p.DHCP})
+	}
+	clear(c.facts)
+	c.full = false
+	return &feedpb.ToServer{Kind: &feedpb.ToServer_Facts{Facts: f}}
+}
+
+func (c *Client) answer(ctx context.Context, out *sender, q *feedpb.Query) {
+	a := &feedpb.Answer{Id: q.Id}
+	if c.o.Evidence == nil {
+		a.Error = "this host gathers no evidence"
+	} else if body, err := c.o.Evidence(ctx, q.Body); err != nil {
+		a.Error = err.Error()
+	} else {
+		a.Body = body
+	}
+	// An error ends the stream; Recv reports why.
+	_ = out.send(&feedpb.ToServer{Kind: &feedpb.ToServer_Answer{Answer: a}})
+}
+
+// sender lets several goroutines write one stream.
+type sender struct {
+	mu     sync.Mutex
+	stream feedpb.Feed_ConnectClient
+}
+
+func (s *sender) send(m *feedpb.ToServer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stream.Send(m)
+}
+
+// wake signals a channel of capacity one without waiting.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

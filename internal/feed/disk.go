@@ -1,0 +1,160 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"weft/internal/model"
+	"weft/internal/plan/view"
+)
+
+// diskFile is the name of the last known cloud in the agent's state directory.
+const diskFile = "cloud.json"
+
+// diskDelay is how long changes are gathered before the disk copy is written. The copy
+// matters only to an agent that starts while the server is away.
+const diskDelay = 200 * time.Millisecond
+
+// diskCloud is the form of the file. Revision is the one at which the cloud was so.
+type diskCloud struct {
+	Format   int              `json:"format"`
+	Host     model.HostName   `json:"host"`
+	Revision int64            `json:"revision"`
+	Networks []*model.Network `json:"networks"`
+	Subnets  []*model.Subnet  `json:"subnets"`
+	Ports    []*model.Port    `json:"ports"`
+}
+
+const diskFormat = 1
+
+// readDisk reads the last known cloud of host; ok is false when there is none.
+func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, diskFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, 0, false, nil
+	}
+	var d diskCloud
+	if err == nil {
+		err = json.Unmarshal(data, &d)
+	}
+	if err == nil && d.Format != diskFormat {
+		err = fmt.Errorf("format %d is unknown", d.Format)
+	}
+	if err == nil && d.Host != host {
+		err = fmt.Errorf("it is of host %q", d.Host)
+	}
+	if err != nil {
+		return c, 0, false, fmt.Errorf("last known cloud in %s: %w", filepath.Join(dir, diskFile), err)
+	}
+	c = newCloud()
+	for _, n := range d.Networks {
+		c.Networks[n.ID] = n
+	}
+	for _, s := range d.Subnets {
+		c.Subnets[s.ID] = s
+	}
+	for _, p := range d.Ports {
+		c.Ports[p.ID] = p
+	}
+	return c, d.Revision, true, nil
+}
+
+// writeDisk replaces the disk copy.
+func writeDisk(dir string, host model.HostName, c view.Cloud, rev int64) error {
+	d := diskCloud{Format: diskFormat, Host: host, Revision: rev}
+	for _, n := range c.Networks {
+		d.Networks = append(d.Networks, n)
+	}
+	for _, s := range c.Subnets {
+		d.Subnets = append(d.Subnets, s)
+	}
+	for _, p := range c.Ports {
+		d.Ports = append(d.Ports, p)
+	}
+	data, err := json.Marshal(d)
+	if err == nil {
+		err = makeDir(dir)
+	}
+	if err == nil {
+		err = writeFile(filepath.Join(dir, diskFile), data)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the last known cloud in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// keeper writes the disk copy in the background, coalesced.
+type keeper struct {
+	dir  string
+	host model.HostName
+	log  *slog.Logger
+	// take gives the cloud to write.
+	take func() (view.Cloud, int64)
+
+	mu     sync.Mutex
+	failed bool
+	wake   chan struct{}
+}
+
+func (k *keeper) changed() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes after changes, and once more when ctx ends with a change unwritten.
+func (k *keeper) run(ctx context.Context) {
+	delay := diskDelay
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-k.wake:
+				k.write()
+			default:
+			}
+			return
+		case <-k.wake:
+		}
+		select {
+		case <-ctx.Done():
+			k.write()
+			return
+		case <-time.After(delay):
+		}
+		// Another change in the meantime is covered by this write.
+		select {
+		case <-k.wake:
+		default:
+		}
+		begin := time.Now()
+		k.write()
+		// A large cloud that changes all the time takes a twentieth of one core at most.
+		delay = max(diskDelay, 20*time.Since(begin))
+	}
+}
+
+func (k *keeper) write() {
+	cloud, rev := k.take()
+	err := writeDisk(k.dir, k.host, cloud, rev)
+	k.mu.Lock()
+	was := k.failed
+	k.failed = err != nil
+	k.mu.Unlock()
+	switch {
+	case err != nil && !was:
+		k.log.Warn("this host would forget its ports at a restart without the server", "err", err)
+	case err == nil && was:
+		k.log.Info("last known cloud is on disk again")
+	}
+}
