@@ -87,7 +87,7 @@ func TestGuest(t *testing.T) {
 	all := strings.Join(seen, "\n")
 	for _, want := range []string{
 		"IP 0.0.0.0.68 > 255.255.255.255.67: BOOTP/DHCP, Request from " + mac + ", length 300",
-		"IP 10.99.0.1.67 > 10.99.0.20.68: BOOTP/DHCP, Reply, length 548",
+		"IP 10.99.0.1.67 > 255.255.255.255.68: BOOTP/DHCP, Reply, length 300",
 	} {
 		if strings.Count(all, want) < 4 {
 			t.Errorf("captured no four times %q:\n%s", want, all)
