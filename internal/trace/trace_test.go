@@ -1,0 +1,197 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weft/internal/model"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func record() Record {
+	return Record{
+		Port: &model.Port{
+			ID: "7f3a0c11-2222-4333-8444-555566667777", Name: "web-1", NetworkID: "b6d0aaaa-0000-4000-8000-000000000001",
+			MAC: model.MAC{0xfa, 0x16, 0x3e, 0x7b, 0x71, 0x0b}, AdminStateUp: true, Status: model.PortActive,
+			FixedIPs:    []model.FixedIP{{SubnetID: "s1", Addr: netip.MustParseAddr("10.10.0.121")}},
+			DeviceOwner: "compute:nova", DeviceID: "vm-1",
+			Binding: model.Binding{Host: "h1", VNICType: "normal", VIFType: model.VIFOVS},
+			Meta:    model.Meta{Revision: 4},
+		},
+		Network: &model.Network{ID: "b6d0aaaa-0000-4000-8000-000000000001", Name: "demo", AdminStateUp: true, MTU: 1450,
+			Segment: model.Segment{Type: model.SegmentVXLAN, ID: 77}},
+		Subnets: []*model.Subnet{{ID: "s1", CIDR: netip.MustParsePrefix("10.10.0.0/24"), EnableDHCP: true}},
+		DHCPPorts: []*model.Port{{
+			ID: "d0000000-0000-4000-8000-000000000001", DeviceOwner: model.OwnerDHCP, MAC: model.MAC{0xfa, 0x16, 0x3e, 0, 0, 2},
+			FixedIPs: []model.FixedIP{{SubnetID: "s1", Addr: netip.MustParseAddr("10.10.0.2")}},
+			Binding:  model.Binding{Host: "h1"},
+		}},
+		Host:      &model.Host{Name: "h1", HeartbeatAt: now.Add(-3 * time.Second)},
+		HostAlive: true,
+	}
+}
+
+func evidence() *Evidence {
+	return &Evidence{
+		PortID: "7f3a0c11-2222-4333-8444-555566667777", Host: "h1", At: now,
+		Feed:   Feed{InSync: true, Revision: 1234, Since: now.Add(-time.Hour)},
+		Switch: Switch{Connected: true, Bridge: "br-int", Version: "3.1.0"},
+		Known:  true, Revision: 4, LocalVLAN: 1,
+		Interface: &Interface{Name: "tap7f3a0c11-22", Bridge: "br-int", OFPort: 5, Tag: 1,
+			ExternalIDs: map[string]string{"iface-id": "7f3a0c11-2222-4333-8444-555566667777", "attached-mac": "fa:16:3e:7b:71:0b"}},
+		Device: &Device{Name: "tap7f3a0c11-22", Kind: "tun", MAC: "fe:16:3e:7b:71:0b", MTU: 1450, Up: true, Carrier: true, RxPackets: 10, TxPackets: 20},
+		Flows:  &Flows{Wanted: 6, Present: 6, Packets: 42},
+		DHCP: &DHCP{Wanted: true, Namespace: "qdhcp-b6d0aaaa-0000-4000-8000-000000000001", Exists: true, Device: "tapd0000000-00",
+			Addresses: []string{"10.10.0.2/24", "169.254.169.254/16"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Leases: []string{"10.10.0.121"}},
+		Transactions: []Transaction{
+			{At: now.Add(-60 * time.Second), Message: "DISCOVER", Reply: "OFFER", Addr: "10.10.0.121", Elapsed: 80 * time.Microsecond},
+			{At: now.Add(-59 * time.Second), Message: "REQUEST", Reply: "ACK", Addr: "10.10.0.121", Elapsed: 90 * time.Microsecond},
+		},
+		Reported: &Facts{Wired: true, DHCP: true, At: now.Add(-61 * time.Second)},
+	}
+}
+
+// Each case breaks the healthy port in one way; the golden file is what a person reads.
+var cases = []struct {
+	name  string
+	spoil func(r *Record, ev *Evidence) (noEvidence string)
+	// step and what name the first difference; empty when all is well.
+	step, what string
+}{
+	{"healthy", func(r *Record, ev *Evidence) string { return "" }, "", ""},
+	{"no-port", func(r *Record, ev *Evidence) string { *r = Record{}; return "" }, "record", "port"},
+	{"unbound", func(r *Record, ev *Evidence) string {
+		r.Port.Binding = model.Binding{VNICType: "normal", VIFType: model.VIFUnbound}
+		r.Port.Status, r.Host, r.HostAlive = model.PortDown, nil, false
+		return "the port is bound to no host"
+	}, "binding", "host"},
+	{"binding-failed", func(r *Record, ev *Evidence) string {
+		r.Port.Binding.VIFType, r.Port.Binding.Reason = model.VIFBindingFailed, "host h1 has no mapping for physnet1"
+		return ""
+	}, "binding", "vif type"},
+	{"host-down", func(r *Record, ev *Evidence) string {
+		r.HostAlive, r.Host.HeartbeatAt, r.Port.Status = false, now.Add(-10*time.Minute), model.PortDown
+		return "host h1 is not connected"
+	}, "host", "agent"},
+	{"host-unknown", func(r *Record, ev *Evidence) string {
+		r.HostAlive, r.Host = false, nil
+		return "host h1 is not connected"
+	}, "host", "agent"},
+	{"agent-behind", func(r *Record, ev *Evidence) string { ev.Revision = 3; return "" }, "host", "port known to agent"},
+	{"not-plugged", func(r *Record, ev *Evidence) string {
+		ev.Interface, ev.Device, ev.Flows, ev.Transactions = nil, nil, nil, nil
+		ev.Reported.Wired, r.Port.Status = false, model.PortDown
+		return ""
+	}, "interface", "interface"},
+	{"interface-error", func(r *Record, ev *Evidence) string {
+		ev.Interface.OFPort, ev.Interface.Error, ev.Interface.Tag = -1, "could not open network device tap7f3a0c11-22 (No such device)", 0
+		ev.Device, ev.Flows = nil, nil
+		return ""
+	}, "interface", "ofport"},
+	{"wrong-mac", func(r *Record, ev *Evidence) string {
+		ev.Interface.ExternalIDs["attached-mac"] = "fa:16:3e:00:00:99"
+		return ""
+	}, "interface", "attached-mac"},
+	{"flows-missing", func(r *Record, ev *Evidence) string {
+		ev.Flows.Present = 5
+		ev.Flows.Missing = []string{"table=60,priority=100,in_port=5 actions=load:0x5->NXM_NX_REG5[],load:0x1->NXM_NX_REG6[],goto_table:71"}
+		return ""
+	}, "flows", "flows"},
+	{"no-listener", func(r *Record, ev *Evidence) string {
+		ev.DHCP.Listening, ev.DHCP.Addresses = false, nil
+		ev.Faults = []Fault{{Object: "namespace qdhcp-b6d0aaaa", Op: "create", Error: "operation not permitted", Since: now.Add(-time.Minute), Tries: 7}}
+		return ""
+	}, "dhcp", "address"},
+	{"no-discover", func(r *Record, ev *Evidence) string { ev.Transactions = nil; return "" }, "lease", "last message"},
+	{"nak", func(r *Record, ev *Evidence) string {
+		ev.Transactions = append(ev.Transactions, Transaction{At: now.Add(-time.Second), Message: "REQUEST", Reply: "NAK", Addr: "10.10.0.99", Reason: "not the port's address"})
+		return ""
+	}, "lease", "REQUEST"},
+	{"status-stuck", func(r *Record, ev *Evidence) string { r.Port.Status = model.PortDown; return "" }, "status", "status"},
+	{"gaps", func(r *Record, ev *Evidence) string { ev.Gaps = []string{"flows of br-int: timeout"}; return "" }, "faults", "not looked at"},
+}
+
+func TestExplain(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			r, ev := record(), evidence()
+			silence := c.spoil(&r, ev)
+			if silence != "" {
+				ev = nil
+			}
+			chain := Explain(r, ev, silence, now)
+			s, it, broken := chain.First()
+			if broken != (c.step != "") || s.Name != c.step || it.What != c.what || chain.Same == broken {
+				t.Errorf("first difference %q %q, want %q %q", s.Name, it.What, c.step, c.what)
+			}
+			var b bytes.Buffer
+			if err := chain.Print(&b); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, c.name+".txt", b.Bytes())
+		})
+	}
+}
+
+func TestChainJSON(t *testing.T) {
+	chain := Explain(record(), evidence(), "", now)
+	b, err := json.MarshalIndent(chain, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "healthy.json", append(b, '\n'))
+	var back Chain
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := json.MarshalIndent(back, "", "  "); !bytes.Equal(b, c) {
+		t.Error("JSON does not survive a round trip")
+	}
+}
+
+// Evidence may lack anything and hold any nonsense; no part of it may cause a panic.
+func TestExplainSurvivesHoles(t *testing.T) {
+	for i := range 1 << 6 {
+		r, ev := record(), evidence()
+		for bit, cut := range []func(){
+			func() { r.Network = nil }, func() { r.Subnets = []*model.Subnet{nil} }, func() { r.DHCPPorts = nil },
+			func() { r.Host = nil }, func() { ev = &Evidence{} }, func() { r.Port.DeviceOwner = model.OwnerDHCP },
+		} {
+			if i&(1<<bit) != 0 {
+				cut()
+			}
+		}
+		for _, e := range []*Evidence{ev, nil} {
+			chain := Explain(r, e, "", now)
+			if err := chain.Print(&bytes.Buffer{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; got:\n%s", file, got)
+	}
+}
