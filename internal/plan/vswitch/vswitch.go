@@ -1,17 +1,22 @@
 // Package vswitch is the language of a switch: bridges, ports, tunnels, flows.
 //
-// Values print as ovs-vsctl and ovs-ofctl text and parse back from it. Pure.
+// Flows print as ovs-ofctl text and parse back from it, dump-flows output included;
+// bridges and ports print as ovs-vsctl commands. Normal flows (see Normalize) are
+// equal if and only if they are the same flow to Open vSwitch. Pure.
 package vswitch
 
 // Bridge is one Open vSwitch bridge that must exist, with its ports.
 type Bridge struct {
 	Name string
-	// DatapathType is "system", "netdev" or "dummy".
+	// DatapathType is "system", "netdev" or "dummy". Empty leaves it alone, as for
+	// a physical bridge that an operator made.
 	DatapathType string
 	// FailMode is "secure".
 	FailMode string
 	// Controller is the OpenFlow target, "tcp:127.0.0.1:6633".
 	Controller string
+	// Protocols are the OpenFlow versions that the bridge must speak; empty leaves them alone.
+	Protocols []string
 	// Ports are those that weft itself creates (patch ports, DHCP internal ports), sorted by name.
 	Ports []Port
 	// Tags are the settings of ports that others created (VIFs) and weft only writes to, sorted by name.
@@ -25,6 +30,9 @@ type Port struct {
 	Name string
 	// Type is "internal", "patch" or "vxlan".
 	Type string
+	// OFPort is the OpenFlow port number to ask for (ofport_request); 0 leaves it to
+	// OVS. Flows name such a port by this number.
+	OFPort uint32
 	// Options are the interface's options (peer=..., remote_ip=...).
 	Options map[string]string
 	// ExternalIDs are the interface's external_ids (iface-id, attached-mac, ...).

@@ -1,0 +1,39 @@
+package vswitch
+
+// A cookie says whose a flow is and what it is for:
+//
+//	63        48 47    40 39      32 31                    0
+//	+-----------+--------+----------+-----------------------+
+//	|   owner   |  kind  | reserved |        object         |
+//	+-----------+--------+----------+-----------------------+
+//
+// owner is one number for all of weft, so that a process born a second ago knows its
+// flows; kind is a Kind; object is the first 32 bits of a UUID, or 0.
+
+// CookieKind is what a flow is for.
+type CookieKind uint8
+
+// The kinds of flow.
+const (
+	// KindBase is a flow that is there whatever the view: table misses, patch ports.
+	KindBase CookieKind = iota + 1
+	// KindNetwork belongs to a network.
+	KindNetwork
+	// KindPort belongs to a port.
+	KindPort
+	// KindTunnel belongs to a tunnel to another host.
+	KindTunnel
+	// KindLearned is a flow that the switch itself made by learn(). It is not in any
+	// plan, and whoever compares flows with a plan leaves it alone.
+	KindLearned
+)
+
+// Cookie puts a cookie together.
+func Cookie(owner uint16, k CookieKind, object uint32) uint64 {
+	return uint64(owner)<<48 | uint64(k)<<40 | uint64(object)
+}
+
+// SplitCookie takes a cookie apart.
+func SplitCookie(c uint64) (owner uint16, k CookieKind, object uint32) {
+	return uint16(c >> 48), CookieKind(c >> 40), uint32(c)
+}
