@@ -1,0 +1,135 @@
+package openflow
+
+// Types of multipart messages.
+const (
+	multipartFlow     = 1
+	multipartPortDesc = 13
+)
+
+// multipartMore is the flag of a reply that is not the last.
+const multipartMore = 1
+
+type (
+	// FlowStatsRequest asks for flows.
+	FlowStatsRequest struct {
+		// Table is TableNone for all tables.
+		Table              uint8
+		OutPort, OutGroup  uint32
+		Cookie, CookieMask uint64
+		Match              Match
+	}
+	// FlowStatsReply is a part of the answer; More says that it is not the last.
+	FlowStatsReply struct {
+		More  bool
+		Flows []FlowStats
+	}
+	// PortDescRequest asks for the ports of the bridge.
+	PortDescRequest struct{}
+	// PortDescReply is a part of the answer.
+	PortDescReply struct {
+		More  bool
+		Ports []PortDesc
+	}
+	// MultipartRequest is any other request.
+	MultipartRequest struct {
+		Type, Flags uint16
+		Body        []byte
+	}
+	// MultipartReply is any other reply.
+	MultipartReply struct {
+		Type, Flags uint16
+		Body        []byte
+	}
+)
+
+// AllFlows asks for every flow of the bridge.
+func AllFlows() *FlowStatsRequest {
+	return &FlowStatsRequest{Table: TableNone, OutPort: PortAny, OutGroup: PortAny}
+}
+
+func (*FlowStatsRequest) kind() uint8 { return typeMultipartReq }
+func (*PortDescRequest) kind() uint8  { return typeMultipartReq }
+func (*MultipartRequest) kind() uint8 { return typeMultipartReq }
+func (*FlowStatsReply) kind() uint8   { return typeMultipartReply }
+func (*PortDescReply) kind() uint8    { return typeMultipartReply }
+func (*MultipartReply) kind() uint8   { return typeMultipartReply }
+
+func multipart(b []byte, kind, flags uint16) []byte { return pad(put16(put16(b, kind), flags), 4) }
+
+func moreFlag(more bool) uint16 {
+	if more {
+		return multipartMore
+	}
+	return 0
+}
+
+func (m *FlowStatsRequest) appendTo(b []byte) []byte {
+	b = pad(append(multipart(b, multipartFlow, 0), m.Table), 3)
+	b = pad(put32(put32(b, m.OutPort), m.OutGroup), 4)
+	return m.Match.appendTo(put64(put64(b, m.Cookie), m.CookieMask))
+}
+
+func (m *FlowStatsReply) appendTo(b []byte) []byte {
+	b = multipart(b, multipartFlow, moreFlag(m.More))
+	for i := range m.Flows {
+		b = m.Flows[i].appendTo(b)
+	}
+	return b
+}
+
+func (m *PortDescRequest) appendTo(b []byte) []byte { return multipart(b, multipartPortDesc, 0) }
+
+func (m *PortDescReply) appendTo(b []byte) []byte {
+	b = multipart(b, multipartPortDesc, moreFlag(m.More))
+	for i := range m.Ports {
+		b = m.Ports[i].appendTo(b)
+	}
+	return b
+}
+
+func (m *MultipartRequest) appendTo(b []byte) []byte {
+	return append(multipart(b, m.Type, m.Flags), m.Body...)
+}
+
+func (m *MultipartReply) appendTo(b []byte) []byte {
+	return append(multipart(b, m.Type, m.Flags), m.Body...)
+}
+
+func (r *reader) multipartRequest() Message {
+	kind, flags := r.u16(), r.u16()
+	r.skip(4)
+	switch kind {
+	case multipartFlow:
+		m := &FlowStatsRequest{Table: r.u8()}
+		r.skip(3)
+		m.OutPort, m.OutGroup = r.u32(), r.u32()
+		r.skip(4)
+		m.Cookie, m.CookieMask = r.u64(), r.u64()
+		m.Match = r.match()
+		return m
+	case multipartPortDesc:
+		return &PortDescRequest{}
+	}
+	return &MultipartRequest{Type: kind, Flags: flags, Body: r.rest()}
+}
+
+func (r *reader) multipartReply() Message {
+	kind, flags := r.u16(), r.u16()
+	r.skip(4)
+	more := flags&multipartMore != 0
+	switch kind {
+	case multipartFlow:
+		m := &FlowStatsReply{More: more}
+		for r.err == nil && len(r.b) > 0 {
+			m.Flows = append(m.Flows, r.flowStats())
+		}
+		return m
+	case multipartPortDesc:
+		m := &PortDescReply{More: more}
+		for r.err == nil && len(r.b) > 0 {
+			m.Ports = append(m.Ports, r.portDesc())
+		}
+		return m
+	}
+	return &MultipartReply{Type: kind, Flags: flags, Body: r.rest()}
+}
