@@ -1,0 +1,64 @@
+# Start here: `make demo` shows the whole chain on this machine, `make test` tests it.
+# Both install what is missing (Debian packages, by sudo when you are not root), touch no
+# running service and leave nothing running. Without root rights `make check` still works.
+
+GO     = $(shell scripts/go.sh)
+SUDO   = $(if $(filter 0,$(shell id -u)),,sudo -E)
+EXEC   = $(if $(SUDO),-exec "$(SUDO)",)
+T     ?= 30s
+export CGO_ENABLED = 0
+export GOFLAGS += -buildvcs=auto
+# Debian's Go may be told to be content with itself; go.mod names the version that is needed.
+export GOTOOLCHAIN = auto
+
+.PHONY: help build demo test check check-root golden fuzz bench setup setup-demo clean
+
+help:
+	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
+	@echo "make test         all tests, as root in private namespaces"
+	@echo "make build        bin/weft"
+	@echo "make check        format, vet, staticcheck and the tests that need no root"
+	@echo "make check-root   only the tests that need root"
+	@echo "make golden       rewrite golden files and generated documents; then review the diff"
+	@echo "make fuzz T=30s   each fuzz target for T"
+	@echo "make bench        figures beside those of a real Neutron"
+	@echo "make clean        remove bin and .cache"
+
+setup:
+	@scripts/setup.sh test
+
+setup-demo:
+	@scripts/setup.sh demo
+
+build:
+	@scripts/go.sh >/dev/null || scripts/setup.sh demo
+	@echo "building bin/weft (the first time takes some minutes)"
+	@$(GO) build -trimpath -ldflags "-s -w" -o bin/weft ./cmd/weft
+
+demo: setup-demo build
+	@$(SUDO) bin/weft demo
+
+# Test binaries run as root (through sudo for others) and isolate themselves. The packages
+# are tested one after another: two cores, and stories that measure time.
+test: setup
+	@$(GO) vet ./...
+	$(GO) test $(EXEC) -p 2 -timeout 20m ./...
+
+check:
+	@scripts/check.sh "$(GO)"
+
+check-root: setup
+	$(GO) test $(EXEC) -p 2 -timeout 20m ./internal/lab/... ./internal/host/... ./internal/agent/... ./cmd/... ./test/...
+
+golden:
+	@scripts/golden.sh "$(GO)"
+
+fuzz:
+	@scripts/fuzz.sh "$(GO)" "$(T)"
+
+bench: setup build
+	@$(GO) build -trimpath -o bin/weft-bench ./test/bench
+	@$(SUDO) bin/weft-bench -weft bin/weft
+
+clean:
+	rm -rf bin .cache

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"weft/internal/model"
+)
+
+// Config is everything that can be set, with its defaults in defaults(). A field is one
+// key of the YAML file, one flag (dashes for underscores) and one environment variable
+// (WEFT_ and upper case). docs/configuration.md is written from these tags.
+type Config struct {
+	StateDir  string `key:"state_dir" use:"server agent client" help:"Directory of everything that weft keeps: the embedded etcd, certificates, the agent's last known cloud. Made with mode 0700."`
+	Host      string `key:"host" use:"server agent client" help:"Name of this host, as in binding:host_id. Empty: the machine's host name."`
+	LogLevel  string `key:"log_level" use:"server agent" help:"Least level that is logged: debug, info, warn or error."`
+	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
+
+	APIListen  string   `key:"api_listen" use:"server" help:"Address of the Neutron API. The API has no authentication yet: keep it on the loopback, or behind something that authenticates."`
+	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
+	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
+
+	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir."`
+	EtcdPrefix    string   `key:"etcd_prefix" use:"server" help:"Prefix of all keys in etcd."`
+	EtcdCA        string   `key:"etcd_ca" use:"server" help:"File with the CA certificate of the external etcd; empty: no TLS."`
+	EtcdCert      string   `key:"etcd_cert" use:"server" help:"File with the client certificate for the external etcd."`
+	EtcdKey       string   `key:"etcd_key" use:"server" help:"File with the key of etcd_cert."`
+
+	BaseMAC       string        `key:"base_mac" use:"server" help:"First octets of generated MAC addresses: three, or four if the fourth is not 00."`
+	PhysicalMTU   int           `key:"physical_mtu" use:"server" help:"MTU of the physical networks, also of the one that carries tunnels; a vxlan network gets 50 less."`
+	VNIRange      string        `key:"vni_range" use:"server" help:"First and last VNI of vxlan networks, FIRST:LAST."`
+	VLANRanges    []string      `key:"vlan_ranges" use:"server" help:"VLAN IDs that networks may get by themselves, as PHYSICAL_NETWORK:FIRST:LAST; PHYSICAL_NETWORK alone admits only IDs that are asked for."`
+	FlatNetworks  []string      `key:"flat_networks" use:"server" help:"Physical networks on which a flat network may be made; * for all."`
+	DNSDomain     string        `key:"dns_domain" use:"server agent" help:"Domain of ports, given to guests by DHCP."`
+	MaxDNS        int           `key:"max_dns_nameservers" use:"server" help:"Most DNS servers of a subnet."`
+	MaxRoutes     int           `key:"max_subnet_host_routes" use:"server" help:"Most host routes of a subnet."`
+	AgentDownTime time.Duration `key:"agent_down_time" use:"server" help:"An agent that has not been heard of for so long counts as dead."`
+
+	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. weft up uses its own."`
+	CertDir           string            `key:"cert_dir" use:"server agent" help:"Directory of the certificates: ca.pem, and for an agent HOST.pem and HOST.key. Empty: tls in state_dir."`
+	HeartbeatInterval time.Duration     `key:"heartbeat_interval" use:"agent" help:"How often the agent tells the server that it lives."`
+	OVSDB             string            `key:"ovsdb" use:"agent client" help:"Address of the database of Open vSwitch: unix:PATH or tcp:HOST:PORT."`
+	OpenFlowListen    string            `key:"openflow_listen" use:"agent" help:"Address at which the agent is the controller of its bridges."`
+	IntegrationBridge string            `key:"integration_bridge" use:"agent client" help:"Bridge that VIFs are plugged into."`
+	TunnelBridge      string            `key:"tunnel_bridge" use:"agent" help:"Bridge of the tunnels to other hosts."`
+	DatapathType      string            `key:"datapath_type" use:"agent client" help:"system (the kernel's), netdev (user space), or auto: system where the kernel module can be had, else netdev."`
+	Manager           string            `key:"manager" use:"agent" help:"Target to set as manager of Open vSwitch, such as ptcp:6640:127.0.0.1. Empty leaves the manager alone."`
+	BridgeMappings    map[string]string `key:"bridge_mappings" use:"agent" help:"Bridge of each physical network that this host is connected to."`
+	TunnelIP          string            `key:"tunnel_ip" use:"agent" help:"Address of this host that tunnels end at. Empty: no tunnels, as one host needs none."`
+	ServeDHCP         bool              `key:"serve_dhcp" use:"agent" help:"Whether this host may answer DHCP."`
+	LeaseTime         time.Duration     `key:"dhcp_lease_time" use:"agent" help:"Lease time given to guests; they renew after half of it."`
+	ResyncInterval    time.Duration     `key:"resync_interval" use:"agent" help:"How often the agent compares all of the host with the plan, beyond reacting to changes."`
+
+	API string `key:"api" use:"client" help:"URL of the API that weft plug, unplug and show talk to."`
+}
+
+func defaults() Config {
+	return Config{
+		StateDir: "/var/lib/weft", LogLevel: "info", LogFormat: "text",
+		APIListen: "127.0.0.1:9696", FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/",
+		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
+		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
+		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
+		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
+		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
+		ServeDHCP: true, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
+		API: "http://127.0.0.1:9696",
+	}
+}
+
+// complete fills in what follows from other settings and refuses what cannot be.
+func (c *Config) complete() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if c.Host == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			bad("host", "not set, and the machine does not say its name: %v", err)
+		}
+		c.Host = name
+	}
+	if c.StateDir == "" {
+		bad("state_dir", "must not be empty")
+	}
+	if c.CertDir == "" {
+		c.CertDir = c.StateDir + "/tls"
+	}
+	for key, addr := range map[string]string{"api_listen": c.APIListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad(key, "want HOST:PORT: %v", err)
+		}
+	}
+	if _, err := model.ParseMAC(c.BaseMAC); err != nil {
+		bad("base_mac", "%v", err)
+	}
+	oneOf := func(key, v string, allowed ...string) {
+		for _, a := range allowed {
+			if v == a {
+				return
+			}
+		}
+		bad(key, "%q is none of %s", v, strings.Join(allowed, ", "))
+	}
+	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	oneOf("log_format", c.LogFormat, "text", "json")
+	oneOf("datapath_type", c.DatapathType, "auto", "system", "netdev")
+	if c.TunnelIP != "" {
+		if _, err := netip.ParseAddr(c.TunnelIP); err != nil {
+			bad("tunnel_ip", "%v", err)
+		}
+	}
+	if _, _, err := parseRange(c.VNIRange); err != nil {
+		bad("vni_range", "%v", err)
+	}
+	for _, r := range c.VLANRanges {
+		if _, _, _, err := parseVLANRange(r); err != nil {
+			bad("vlan_ranges", "%v", err)
+		}
+	}
+	for key, n := range map[string]int{"physical_mtu": c.PhysicalMTU, "max_dns_nameservers": c.MaxDNS, "max_subnet_host_routes": c.MaxRoutes} {
+		if n <= 0 {
+			bad(key, "%d is not above 0", n)
+		}
+	}
+	for key, d := range map[string]time.Duration{"agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
+		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval} {
+		if d <= 0 {
+			bad(key, "%s is not above 0", d)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parseRange reads FIRST:LAST.
+func parseRange(s string) (first, last int, err error) {
+	a, b, ok := strings.Cut(s, ":")
+	if ok {
+		first, err = strconv.Atoi(a)
+		if err == nil {
+			last, err = strconv.Atoi(b)
+		}
+	}
+	if !ok || err != nil || first > last {
+		return 0, 0, fmt.Errorf("%q is not FIRST:LAST", s)
+	}
+	return first, last, nil
+}
+
+// parseVLANRange reads PHYSICAL:FIRST:LAST or PHYSICAL (0, 0).
+func parseVLANRange(s string) (physical string, first, last int, err error) {
+	physical, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		return physical, 0, 0, nil
+	}
+	first, last, err = parseRange(rest)
+	if err == nil && (first < 1 || last > 4094) {
+		err = fmt.Errorf("%q leaves 1:4094", rest)
+	}
+	return physical, first, last, err
+}
+
+// option is one field of Config.
+type option struct {
+	Key, Help string
+	Use       []string
+	index     int
+}
+
+// options are all fields of Config, in order.
+func options() []option {
+	var out []option
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		out = append(out, option{Key: tag.Get("key"), Help: tag.Get("help"), Use: strings.Fields(tag.Get("use")), index: i})
+	}
+	return out
+}
+
+func (o option) flag() string { return strings.ReplaceAll(o.Key, "_", "-") }
+func (o option) env() string  { return "WEFT_" + strings.ToUpper(o.Key) }
+
+// set reads a value from text: lists are separated by commas, maps are k=v lists.
+func (o option) set(c *Config, text string) error {
+	v := reflect.ValueOf(c).Elem().Field(o.index)
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+		*p = n
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		*p = b
+	case *time.Duration:
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration such as 30s", text)
+		}
+		*p = d
+	case *[]string:
+		*p = splitList(text)
+	case *map[string]string:
+		m := map[string]string{}
+		for _, kv := range splitList(text) {
+			k, val, ok := strings.Cut(kv, "=")
+			if !ok {
+				return fmt.Errorf("%q is not NAME=VALUE", kv)
+			}
+			m[k] = val
+		}
+		*p = m
+	default:
+		panic("option " + o.Key + " has a type that set does not know")
+	}
+	return nil
+}
+
+func splitList(s string) []string {
+	var out []string
+	for w := range strings.SplitSeq(s, ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// text is a value as set would read it.
+func (o option) text(c *Config) string {
+	switch v := reflect.ValueOf(c).Elem().Field(o.index).Interface().(type) {
+	case []string:
+		return strings.Join(v, ",")
+	case map[string]string:
+		var kvs []string
+		for k, val := range v {
+			kvs = append(kvs, k+"="+val)
+		}
+		return strings.Join(kvs, ",")
+	case time.Duration:
+		return shortDuration(v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// shortDuration prints 1m0s as 1m.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
