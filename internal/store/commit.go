@@ -1,0 +1,208 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// maxBatch is how many transactions one etcd transaction carries at most. With an
+	// inner transaction of up to 28 operations it stays under etcd's default limit of 128.
+	maxBatch = 100
+	// maxBatchOps is how large an inner transaction may be to be combined with others.
+	maxBatchOps = 28
+	// maxBatchBytes keeps a combined transaction well under etcd's request limit of 1.5 MiB.
+	maxBatchBytes = 512 << 10
+	// committers is how many etcd transactions are on their way at once. With one, all
+	// callers that come while it is under way travel in the next.
+	committers = 1
+	// commitTimeout is how long an etcd transaction may take before its outcome is unknown.
+	commitTimeout = 10 * time.Second
+)
+
+// Conflict says that a condition of a transaction did not hold. The mirror has reached
+// Revision, at which it was found not to hold: read again and try again.
+type Conflict struct{ Revision int64 }
+
+func (c Conflict) Error() string {
+	return fmt.Sprintf("changed meanwhile, at revision %d", c.Revision)
+}
+
+// pending is a transaction waiting for its outcome.
+type pending struct {
+	txn  *Txn
+	done chan outcome
+}
+
+type outcome struct {
+	rev int64
+	ok  bool
+	err error
+}
+
+// Commit carries out the transaction and returns its revision when the mirror has
+// reached it. It returns Conflict when a condition did not hold, and an error with
+// model.Fault Unavailable in it when etcd did not answer: then it may or may not have
+// happened.
+func (t *Txn) Commit(ctx context.Context) (int64, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	p := &pending{txn: t, done: make(chan outcome, 1)}
+	select {
+	case t.s.queue <- p:
+	case <-ctx.Done():
+		return 0, unavailable(ctx.Err())
+	}
+	var o outcome
+	select {
+	case o = <-p.done:
+	case <-ctx.Done():
+		return 0, unavailable(ctx.Err())
+	}
+	if o.err != nil {
+		return 0, unavailable(o.err)
+	}
+	if err := t.s.waitRevision(ctx, o.rev); err != nil {
+		return 0, err
+	}
+	if !o.ok {
+		return 0, Conflict{Revision: o.rev}
+	}
+	return o.rev, nil
+}
+
+// commitLoop takes transactions off the queue, as many as are there and fit together,
+// and commits them as one.
+func (s *Store) commitLoop(ctx context.Context) {
+	var left *pending // taken off the queue but did not fit the last batch
+	for {
+		first := left
+		left = nil
+		if first == nil {
+			select {
+			case first = <-s.queue:
+			case <-ctx.Done():
+				s.refuse(ctx.Err())
+				return
+			}
+		}
+		group := []*pending{first}
+		if !first.txn.alone && len(first.txn.writes) <= maxBatchOps {
+			group, left = s.gather(first)
+		}
+		s.commit(ctx, group)
+	}
+}
+
+// refuse answers everything queued when the store stops.
+func (s *Store) refuse(err error) {
+	for {
+		select {
+		case p := <-s.queue:
+			p.done <- outcome{err: err}
+		default:
+			return
+		}
+	}
+}
+
+// gather adds queued transactions to first as long as they are independent of all in the
+// group: no key written by one is written or compared by another. Then their order does
+// not matter, and the one etcd transaction, which judges all conditions before it writes
+// anything, has the same outcome as one after another would have.
+func (s *Store) gather(first *pending) (group []*pending, left *pending) {
+	group = []*pending{first}
+	written, compared := map[string]bool{}, map[string]bool{}
+	size := first.txn.size()
+	first.txn.claim(written, compared)
+	for len(group) < maxBatch && size < maxBatchBytes {
+		select {
+		case p := <-s.queue:
+			if p.txn.alone || len(p.txn.writes) > maxBatchOps || len(p.txn.compares) > maxBatchOps ||
+				!p.txn.independent(written, compared) {
+				return group, p
+			}
+			p.txn.claim(written, compared)
+			size += p.txn.size()
+			group = append(group, p)
+		default:
+			return group, nil
+		}
+	}
+	return group, nil
+}
+
+func (t *Txn) claim(written, compared map[string]bool) {
+	for _, w := range t.writes {
+		written[w.key] = true
+	}
+	for key := range t.touched {
+		compared[key] = true
+	}
+}
+
+func (t *Txn) independent(written, compared map[string]bool) bool {
+	for _, w := range t.writes {
+		if written[w.key] || compared[w.key] {
+			return false
+		}
+	}
+	for key := range t.touched {
+		if written[key] {
+			return false
+		}
+	}
+	return true
+}
+
+// commit sends a group to etcd, applies what succeeded to the mirror when nothing came
+// between, and hands out the outcomes.
+func (s *Store) commit(ctx context.Context, group []*pending) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	var ok []bool
+	var rev int64
+	if len(group) == 1 {
+		t := group[0].txn
+		resp, err := s.client.Txn(ctx).If(t.compares...).Then(t.ops()...).Commit()
+		if err != nil {
+			group[0].done <- outcome{err: err}
+			return
+		}
+		ok, rev = []bool{resp.Succeeded}, resp.Header.Revision
+	} else {
+		ops := make([]clientv3.Op, len(group))
+		for i, p := range group {
+			ops[i] = clientv3.OpTxn(p.txn.compares, p.txn.ops(), nil)
+		}
+		resp, err := s.client.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			for _, p := range group {
+				p.done <- outcome{err: err}
+			}
+			return
+		}
+		ok, rev = make([]bool, len(group)), resp.Header.Revision
+		for i, r := range resp.Responses {
+			inner, is := r.Response.(*etcdserverpb.ResponseOp_ResponseTxn)
+			ok[i] = is && inner.ResponseTxn.Succeeded
+		}
+	}
+	b := batch{rev: rev}
+	for i, p := range group {
+		if ok[i] {
+			b.writes = append(b.writes, p.txn.writes...)
+		}
+	}
+	if len(b.writes) > 0 && !s.skipLocal {
+		s.mirror.applyNext(b)
+	}
+	for i, p := range group {
+		p.done <- outcome{rev: rev, ok: ok[i]}
+	}
+}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// EmbeddedConfig configures an etcd inside this process.
+type EmbeddedConfig struct {
+	// Dir is the state directory; made with mode 0700 if absent. It is locked while etcd runs.
+	Dir string
+	// Testing gives up durability for speed: no fsync and a short tick. Never for real data.
+	Testing bool
+	// Log receives etcd's warnings at level debug; nil discards.
+	Log *slog.Logger
+}
+
+// EmbeddedEtcd is a running etcd inside this process.
+type EmbeddedEtcd struct {
+	// Client talks to it without a socket.
+	Client *Client
+	// Endpoint is the unix socket on which it also listens, for etcdctl and other processes
+	// of the same user: unix:///path.
+	Endpoint string
+
+	etcd    *embed.Etcd
+	lock    *os.File
+	sockets string
+}
+
+// ErrInUse says that another process uses the state directory.
+var ErrInUse = errors.New("another instance is running on this state directory")
+
+// maxSocketPath is what a unix socket address holds on Linux, less the file name.
+const maxSocketPath = 90
+
+// Embedded starts a single-member etcd on unix sockets and returns when it serves. A
+// second instance on the same directory gets ErrInUse.
+func Embedded(ctx context.Context, c EmbeddedConfig) (*EmbeddedEtcd, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	e := &EmbeddedEtcd{}
+	if e.lock, err = lockDir(dir); err != nil {
+		return nil, err
+	}
+	if err := e.start(ctx, dir, c); err != nil {
+		_ = e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *EmbeddedEtcd) start(ctx context.Context, dir string, c EmbeddedConfig) (err error) {
+	e.sockets = dir
+	if len(dir) > maxSocketPath {
+		if e.sockets, err = os.MkdirTemp("", "weft-etcd-"); err != nil {
+			return fmt.Errorf("directory for sockets: %w", err)
+		}
+	}
+	cfg := embeddedConfig(dir, e.sockets, c)
+	e.Endpoint = cfg.ListenClientUrls[0].String()
+	if e.etcd, err = embed.StartEtcd(cfg); err != nil {
+		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+	}
+	select {
+	case <-e.etcd.Server.ReadyNotify():
+	case err := <-e.etcd.Err():
+		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+	case <-e.etcd.Server.StopNotify():
+		return fmt.Errorf("start embedded etcd in %s: it stopped", dir)
+	case <-ctx.Done():
+		return fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+	}
+	e.Client = v3client.New(e.etcd.Server)
+	return nil
+}
+
+func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
+	cfg := embed.NewConfig()
+	cfg.Name = "weft"
+	cfg.Dir = filepath.Join(dir, "etcd")
+	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "client.sock")}
+	peer := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "peer.sock")}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.EnableGRPCGateway = false
+	cfg.MaxTxnOps = 16384
+	cfg.MaxRequestBytes = 16 << 20
+	cfg.QuotaBackendBytes = 4 << 30
+	// The mirror follows closely and lists again when it falls behind, so little history is needed.
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "revision", "10000"
+	// raft keeps this many entries in memory; a lone member needs none of them.
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2000, 500
+	// A lone member waits one election timeout at start and has nobody to time out on.
+	cfg.TickMs, cfg.ElectionMs = 50, 500
+	if c.Testing {
+		cfg.UnsafeNoFsync = true
+		cfg.TickMs, cfg.ElectionMs = 10, 100
+	}
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapToSlog{c.Log}))
+	return cfg
+}
+
+// Err delivers an error when etcd stops by itself.
+func (e *EmbeddedEtcd) Err() <-chan error { return e.etcd.Err() }
+
+// Close stops etcd and gives the directory free.
+func (e *EmbeddedEtcd) Close() error {
+	if e.Client != nil {
+		_ = e.Client.Close() // it holds no connection
+	}
+	if e.etcd != nil {
+		e.etcd.Close()
+	}
+	if strings.HasPrefix(filepath.Base(e.sockets), "weft-etcd-") {
+		_ = os.RemoveAll(e.sockets)
+	}
+	return e.lock.Close() // also unlocks
+}
+
+// lockDir locks the file "lock" in dir for as long as the process lives or the file is open.
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the state directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid, _ := io.ReadAll(io.LimitReader(f, 32))
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: %s (process %s)", ErrInUse, dir, strings.TrimSpace(string(pid)))
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,366 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"weft/internal/model"
+)
+
+// mirror holds all objects at one revision, and indexes of them.
+type mirror struct {
+	alloc *allocator
+
+	mu       sync.RWMutex
+	rev      int64
+	changed  chan struct{} // closed and replaced when rev grows
+	networks map[model.NetworkID]*Entry[model.Network]
+	subnets  map[model.SubnetID]*Entry[model.Subnet]
+	ports    map[model.PortID]*Entry[model.Port]
+	hosts    map[model.HostName]*Entry[model.Host]
+	beats    map[model.HostName]time.Time
+
+	segments   map[model.Segment]model.NetworkID
+	perNetwork map[model.NetworkID]*networkParts
+	perSubnet  map[model.SubnetID]*subnetParts
+	byHost     map[model.HostName]map[model.PortID]*Entry[model.Port]
+	byDevice   map[string][]*Entry[model.Port]
+	byMAC      map[model.MAC][]*Entry[model.Port]
+	byAddr     map[netip.Addr][]*Entry[model.Port]
+	portNames  map[string][]*Entry[model.Port]
+
+	subs map[*Subscription]struct{}
+}
+
+type networkParts struct {
+	subnets map[model.SubnetID]*Entry[model.Subnet]
+	ports   map[model.PortID]*Entry[model.Port]
+}
+
+type subnetParts struct {
+	ports     map[model.PortID]*Entry[model.Port]
+	addresses int
+}
+
+func newMirror(alloc *allocator) *mirror {
+	m := &mirror{
+		alloc:   alloc,
+		changed: make(chan struct{}),
+		subs:    map[*Subscription]struct{}{},
+	}
+	m.clear()
+	return m
+}
+
+func (m *mirror) clear() {
+	m.networks = map[model.NetworkID]*Entry[model.Network]{}
+	m.subnets = map[model.SubnetID]*Entry[model.Subnet]{}
+	m.ports = map[model.PortID]*Entry[model.Port]{}
+	m.hosts = map[model.HostName]*Entry[model.Host]{}
+	m.beats = map[model.HostName]time.Time{}
+	m.segments = map[model.Segment]model.NetworkID{}
+	m.perNetwork = map[model.NetworkID]*networkParts{}
+	m.perSubnet = map[model.SubnetID]*subnetParts{}
+	m.byHost = map[model.HostName]map[model.PortID]*Entry[model.Port]{}
+	m.byDevice = map[string][]*Entry[model.Port]{}
+	m.byMAC = map[model.MAC][]*Entry[model.Port]{}
+	m.byAddr = map[netip.Addr][]*Entry[model.Port]{}
+	m.portNames = map[string][]*Entry[model.Port]{}
+}
+
+// write is one put or delete of a key, with the decoded object. Exactly one of the
+// object fields is set for a put; for a delete only the ID fields of key are used.
+type write struct {
+	key   string
+	value []byte // nil means delete
+	dir   string
+	id    string
+	obj   any // *model.Network, ... , time.Time for a heartbeat; nil for unique keys and deletes
+}
+
+// batch is the writes of one revision.
+type batch struct {
+	rev    int64
+	writes []write
+}
+
+// reached reports whether the mirror is at rev or later; if not, the channel closes when it moves.
+func (m *mirror) reached(rev int64) (<-chan struct{}, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.changed, m.rev >= rev
+}
+
+// applyNext applies the batch only if it is the very next revision, and reports whether
+// the mirror has reached it. So a writer may apply its own write without waiting for the
+// watch, and never out of order.
+func (m *mirror) applyNext(b batch) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rev+1 == b.rev {
+		m.apply(b)
+		m.advance(b.rev)
+	}
+	return m.rev >= b.rev
+}
+
+// applyAll applies what the watch brought, skipping what is known already.
+func (m *mirror) applyAll(batches []batch, rev int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range batches {
+		if b.rev > m.rev {
+			m.apply(b)
+			m.advance(b.rev)
+		}
+	}
+	if rev > m.rev {
+		m.advance(rev)
+	}
+}
+
+func (m *mirror) advance(rev int64) {
+	m.rev = rev
+	close(m.changed)
+	m.changed = make(chan struct{})
+	for s := range m.subs {
+		s.reach(rev)
+	}
+}
+
+// order puts parents before children, so that indexes of parents exist first.
+var order = []string{dirHost, dirHeartbeat, dirNetwork, dirSubnet, dirPort}
+
+// apply makes the mirror reflect b: puts of parents first, deletes of parents last.
+func (m *mirror) apply(b batch) {
+	if len(b.writes) <= 4 { // the usual: one object and its unique keys
+		for _, w := range b.writes {
+			m.applyOne(w, b.rev)
+		}
+		return
+	}
+	for _, dir := range order {
+		for _, w := range b.writes {
+			if w.dir == dir && w.obj != nil {
+				m.applyOne(w, b.rev)
+			}
+		}
+	}
+	for _, dir := range slices.Backward(order) {
+		for _, w := range b.writes {
+			if w.dir == dir && w.obj == nil {
+				m.applyOne(w, b.rev)
+			}
+		}
+	}
+}
+
+func (m *mirror) applyOne(w write, rev int64) {
+	switch w.dir {
+	case dirNetwork:
+		var e *Entry[model.Network]
+		if v, ok := w.obj.(*model.Network); ok {
+			e = &Entry[model.Network]{Value: v, ModRev: rev}
+		}
+		m.setNetwork(model.NetworkID(w.id), e)
+	case dirSubnet:
+		var e *Entry[model.Subnet]
+		if v, ok := w.obj.(*model.Subnet); ok {
+			e = &Entry[model.Subnet]{Value: v, ModRev: rev}
+		}
+		m.setSubnet(model.SubnetID(w.id), e)
+	case dirPort:
+		var e *Entry[model.Port]
+		if v, ok := w.obj.(*model.Port); ok {
+			e = &Entry[model.Port]{Value: v, ModRev: rev}
+		}
+		m.setPort(model.PortID(w.id), e)
+	case dirHost:
+		var e *Entry[model.Host]
+		if v, ok := w.obj.(*model.Host); ok {
+			e = &Entry[model.Host]{Value: v, ModRev: rev}
+		}
+		m.setHost(model.HostName(w.id), e)
+	case dirHeartbeat:
+		at, _ := w.obj.(time.Time)
+		m.setHeartbeat(model.HostName(w.id), at)
+	}
+}
+
+func (m *mirror) setNetwork(id model.NetworkID, e *Entry[model.Network]) {
+	if old := m.networks[id]; old != nil && m.segments[old.Value.Segment] == id {
+		delete(m.segments, old.Value.Segment)
+	}
+	if e == nil {
+		delete(m.networks, id)
+		m.dropNetworkParts(id)
+	} else {
+		m.networks[id] = e
+		m.segments[e.Value.Segment] = id
+	}
+	m.tell(Change{Kind: model.KindNetwork, ID: string(id), Network: id})
+}
+
+func (m *mirror) partsOf(id model.NetworkID) *networkParts {
+	n := m.perNetwork[id]
+	if n == nil {
+		n = &networkParts{
+			subnets: map[model.SubnetID]*Entry[model.Subnet]{},
+			ports:   map[model.PortID]*Entry[model.Port]{},
+		}
+		m.perNetwork[id] = n
+	}
+	return n
+}
+
+func (m *mirror) dropNetworkParts(id model.NetworkID) {
+	n := m.perNetwork[id]
+	if n != nil && len(n.subnets) == 0 && len(n.ports) == 0 && m.networks[id] == nil {
+		delete(m.perNetwork, id)
+	}
+}
+
+func (m *mirror) setSubnet(id model.SubnetID, e *Entry[model.Subnet]) {
+	old := m.subnets[id]
+	var network model.NetworkID
+	if old != nil {
+		network = old.Value.NetworkID
+		delete(m.partsOf(network).subnets, id)
+		m.dropNetworkParts(network)
+	}
+	if e == nil {
+		delete(m.subnets, id)
+		m.alloc.dropSubnet(id)
+	} else {
+		network = e.Value.NetworkID
+		m.subnets[id] = e
+		m.partsOf(network).subnets[id] = e
+		if old == nil {
+			m.alloc.addSubnet(id, e.Value.CIDR)
+		}
+	}
+	m.tell(Change{Kind: model.KindSubnet, ID: string(id), Network: network})
+}
+
+func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
+	var network model.NetworkID
+	if old := m.ports[id]; old != nil {
+		network = old.Value.NetworkID
+		m.unindex(old)
+		delete(m.ports, id)
+	}
+	if e != nil {
+		network = e.Value.NetworkID
+		m.ports[id] = e
+		m.index(e)
+	}
+	m.tell(Change{Kind: model.KindPort, ID: string(id), Network: network})
+}
+
+func (m *mirror) index(e *Entry[model.Port]) {
+	p := e.Value
+	m.partsOf(p.NetworkID).ports[p.ID] = e
+	m.byMAC[p.MAC] = append(m.byMAC[p.MAC], e)
+	for _, f := range p.FixedIPs {
+		m.byAddr[f.Addr] = append(m.byAddr[f.Addr], e)
+		n := m.perSubnet[f.SubnetID]
+		if n == nil {
+			n = &subnetParts{ports: map[model.PortID]*Entry[model.Port]{}}
+			m.perSubnet[f.SubnetID] = n
+		}
+		n.ports[p.ID] = e
+		n.addresses++
+		m.alloc.take(f.SubnetID, f.Addr)
+	}
+	if p.Name != "" {
+		m.portNames[p.Name] = append(m.portNames[p.Name], e)
+	}
+	if p.DeviceID != "" {
+		m.byDevice[p.DeviceID] = append(m.byDevice[p.DeviceID], e)
+	}
+	if h := p.Binding.Host; h != "" {
+		if m.byHost[h] == nil {
+			m.byHost[h] = map[model.PortID]*Entry[model.Port]{}
+		}
+		m.byHost[h][p.ID] = e
+	}
+}
+
+func (m *mirror) unindex(e *Entry[model.Port]) {
+	p := e.Value
+	delete(m.partsOf(p.NetworkID).ports, p.ID)
+	m.dropNetworkParts(p.NetworkID)
+	remove(m.byMAC, p.MAC, e)
+	for _, f := range p.FixedIPs {
+		remove(m.byAddr, f.Addr, e)
+		if n := m.perSubnet[f.SubnetID]; n != nil {
+			delete(n.ports, p.ID)
+			if n.addresses--; n.addresses == 0 {
+				delete(m.perSubnet, f.SubnetID)
+			}
+		}
+		m.alloc.free(f.SubnetID, f.Addr)
+	}
+	remove(m.portNames, p.Name, e)
+	remove(m.byDevice, p.DeviceID, e)
+	if h := p.Binding.Host; h != "" {
+		delete(m.byHost[h], p.ID)
+		if len(m.byHost[h]) == 0 {
+			delete(m.byHost, h)
+		}
+	}
+}
+
+// remove takes e out of the list of key, and the key out of the index when the list is empty.
+func remove[K comparable](index map[K][]*Entry[model.Port], key K, e *Entry[model.Port]) {
+	list := index[key]
+	i := slices.Index(list, e)
+	if i < 0 {
+		return
+	}
+	if len(list) == 1 {
+		delete(index, key)
+		return
+	}
+	list[i] = list[len(list)-1]
+	list[len(list)-1] = nil
+	index[key] = list[:len(list)-1]
+}
+
+func (m *mirror) setHost(name model.HostName, e *Entry[model.Host]) {
+	if e == nil {
+		delete(m.hosts, name)
+	} else {
+		m.hosts[name] = withHeartbeat(e, m.beats[name])
+	}
+	m.tell(Change{Kind: model.KindHost, ID: string(name)})
+}
+
+// setHeartbeat tells no subscriber: that a host lives is not a change of the cloud.
+func (m *mirror) setHeartbeat(name model.HostName, at time.Time) {
+	if at.IsZero() {
+		delete(m.beats, name)
+		return
+	}
+	m.beats[name] = at
+	if e := m.hosts[name]; e != nil {
+		m.hosts[name] = withHeartbeat(e, at)
+	}
+}
+
+func withHeartbeat(e *Entry[model.Host], at time.Time) *Entry[model.Host] {
+	if !at.After(e.Value.HeartbeatAt) {
+		return e
+	}
+	h := *e.Value
+	h.HeartbeatAt = at
+	return &Entry[model.Host]{Value: &h, ModRev: e.ModRev}
+}
+
+func (m *mirror) tell(c Change) {
+	for s := range m.subs {
+		s.add(c)
+	}
+}

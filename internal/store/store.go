@@ -1,0 +1,188 @@
+// Package store keeps the nouns in etcd: typed keys, transactions, the mirror, list and watch at one revision.
+//
+// # Reading
+//
+// The store keeps all objects in memory, indexed: the mirror, a copy of etcd at one
+// revision. View gives a Reader of it. Entries are immutable and outlive the View.
+// Reading never waits for etcd. With several servers on one etcd, Sync first makes the
+// mirror at least as new as the last write of any server.
+//
+// # Writing
+//
+// A Txn collects conditions and writes; Commit sends them to etcd and returns when the
+// mirror has reached the revision of the write, so who writes sees the write. Each
+// object comes with its unique keys (docs/keyspace.md), created if absent in the same
+// transaction. When a condition did not hold, Commit returns Conflict after the mirror
+// has caught up with what got in the way: read again and try again. Independent
+// transactions of concurrent callers travel in one etcd transaction (group commit).
+//
+// A Reservation keeps concurrent callers in one process from choosing the same address,
+// MAC or segmentation ID; between processes the unique keys do.
+//
+// The store never judges a rule of the cloud; package control does.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/internal/model"
+)
+
+// Client is a connection to etcd, in-process or remote.
+type Client = clientv3.Client
+
+// DefaultPrefix is where all keys lie unless Options say otherwise.
+const DefaultPrefix = "/weft/v1/"
+
+// schemaVersion is the version of the stored form. A store of a newer version is refused.
+const schemaVersion = 1
+
+// Options configure a Store.
+type Options struct {
+	// Prefix of all keys; DefaultPrefix when empty. It ends with a slash.
+	Prefix string
+	// Log receives transitions (mirror in sync, watch lost); nil discards.
+	Log *slog.Logger
+}
+
+// Store is one process's access to the stored cloud. Make one with Open, then Run it.
+type Store struct {
+	client *clientv3.Client
+	keys   keys
+	log    *slog.Logger
+	mirror *mirror
+	alloc  *allocator
+	queue  chan *pending
+	ready  chan struct{}
+	once   sync.Once
+	// skipLocal makes writes wait for the watch instead of being applied at once; tests use it.
+	skipLocal bool
+}
+
+// Open checks that the prefix holds a store this program understands, and marks an empty
+// one as its own. The mirror is empty until Run has listed it; wait for Ready.
+func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	if !strings.HasSuffix(o.Prefix, "/") {
+		return nil, fmt.Errorf("store prefix %q does not end with a slash", o.Prefix)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	alloc := newAllocator()
+	s := &Store{
+		client: client,
+		keys:   keys{prefix: o.Prefix},
+		log:    o.Log,
+		mirror: newMirror(alloc),
+		alloc:  alloc,
+		queue:  make(chan *pending, 4*maxBatch),
+		ready:  make(chan struct{}),
+	}
+	if err := s.checkVersion(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) checkVersion(ctx context.Context) error {
+	key := s.keys.version()
+	resp, err := s.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
+		Then(clientv3.OpPut(key, strconv.Itoa(schemaVersion))).
+		Else(clientv3.OpGet(key)).Commit()
+	if err != nil {
+		return fmt.Errorf("read the version of the store: %w", err)
+	}
+	if resp.Succeeded {
+		return nil
+	}
+	v, err := strconv.Atoi(string(resp.Responses[0].GetResponseRange().Kvs[0].Value))
+	if err != nil {
+		return fmt.Errorf("read the version of the store: %w", err)
+	}
+	if v > schemaVersion {
+		return fmt.Errorf("the store has version %d; this program understands up to %d", v, schemaVersion)
+	}
+	return nil
+}
+
+// Ready is closed when the mirror holds everything for the first time.
+func (s *Store) Ready() <-chan struct{} { return s.ready }
+
+// Run keeps the mirror equal to etcd and commits transactions until ctx ends. It returns
+// nil then, and an error only when it cannot go on.
+func (s *Store) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for range committers {
+		wg.Go(func() { s.commitLoop(ctx) })
+	}
+	return s.follow(ctx)
+}
+
+// View calls f with a Reader of the mirror at one revision. f must not block, write to
+// the store, or keep the Reader; it may keep entries. Writers wait while f runs.
+func (s *Store) View(f func(Reader)) {
+	s.mirror.mu.RLock()
+	defer s.mirror.mu.RUnlock()
+	f(Reader{s.mirror})
+}
+
+// Revision returns the revision the mirror has reached.
+func (s *Store) Revision() int64 {
+	s.mirror.mu.RLock()
+	defer s.mirror.mu.RUnlock()
+	return s.mirror.rev
+}
+
+// Sync returns when the mirror has reached everything that any server wrote before the call.
+func (s *Store) Sync(ctx context.Context) error {
+	resp, err := s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())
+	if err != nil {
+		return unavailable(err)
+	}
+	return s.waitRevision(ctx, resp.Header.Revision)
+}
+
+// progressAfter is how long waitRevision waits before it asks etcd how far the watch is.
+// That is needed only when the revision belongs to a key outside the prefix.
+const progressAfter = 5 * time.Millisecond
+
+// waitRevision returns when the mirror has reached rev.
+func (s *Store) waitRevision(ctx context.Context, rev int64) error {
+	timer := time.NewTimer(progressAfter)
+	defer timer.Stop()
+	for {
+		changed, reached := s.mirror.reached(rev)
+		if reached {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			_ = s.client.RequestProgress(ctx) // best effort: asked again, and the watch itself may bring it
+			timer.Reset(4 * progressAfter)
+		case <-ctx.Done():
+			return unavailable(ctx.Err())
+		}
+	}
+}
+
+// unavailable wraps a failure of etcd as the fault the API knows.
+func unavailable(err error) error {
+	return errors.Join(model.Fault{Kind: model.Unavailable, Message: "The store is unavailable.", Detail: err.Error()}, err)
+}

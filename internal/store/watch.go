@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/internal/model"
+)
+
+// listPage is how many keys one list request brings.
+const listPage = 2000
+
+// retryAfter is how long follow waits after etcd failed before it lists again.
+const retryAfter = 200 * time.Millisecond
+
+// follow lists everything at one revision and then watches from the next, for ever.
+// When the watch is lost (etcd compacted the revisions it still needed, or went away) it
+// lists again; the mirror then changes by the difference.
+func (s *Store) follow(ctx context.Context) error {
+	failing := false
+	for {
+		err := s.list(ctx)
+		if err == nil {
+			if failing {
+				s.log.Info("store in sync again", "rev", s.Revision())
+				failing = false
+			}
+			s.once.Do(func() { close(s.ready) })
+			err = s.watch(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !failing {
+			s.log.Warn("store watch lost", "err", err)
+			failing = true
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// list reads all keys at one revision, page by page, and makes the mirror equal to them.
+func (s *Store) list(ctx context.Context) error {
+	var kvs []*mvccpb.KeyValue
+	var rev int64
+	from, end := s.keys.prefix, clientv3.GetPrefixRangeEnd(s.keys.prefix)
+	for {
+		resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+		if err != nil {
+			return fmt.Errorf("list the store: %w", err)
+		}
+		if rev == 0 {
+			rev = resp.Header.Revision
+		}
+		kvs = append(kvs, resp.Kvs...)
+		if !resp.More {
+			break
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+	s.replace(kvs, rev)
+	return nil
+}
+
+// replace makes the mirror hold exactly kvs at rev, by the difference to what it holds.
+func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
+	m := s.mirror
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.rev > rev {
+		return // cannot be: a list is linearizable
+	}
+	seen := map[string]bool{}
+	// By kind, so that parents are there before children.
+	perDir := map[string][]*mvccpb.KeyValue{}
+	for _, kv := range kvs {
+		if dir, rest, ok := s.keys.split(string(kv.Key)); ok {
+			perDir[dir] = append(perDir[dir], kv)
+			seen[dir+"/"+rest] = true
+		}
+	}
+	for _, dir := range order {
+		for _, kv := range perDir[dir] {
+			_, id, _ := s.keys.split(string(kv.Key))
+			if dir != dirHeartbeat && m.modRev(dir, id) == kv.ModRevision {
+				continue
+			}
+			if w, ok := s.decode(kv); ok {
+				m.applyOne(w, kv.ModRevision)
+			}
+		}
+	}
+	for _, w := range m.missing(seen) {
+		m.applyOne(w, rev)
+	}
+	m.advance(rev)
+}
+
+// modRev returns the revision of the entry held, or 0.
+func (m *mirror) modRev(dir, id string) int64 {
+	switch dir {
+	case dirNetwork:
+		if e := m.networks[model.NetworkID(id)]; e != nil {
+			return e.ModRev
+		}
+	case dirSubnet:
+		if e := m.subnets[model.SubnetID(id)]; e != nil {
+			return e.ModRev
+		}
+	case dirPort:
+		if e := m.ports[model.PortID(id)]; e != nil {
+			return e.ModRev
+		}
+	case dirHost:
+		if e := m.hosts[model.HostName(id)]; e != nil {
+			return e.ModRev
+		}
+	}
+	return 0
+}
+
+// missing returns deletes of everything held that is not in seen, children first.
+func (m *mirror) missing(seen map[string]bool) []write {
+	var gone []write
+	add := func(dir, id string) {
+		if !seen[dir+"/"+id] {
+			gone = append(gone, write{dir: dir, id: id})
+		}
+	}
+	for id := range m.ports {
+		add(dirPort, string(id))
+	}
+	for id := range m.subnets {
+		add(dirSubnet, string(id))
+	}
+	for id := range m.networks {
+		add(dirNetwork, string(id))
+	}
+	for id := range m.beats {
+		add(dirHeartbeat, string(id))
+	}
+	for id := range m.hosts {
+		add(dirHost, string(id))
+	}
+	return gone
+}
+
+// errWatchClosed says that etcd ended the watch without a reason.
+var errWatchClosed = errors.New("the watch was closed")
+
+// watch applies events from the mirror's revision on until the watch is lost.
+func (s *Store) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := s.client.Watch(ctx, s.keys.prefix, clientv3.WithPrefix(),
+		clientv3.WithRev(s.Revision()+1), clientv3.WithProgressNotify())
+	for resp := range events {
+		if err := resp.Err(); err != nil {
+			return fmt.Errorf("watch the store: %w", err)
+		}
+		var rev int64
+		if resp.IsProgressNotify() {
+			// Only a progress notification promises that everything up to its revision was sent.
+			rev = resp.Header.Revision
+		}
+		s.mirror.applyAll(s.batches(resp.Events), rev)
+	}
+	return errWatchClosed
+}
+
+// batches groups events by revision and decodes those the mirror does not have yet.
+func (s *Store) batches(events []*clientv3.Event) []batch {
+	have := s.Revision()
+	var out []batch
+	for _, ev := range events {
+		rev := ev.Kv.ModRevision
+		if rev <= have {
+			continue // our own write, applied when it was acknowledged
+		}
+		if len(out) == 0 || out[len(out)-1].rev != rev {
+			out = append(out, batch{rev: rev})
+		}
+		b := &out[len(out)-1]
+		if ev.Type == clientv3.EventTypeDelete {
+			if dir, id, ok := s.keys.split(string(ev.Kv.Key)); ok {
+				b.writes = append(b.writes, write{dir: dir, id: id})
+			}
+			continue
+		}
+		if w, ok := s.decode(ev.Kv); ok {
+			b.writes = append(b.writes, w)
+		}
+	}
+	return out
+}
+
+// decode turns a stored pair into a write of an object. A value that cannot be read is
+// reported once and treated as if it were not there: one bad object must not stop the cloud.
+func (s *Store) decode(kv *mvccpb.KeyValue) (write, bool) {
+	dir, id, ok := s.keys.split(string(kv.Key))
+	if !ok {
+		return write{}, false
+	}
+	obj, err := decodeValue(dir, kv.Value)
+	if err != nil {
+		s.log.Error("stored value cannot be read", "key", string(kv.Key), "rev", kv.ModRevision, "err", err)
+		return write{}, false
+	}
+	if obj == nil {
+		return write{}, false // a unique key; the objects say the same
+	}
+	return write{dir: dir, id: id, obj: obj}, true
+}
+
+// decodeValue reads the value of an object key. Fields this program does not know are
+// ignored, so that a newer server may add some. It returns nil for keys without an object.
+func decodeValue(dir string, value []byte) (any, error) {
+	switch dir {
+	case dirNetwork:
+		return decodeInto(value, &model.Network{})
+	case dirSubnet:
+		return decodeInto(value, &model.Subnet{})
+	case dirPort:
+		return decodeInto(value, &model.Port{})
+	case dirHost:
+		return decodeInto(value, &model.Host{})
+	case dirHeartbeat:
+		at, err := time.Parse(time.RFC3339, string(value))
+		if err != nil {
+			return nil, err
+		}
+		return at, nil
+	}
+	return nil, nil
+}
+
+func decodeInto[T any](value []byte, v *T) (any, error) {
+	if err := json.Unmarshal(value, v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
