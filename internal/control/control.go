@@ -1,0 +1,198 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// Config holds the choices of an operator that rule what verbs do.
+type Config struct {
+	// BaseMAC is how chosen MACs begin: three octets, and the fourth unless it is 00.
+	BaseMAC model.MAC
+	// PhysicalMTU is the MTU of the physical networks and of the network under the tunnels.
+	PhysicalMTU int
+	// PhysicalMTUs overrides PhysicalMTU for single physical networks.
+	PhysicalMTUs map[string]int
+	// VLANRanges are the VLAN IDs given out on a physical network without being asked
+	// for, first and last. A physical network with {0, 0} is known but gives out none.
+	VLANRanges map[string][2]int
+	// FlatNetworks are the physical networks that may carry a flat network; "*" is any.
+	FlatNetworks []string
+	// VNIRange is the first and last VNI given out.
+	VNIRange [2]uint32
+	// DNSDomain is the domain of host names that DHCP gives out.
+	DNSDomain string
+	// MaxNameservers and MaxHostRoutes bound the lists of a subnet.
+	MaxNameservers, MaxHostRoutes int
+	// MaxAddressPairs bounds the allowed address pairs of a port.
+	MaxAddressPairs int
+	// AgentDownTime is how old the last heartbeat of a live host may be.
+	AgentDownTime time.Duration
+}
+
+// DefaultConfig returns Neutron's defaults.
+func DefaultConfig() Config {
+	return Config{
+		BaseMAC:         model.MAC{0xfa, 0x16, 0x3e},
+		PhysicalMTU:     1500,
+		VNIRange:        [2]uint32{1, 1<<24 - 1},
+		DNSDomain:       "openstacklocal",
+		MaxNameservers:  5,
+		MaxHostRoutes:   20,
+		MaxAddressPairs: 10,
+		AgentDownTime:   75 * time.Second,
+	}
+}
+
+// Options are what a Control is made of. Store is required.
+type Options struct {
+	Store *store.Store
+	// Log receives what an operator wants to know; nil discards.
+	Log *slog.Logger
+	// Config is used as given; begin with DefaultConfig.
+	Config Config
+	// Now tells the time; time.Now when nil.
+	Now func() time.Time
+	// Rand returns a number in [0, n), n > 0; safe for concurrent use; math/rand when nil.
+	Rand func(n int) int
+}
+
+// Control carries out the verbs. It is safe for concurrent use.
+type Control struct {
+	store *store.Store
+	log   *slog.Logger
+	cfg   Config
+	now   func() time.Time
+	rnd   func(n int) int
+}
+
+// New returns a Control.
+func New(o Options) *Control {
+	c := &Control{store: o.Store, log: o.Log, cfg: o.Config, now: o.Now, rnd: o.Rand}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.rnd == nil {
+		c.rnd = rand.IntN
+	}
+	return c
+}
+
+// Config returns the configuration in force.
+func (c *Control) Config() Config { return c.cfg }
+
+// Read calls f with a Reader of the cloud at one revision. See store.View for its rules.
+func (c *Control) Read(f func(store.Reader)) { c.store.View(f) }
+
+// Sync makes later reads see all that any server wrote before the call. One server alone
+// on its etcd needs no Sync.
+func (c *Control) Sync(ctx context.Context) error { return c.store.Sync(ctx) }
+
+// Network returns the network with this ID, or model.NotFound.
+func (c *Control) Network(_ context.Context, id model.NetworkID) (e *store.Entry[model.Network], err error) {
+	c.Read(func(r store.Reader) { e = r.Network(id) })
+	if e == nil {
+		return nil, model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+	}
+	return e, nil
+}
+
+// Subnet returns the subnet with this ID, or model.NotFound.
+func (c *Control) Subnet(_ context.Context, id model.SubnetID) (e *store.Entry[model.Subnet], err error) {
+	c.Read(func(r store.Reader) { e = r.Subnet(id) })
+	if e == nil {
+		return nil, model.NotFound{Kind: model.KindSubnet, ID: string(id)}
+	}
+	return e, nil
+}
+
+// Port returns the port with this ID, or model.NotFound.
+func (c *Control) Port(_ context.Context, id model.PortID) (e *store.Entry[model.Port], err error) {
+	c.Read(func(r store.Reader) { e = r.Port(id) })
+	if e == nil {
+		return nil, model.NotFound{Kind: model.KindPort, ID: string(id)}
+	}
+	return e, nil
+}
+
+// SubnetsOf returns the subnets of a network, oldest first.
+func (c *Control) SubnetsOf(_ context.Context, id model.NetworkID) (subnets []*store.Entry[model.Subnet]) {
+	c.Read(func(r store.Reader) { subnets = r.SubnetsOf(id) })
+	return subnets
+}
+
+// Hosts returns all hosts, sorted by name.
+func (c *Control) Hosts(context.Context) (hosts []*store.Entry[model.Host]) {
+	c.Read(func(r store.Reader) { hosts = r.Hosts() })
+	return hosts
+}
+
+// HostAlive reports whether a host was heard of recently enough at now.
+func (c *Control) HostAlive(h *model.Host, now time.Time) bool {
+	return now.Sub(h.HeartbeatAt) <= c.cfg.AgentDownTime
+}
+
+// maxAttempts bounds how often a verb starts anew because others changed what it read.
+// Each conflict means that someone else succeeded, so it takes that many successes of
+// others to fail one.
+const maxAttempts = 500
+
+// attempt runs f with a fresh reservation until it neither conflicts nor waits for
+// another request. f reads, judges, reserves, builds a transaction and commits it.
+func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error) error {
+	synced := false
+	for range maxAttempts {
+		res := c.store.Reserve()
+		err := f(res)
+		res.Release()
+		var conflict store.Conflict
+		var wait store.Pending
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &conflict):
+			// The mirror has caught up with what was in the way.
+		case errors.As(err, &wait):
+			select {
+			case <-wait.Changed:
+			case <-ctx.Done():
+				return model.Fault{Kind: model.Unavailable, Message: "The request took too long.", Detail: ctx.Err().Error()}
+			}
+		case !synced && c.stale(err):
+			// The refusal rests on what the mirror holds; another server may know better.
+			synced = true
+			at := c.store.Revision()
+			if e := c.store.Sync(ctx); e != nil {
+				return e
+			}
+			if c.store.Revision() == at {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return model.Faultf(model.Unavailable, "Too many concurrent changes; the request was tried %d times.", maxAttempts)
+}
+
+// stale reports whether a refusal could come from a mirror that lags behind.
+func (c *Control) stale(err error) bool {
+	var missing model.NotFound
+	if errors.As(err, &missing) {
+		return true
+	}
+	var f model.Fault
+	return errors.As(err, &f) && (f.Kind == model.IPExhausted || f.Kind == model.IPAlreadyAllocated)
+}
+
+// stamp returns the time to record: whole seconds in UTC, as the API shows them.
+func (c *Control) stamp() time.Time { return c.now().UTC().Truncate(time.Second) }
