@@ -56,7 +56,11 @@ type LocalPort struct {
 type View struct {
 	Host model.HostName
 	// Networks are those with a port bound to this host (a DHCP port counts), sorted by ID.
+	// One for which no local VLAN was left has LocalVLAN 0.
 	Networks []*Network
 	// Local are the attached ports bound to this host and known to the cloud, sorted by ID.
 	Local []LocalPort
+	// Strangers are the attachments that are no such port: the port is unknown, bound
+	// elsewhere or attached twice. They stay unwired. Sorted by device.
+	Strangers []Attachment
 }

@@ -1,0 +1,131 @@
+package view
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"weft/internal/model"
+)
+
+const (
+	// maxOFPort is the highest OpenFlow number that an ordinary port has.
+	maxOFPort = 0xfeff
+	// maxVLAN is the highest local VLAN.
+	maxVLAN = 4094
+)
+
+// bound reports whether a port is realised on a host. A port that failed to bind is on none.
+func bound(p *model.Port, host model.HostName) bool {
+	return host != "" && p.Binding.Host == host && p.Binding.VIFType != model.VIFBindingFailed
+}
+
+// NetworksOf lists the networks of which a host needs to know, sorted: those that
+// exist and have a port bound to it.
+func NetworksOf(c Cloud, host model.HostName) []model.NetworkID {
+	ids := map[model.NetworkID]bool{}
+	for _, p := range c.Ports {
+		if p != nil && bound(p, host) && c.Networks[p.NetworkID] != nil {
+			ids[p.NetworkID] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// Part returns the part of a cloud that concerns a host: what a server sends to it. These
+// are the networks with a port bound there, with all their subnets and all their
+// ports, wherever those are bound. The objects are shared, not copied.
+func Part(c Cloud, host model.HostName) Cloud {
+	part := Cloud{
+		Networks: map[model.NetworkID]*model.Network{},
+		Subnets:  map[model.SubnetID]*model.Subnet{},
+		Ports:    map[model.PortID]*model.Port{},
+	}
+	for _, id := range NetworksOf(c, host) {
+		part.Networks[id] = c.Networks[id]
+	}
+	for id, s := range c.Subnets {
+		if s != nil && part.Networks[s.NetworkID] != nil {
+			part.Subnets[id] = s
+		}
+	}
+	for id, p := range c.Ports {
+		if p != nil && part.Networks[p.NetworkID] != nil {
+			part.Ports[id] = p
+		}
+	}
+	return part
+}
+
+// Of makes the View of a host from a cloud (or a part of one), what is attached to its
+// integration bridge and the local VLANs of its networks.
+//
+// It answers for any input. A subnet or a port whose network is unknown is left
+// out. Of several attachments of one port the newest counts, the one with the highest
+// OpenFlow port: the others are devices left behind. Of several on one OpenFlow port
+// the first by port ID counts. An attachment without an OpenFlow port (the device is missing or
+// broken) is none. Keys of the cloud's maps count, should an object disagree.
+func Of(c Cloud, attachments []Attachment, host model.HostName, vlans map[model.NetworkID]LocalVLAN) View {
+	v := View{Host: host}
+	networks := map[model.NetworkID]*Network{}
+	for _, id := range NetworksOf(c, host) {
+		n := &Network{Network: c.Networks[id], LocalVLAN: vlans[id]}
+		if n.LocalVLAN > maxVLAN {
+			n.LocalVLAN = 0
+		}
+		networks[id] = n
+		v.Networks = append(v.Networks, n)
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Subnets)) {
+		if s := c.Subnets[id]; s != nil && networks[s.NetworkID] != nil {
+			networks[s.NetworkID].Subnets = append(networks[s.NetworkID].Subnets, s)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Ports)) {
+		p := c.Ports[id]
+		if p == nil || networks[p.NetworkID] == nil {
+			continue
+		}
+		n := networks[p.NetworkID]
+		n.Ports = append(n.Ports, p)
+		if n.DHCPPort == nil && p.DeviceOwner == model.OwnerDHCP && bound(p, host) {
+			n.DHCPPort = p
+		}
+	}
+	v.attach(c, attachments, networks)
+	return v
+}
+
+// attach fills Local and Strangers.
+func (v *View) attach(c Cloud, attachments []Attachment, networks map[model.NetworkID]*Network) {
+	all := slices.Clone(attachments)
+	slices.SortFunc(all, compareAttachments)
+	all = slices.Compact(all)
+	havePort, haveOFPort := map[model.PortID]bool{}, map[OFPort]bool{}
+	for _, a := range all {
+		p := c.Ports[a.PortID]
+		known := p != nil && bound(p, v.Host) && networks[p.NetworkID] != nil
+		wired := a.OFPort > 0 && a.OFPort <= maxOFPort
+		if !known || !wired || havePort[a.PortID] || haveOFPort[a.OFPort] {
+			v.Strangers = append(v.Strangers, a)
+			continue
+		}
+		havePort[a.PortID], haveOFPort[a.OFPort] = true, true
+		v.Local = append(v.Local, LocalPort{Port: p, Network: networks[p.NetworkID], Attachment: a})
+	}
+	slices.SortFunc(v.Strangers, func(a, b Attachment) int {
+		return cmp.Or(cmp.Compare(a.Device, b.Device), compareAttachments(a, b))
+	})
+}
+
+// compareAttachments orders by port, then puts the one to choose first.
+func compareAttachments(a, b Attachment) int {
+	age := func(x Attachment) OFPort {
+		if x.OFPort > maxOFPort {
+			return 0
+		}
+		return x.OFPort
+	}
+	return cmp.Or(cmp.Compare(a.PortID, b.PortID), cmp.Compare(age(b), age(a)),
+		cmp.Compare(a.Device, b.Device), cmp.Compare(a.OFPort, b.OFPort), slices.Compare(a.MAC[:], b.MAC[:]))
+}
