@@ -1,0 +1,138 @@
+package neutron
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"weft/internal/model"
+)
+
+// fault is an answer that is not a success: what Neutron names it, its text, and the status.
+type fault struct {
+	Status  int
+	Type    string
+	Message string
+	// Detail is for people: numbers that Neutron does not give. Mostly empty, as Neutron's is.
+	Detail string
+}
+
+func (f fault) Error() string { return f.Type + ": " + f.Message }
+
+// badRequest is a body or query that breaks the rules of an attribute table.
+func badRequest(format string, args ...any) fault {
+	return fault{Status: http.StatusBadRequest, Type: "HTTPBadRequest", Message: fmt.Sprintf(format, args...)}
+}
+
+// invalidFor is a value that its attribute's check refused.
+func invalidFor(attribute, reason string) fault {
+	return badRequest("Invalid input for %s. Reason: %s.", attribute, reason)
+}
+
+// invalidInput is a value that could not even be converted.
+func invalidInput(format string, args ...any) fault {
+	return fault{Status: http.StatusBadRequest, Type: "InvalidInput",
+		Message: "Invalid input for operation: " + fmt.Sprintf(format, args...) + "."}
+}
+
+// badResource is a combination of attributes that Neutron answers with its BadRequest.
+func badResource(resource, message string) fault {
+	return fault{Status: http.StatusBadRequest, Type: "BadRequest",
+		Message: fmt.Sprintf("Bad %s request: %s.", resource, message)}
+}
+
+// The faults without parameters.
+var (
+	faultNoRoute   = fault{Status: http.StatusNotFound, Type: "HTTPNotFound", Message: "The resource could not be found."}
+	faultMethod    = fault{Status: http.StatusMethodNotAllowed, Type: "HTTPMethodNotAllowed", Message: "The server could not comply with the request since it is either malformed or otherwise incorrect."}
+	faultMalformed = fault{Status: http.StatusBadRequest, Type: "MalformedRequestBody", Message: "Malformed request body: Cannot understand JSON."}
+	faultTooLarge  = fault{Status: http.StatusRequestEntityTooLarge, Type: "HTTPRequestEntityTooLarge", Message: "Request is too large."}
+	faultInternal  = fault{Status: http.StatusInternalServerError, Type: "HTTPInternalServerError", Message: "Request Failed: internal server error while processing your request."}
+	faultNoService = fault{Status: http.StatusServiceUnavailable, Type: "ServiceUnavailable", Message: "The service is unavailable."}
+	faultTwoOwners = fault{Status: http.StatusBadRequest, Type: "TenantIdProjectIdFilterConflict", Message: "Both tenant_id and project_id passed as filters."}
+)
+
+// wireName is how Neutron calls a kind of fault, and the status it answers with.
+type wireName struct {
+	Status int
+	Type   string
+}
+
+// wireNames has a row for every model.FaultKind; a test holds it to that.
+var wireNames = map[model.FaultKind]wireName{
+	model.InvalidInput:             {400, "InvalidInput"},
+	model.InvalidIPForSubnet:       {400, "InvalidIpForSubnet"},
+	model.InvalidIPForNetwork:      {400, "InvalidIpForNetwork"},
+	model.InvalidAllocationPool:    {400, "InvalidAllocationPool"},
+	model.OutOfBoundsPool:          {400, "OutOfBoundsAllocationPool"},
+	model.OverlappingPools:         {409, "OverlappingAllocationPools"},
+	model.GatewayConflictsPool:     {409, "GatewayConflictWithAllocationPools"},
+	model.GatewayInUse:             {409, "GatewayIpInUse"},
+	model.NameserversExhausted:     {400, "DNSNameServersExhausted"},
+	model.HostRoutesExhausted:      {400, "HostRoutesExhausted"},
+	model.IPAlreadyAllocated:       {409, "IpAddressAlreadyAllocated"},
+	model.IPInUse:                  {409, "IpAddressInUse"},
+	model.IPExhausted:              {409, "IpAddressGenerationFailure"},
+	model.MACInUse:                 {409, "MacAddressInUse"},
+	model.MACExhausted:             {503, "NetworkMacAddressGenerationFailure"},
+	model.NetworkInUse:             {409, "NetworkInUse"},
+	model.SubnetInUse:              {409, "SubnetInUse"},
+	model.ServicePortInUse:         {409, "ServicePortInUse"},
+	model.PortInUse:                {409, "PortInUse"},
+	model.PortBound:                {409, "PortBound"},
+	model.VLANInUse:                {409, "VlanIdInUse"},
+	model.TunnelInUse:              {409, "TunnelIdInUse"},
+	model.FlatInUse:                {409, "FlatNetworkInUse"},
+	model.NoNetworkAvailable:       {503, "NoNetworkAvailable"},
+	model.RevisionConflict:         {412, "HTTPPreconditionFailed"},
+	model.AddressPairExhausted:     {400, "AllowedAddressPairExhausted"},
+	model.AddressPairNeedsSecurity: {409, "AddressPairAndPortSecurityRequired"},
+	model.Unavailable:              {503, "ServiceUnavailable"},
+}
+
+// notFoundNames says how Neutron calls a missing object of each kind.
+var notFoundNames = map[model.Kind]struct{ Type, Format string }{
+	model.KindNetwork: {"NetworkNotFound", "Network %s could not be found."},
+	model.KindSubnet:  {"SubnetNotFound", "Subnet %s could not be found."},
+	model.KindPort:    {"PortNotFound", "Port %s could not be found."},
+	model.KindAgent:   {"AgentNotFound", "Agent %s could not be found."},
+	model.KindHost:    {"AgentNotFound", "Agent %s could not be found."},
+	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
+	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
+}
+
+// Kinds that this package can only say are missing.
+const (
+	kindSecurityGroup model.Kind = "security_group"
+	kindSubnetPool    model.Kind = "subnetpool"
+)
+
+// faultOf says what to answer for an error. It is the only place where kinds of error
+// meet Neutron's names and statuses. What it does not know becomes a 500 that tells the
+// client nothing; ok is then false, and the caller must report the error.
+func faultOf(err error) (f fault, ok bool) {
+	var (
+		own      fault
+		broken   model.Fault
+		missing  model.NotFound
+		tooLarge *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &own):
+		return own, true
+	case errors.As(err, &missing):
+		if n, known := notFoundNames[missing.Kind]; known {
+			return fault{Status: http.StatusNotFound, Type: n.Type, Message: fmt.Sprintf(n.Format, missing.ID)}, true
+		}
+	case errors.As(err, &broken):
+		if n, known := wireNames[broken.Kind]; known {
+			return fault{Status: n.Status, Type: n.Type, Message: broken.Message, Detail: broken.Detail}, true
+		}
+	case errors.As(err, &tooLarge):
+		return faultTooLarge, true
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return faultNoService, true
+	}
+	return faultInternal, false
+}

@@ -1,0 +1,176 @@
+package neutron
+
+import (
+	"bytes"
+
+	"weft/internal/control"
+	"weft/internal/model"
+)
+
+type (
+	portRequest   = control.PortRequest
+	portAttribute = attribute[model.Port, control.PortRequest]
+)
+
+// vnicTypes are the values of binding:vnic_type that Neutron knows.
+var vnicTypes = []string{"normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder",
+	"smart-nic", "vdpa", "accelerator-direct", "accelerator-direct-physical", "remote-managed"}
+
+// ports is the table of /v2.0/ports.
+func ports() *table[model.Port, portRequest] {
+	attributes := []portAttribute{
+		{name: "id", use: filter | order, text: func(p *model.Port) string { return string(p.ID) }},
+		{name: "name", use: post | put | filter | order,
+			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.Name }, maxName),
+			text: func(p *model.Port) string { return p.Name }},
+		{name: "network_id", use: post | need | filter | order,
+			take: func(r *portRequest, name string, v any) error {
+				id, reason := toUUID(v)
+				if reason != "" {
+					return invalidFor(name, reason)
+				}
+				r.NetworkID = model.NetworkID(id)
+				return nil
+			},
+			text: func(p *model.Port) string { return string(p.NetworkID) }},
+		{name: "admin_state_up", use: post | put | filter | order,
+			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.AdminStateUp }),
+			flag: func(p *model.Port) bool { return p.AdminStateUp }},
+		{name: "mac_address", use: post | put | filter | order, take: takeMAC,
+			wire:    func(b []byte, p *model.Port, _ *aside) []byte { return appendText(b, p.MAC) },
+			match:   matchMAC,
+			compare: func(x, y *model.Port) int { return bytes.Compare(x.MAC[:], y.MAC[:]) }},
+		{name: "fixed_ips", use: post | put | filter, take: takeFixedIPs, match: matchFixedIPs,
+			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.FixedIPs, appendFixedIP) }},
+		{name: "device_id", use: post | put | filter | order,
+			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceID }, maxDevice),
+			text: func(p *model.Port) string { return p.DeviceID }},
+		{name: "device_owner", use: post | put | filter | order,
+			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceOwner }, maxDevice),
+			text: func(p *model.Port) string { return p.DeviceOwner }},
+		{name: "tenant_id", use: post | filter | order,
+			take: takeProject(func(r *portRequest) *model.ProjectID { return &r.Project }),
+			text: func(p *model.Port) string { return string(p.Project) }},
+		{name: "status", use: filter | order, text: func(p *model.Port) string { return string(p.Status) }},
+	}
+	attributes = append(attributes, bindingAttributes()...)
+	attributes = append(attributes, guardAttributes()...)
+	attributes = append(attributes, portAttribute{name: "extra_dhcp_opts", use: post | put, take: takeDHCPOptions,
+		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.DHCPOptions, appendDHCPOption) }})
+	attributes = append(attributes, standardAttributes(func(p *model.Port) *model.Meta { return &p.Meta },
+		func(r *portRequest) *control.Opt[string] { return &r.Description })...)
+	attributes = append(attributes, portAttribute{name: "project_id", use: post | filter | order,
+		text: func(p *model.Port) string { return string(p.Project) }})
+	return newTable(table[model.Port, portRequest]{
+		kind: model.KindPort, singular: "port", plural: "ports", attributes: attributes,
+		project:  func(r *portRequest) *model.ProjectID { return &r.Project },
+		revision: func(r *portRequest) *control.Opt[int] { return &r.IfRevision },
+	})
+}
+
+// bindingAttributes say where and how a port is realised.
+func bindingAttributes() []portAttribute {
+	return []portAttribute{
+		{name: "binding:vif_type", text: func(p *model.Port) string {
+			if p.Binding.VIFType == "" {
+				return string(model.VIFUnbound)
+			}
+			return string(p.Binding.VIFType)
+		}},
+		{name: "binding:vif_details", wire: appendVIFDetails},
+		{name: "binding:vnic_type", use: post | put,
+			take: func(r *portRequest, name string, v any) error {
+				s, reason := oneOf(v, vnicTypes)
+				if reason != "" {
+					return invalidFor(name, reason)
+				}
+				r.VNICType = control.Some(s)
+				return nil
+			},
+			text: func(p *model.Port) string {
+				if p.Binding.VNICType == "" {
+					return "normal"
+				}
+				return p.Binding.VNICType
+			}},
+		{name: "binding:host_id", use: post | put | filter,
+			take: func(r *portRequest, name string, v any) error {
+				if v == nil {
+					r.HostID = control.Some("")
+					return nil
+				}
+				return takeText(func(r *portRequest) *control.Opt[string] { return &r.HostID }, maxName)(r, name, v)
+			},
+			text: func(p *model.Port) string { return string(p.Binding.Host) }},
+		{name: "binding:profile", use: post | put, take: takeProfile,
+			wire: func(b []byte, p *model.Port, _ *aside) []byte {
+				if len(p.Binding.Profile) == 0 {
+					return append(b, "{}"...)
+				}
+				return appendJSON(b, p.Binding.Profile)
+			}},
+	}
+}
+
+// guardAttributes say what a port may send and receive. They are kept and shown, and
+// bind nothing until security groups exist: their extensions are not advertised.
+func guardAttributes() []portAttribute {
+	return []portAttribute{
+		{name: "port_security_enabled", use: post | put,
+			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.PortSecurity }),
+			flag: func(p *model.Port) bool { return p.PortSecurity }},
+		{name: "allowed_address_pairs", use: post | put, take: takeAddressPairs,
+			wire: func(b []byte, p *model.Port, _ *aside) []byte {
+				return appendList(b, p.AddressPairs, appendAddressPair)
+			}},
+		{name: "security_groups", use: post | put, take: takeSecurityGroups,
+			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.SecurityGroups, appendString) }},
+	}
+}
+
+// appendVIFDetails tells Nova how to plug the port; {} unless it is bound. The driver's
+// name is not in the answer to a create, as in Neutron.
+func appendVIFDetails(b []byte, p *model.Port, x *aside) []byte {
+	if p.Binding.VIFType != model.VIFOVS {
+		return append(b, "{}"...)
+	}
+	b = append(b, `{"connectivity":"l2","port_filter":true,"ovs_hybrid_plug":false,"datapath_type":`...)
+	b = appendString(b, p.Binding.DatapathType)
+	b = append(b, `,"bridge_name":`...)
+	b = appendString(b, p.Binding.BridgeName)
+	if !x.created {
+		b = append(b, `,"bound_drivers":{"0":"openvswitch"}`...)
+	}
+	return append(b, '}')
+}
+
+func appendFixedIP(b []byte, f model.FixedIP) []byte {
+	b = append(b, `{"subnet_id":`...)
+	b = appendString(b, string(f.SubnetID))
+	b = append(b, `,"ip_address":`...)
+	b = appendText(b, f.Addr)
+	return append(b, '}')
+}
+
+// appendAddressPair writes a prefix of full length as an address, as it was given.
+func appendAddressPair(b []byte, p model.AddressPair) []byte {
+	b = append(b, `{"mac_address":`...)
+	b = appendText(b, p.MAC)
+	b = append(b, `,"ip_address":`...)
+	if p.Prefix.IsSingleIP() {
+		b = appendText(b, p.Prefix.Addr())
+	} else {
+		b = appendText(b, p.Prefix)
+	}
+	return append(b, '}')
+}
+
+func appendDHCPOption(b []byte, o model.DHCPOption) []byte {
+	b = append(b, `{"opt_name":`...)
+	b = appendString(b, o.Name)
+	b = append(b, `,"opt_value":`...)
+	b = appendString(b, o.Value)
+	b = append(b, `,"ip_version":`...)
+	b = appendInt(b, int64(o.IPVersion))
+	return append(b, '}')
+}

@@ -1,0 +1,206 @@
+// Package neutron speaks the Neutron v2.0 API over HTTP and knows its wire shapes,
+// filters and faults.
+//
+// In go HTTP requests; out come Neutron's bodies, statuses and error types. What a
+// request means is decided by package control; this package judges the form only. Each
+// resource is one table of attributes (networks, subnets, ports, agents), from which
+// decoding, encoding, filters and sorting follow. There is no authentication here:
+// every caller is admin, as with Neutron's auth_strategy noauth.
+package neutron
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"weft/internal/control"
+	"weft/internal/store"
+)
+
+// DefaultMaxBody is the largest request body taken when Options do not say.
+const DefaultMaxBody = 4 << 20
+
+// keepBuffer is the largest response buffer that is kept for the next response.
+const keepBuffer = 4 << 20
+
+// Options is what the API needs.
+type Options struct {
+	// Control does what requests ask for. Required.
+	Control *control.Control
+	// Log hears of requests (debug) and of failures that clients are not told (error); nil discards.
+	Log *slog.Logger
+	// MaxBody is the largest request body in bytes; 0 means DefaultMaxBody.
+	MaxBody int64
+	// Shared says that other servers write to the same etcd: then every read first asks
+	// how far they have come.
+	Shared bool
+	// Now is the clock by which agents are alive; nil means time.Now.
+	Now func() time.Time
+}
+
+// Server is the API as an http.Handler.
+type Server struct {
+	control    *control.Control
+	log        *slog.Logger
+	maxBody    int64
+	shared     bool
+	now        func() time.Time
+	mux        *http.ServeMux
+	extensions []extension
+	buffers    sync.Pool
+}
+
+// New makes the API.
+func New(o Options) *Server {
+	s := &Server{
+		control: o.Control, log: o.Log, maxBody: o.MaxBody, shared: o.Shared, now: o.Now,
+		mux: http.NewServeMux(), extensions: honoured(),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.maxBody == 0 {
+		s.maxBody = DefaultMaxBody
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.handle("/", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
+	s.handle("/{$}", serveVersions)
+	s.handle("/v2.0/{$}", serveResources)
+	s.handle("/healthcheck", serveHealth)
+	s.handle("/v2.0/extensions", s.serveExtensions)
+	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
+	register(s, networkCollection(s.control))
+	register(s, subnetCollection(s.control))
+	register(s, portCollection(s.control))
+	register(s, agentCollection(s.control, s.now))
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The mux would redirect what it takes for an unclean path; Neutron does not.
+	if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/./") || strings.Contains(r.URL.Path, "/../") {
+		s.answer(w, r, func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func (s *Server) handle(pattern string, serve func(http.ResponseWriter, *http.Request) error) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, serve) })
+}
+
+// answer runs a handler between what every request has: an ID, a body of bounded size,
+// and faults in Neutron's form whatever goes wrong.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request) error) {
+	id := "req-" + uuid.NewString()
+	w.Header().Set("X-Openstack-Request-Id", id)
+	r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.log.Error("request panicked", "request", id, "method", r.Method, "path", r.URL.Path,
+				"panic", p, "stack", string(debug.Stack()))
+			writeFault(w, faultInternal)
+		}
+	}()
+	err := serve(w, r)
+	if err == nil {
+		return
+	}
+	f, known := faultOf(err)
+	if !known {
+		s.log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "err", err)
+	} else {
+		s.log.Debug("request refused", "request", id, "method", r.Method, "path", r.URL.Path,
+			"status", f.Status, "type", f.Type, "message", f.Message)
+	}
+	writeFault(w, f)
+}
+
+// read reads the cloud, as new as it is when the request came.
+func (s *Server) read(ctx context.Context, f func(store.Reader)) error {
+	if s.shared {
+		if err := s.control.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	s.control.Read(f)
+	return nil
+}
+
+// buffer lends a byte slice to build a response in; release takes it back.
+func (s *Server) buffer() *[]byte {
+	b, ok := s.buffers.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	*b = (*b)[:0]
+	return b
+}
+
+func (s *Server) release(b *[]byte) {
+	if cap(*b) <= keepBuffer {
+		s.buffers.Put(b)
+	}
+}
+
+// write sends a JSON body in one piece. A client that has gone is nobody's concern.
+func write(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// writeFault sends a fault in Neutron's form.
+func writeFault(w http.ResponseWriter, f fault) {
+	b := append([]byte(nil), `{"NeutronError":{"type":`...)
+	b = appendString(b, f.Type)
+	b = append(b, `,"message":`...)
+	b = appendString(b, f.Message)
+	b = append(b, `,"detail":`...)
+	b = appendString(b, f.Detail)
+	b = append(b, '}', '}')
+	write(w, f.Status, b)
+}
+
+// writeJSON sends what is too rare to be encoded by hand.
+func writeJSON(w http.ResponseWriter, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return errors.Join(errors.New("encode response"), err)
+	}
+	write(w, http.StatusOK, b)
+	return nil
+}
+
+// baseURL is scheme and host by which the client came, also through a proxy that says so.
+func baseURL(r *http.Request) string {
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if p := r.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
+		scheme = p
+	}
+	if h := r.Header.Get("X-Forwarded-Host"); h != "" {
+		host = h
+	}
+	return scheme + "://" + host + strings.TrimSuffix(r.Header.Get("X-Forwarded-Prefix"), "/")
+}
