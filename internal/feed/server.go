@@ -1,0 +1,301 @@
+package feed
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"weft/internal/control"
+	"weft/internal/feed/feedpb"
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// helloTimeout is how long a host may stay silent after it has connected.
+const helloTimeout = 10 * time.Second
+
+// Control is what the server tells the cloud about hosts; *control.Control is one.
+type Control interface {
+	RegisterHost(ctx context.Context, h model.Host) (*model.Host, error)
+	Heartbeat(ctx context.Context, h model.HostName) error
+	ReportPorts(ctx context.Context, h model.HostName, facts []control.PortFact) error
+}
+
+// ServerOptions are what a Server is made of.
+type ServerOptions struct {
+	Store   *store.Store
+	Control Control
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Server is the feed's server. Make one with NewServer, Register it, and Run it.
+type Server struct {
+	feedpb.UnimplementedFeedServer
+	store   *store.Store
+	control Control
+	log     *slog.Logger
+	// started is closed when the store's changes are being collected, stop when no longer.
+	started, stop chan struct{}
+
+	mu    sync.Mutex
+	hosts map[model.HostName]*stream
+	// interest are the streams to tell of changes on a network: those whose host has a port
+	// bound there, or might.
+	interest map[model.NetworkID]map[*stream]struct{}
+}
+
+// NewServer makes a Server.
+func NewServer(o ServerOptions) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{store: o.Store, control: o.Control, log: o.Log, started: make(chan struct{}), stop: make(chan struct{}),
+		hosts: map[model.HostName]*stream{}, interest: map[model.NetworkID]map[*stream]struct{}{}}
+}
+
+// NewGRPC makes a gRPC server with mutual TLS and the limits that the feed needs.
+func NewGRPC(tc *tls.Config) *grpc.Server {
+	return grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(tc)),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+	)
+}
+
+// Register adds the feed to a gRPC server made with NewGRPC.
+func (s *Server) Register(r grpc.ServiceRegistrar) { feedpb.RegisterFeedServer(r, s) }
+
+// Run hands the store's changes to the streams until ctx ends; then it ends the streams.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.stop)
+	sub := s.store.Subscribe(ctx)
+	close(s.started)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.C():
+			changes, _ := sub.Changes()
+			s.dispatch(changes)
+		}
+	}
+}
+
+// dispatch marks the changes on the streams that they concern.
+func (s *Server) dispatch(changes []store.Change) {
+	// Where a changed port is bound now; a stream whose host it has left is in interest.
+	bound := make(map[string]model.HostName)
+	s.store.View(func(r store.Reader) {
+		for _, ch := range changes {
+			if ch.Kind != model.KindPort {
+				continue
+			}
+			if e := r.Port(model.PortID(ch.ID)); e != nil {
+				bound[ch.ID] = e.Value.Binding.Host
+			}
+		}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range changes {
+		for st := range s.interest[ch.Network] {
+			st.mark(ch)
+		}
+		if h := bound[ch.ID]; h != "" {
+			if st := s.hosts[h]; st != nil {
+				st.mark(ch)
+			}
+		}
+	}
+}
+
+// Connect serves one host's stream.
+func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
+	name, err := peerName(g.Context())
+	if err != nil {
+		return err
+	}
+	host, err := readHello(g, name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(g.Context())
+	defer cancel(nil)
+	select {
+	case <-s.started:
+	case <-ctx.Done():
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	// Before the snapshot: registering makes the DHCP ports that the host will serve.
+	if _, err := s.control.RegisterHost(ctx, host); err != nil {
+		return status.Errorf(codes.Unavailable, "register host %s: %v", name, err)
+	}
+	st := newStream(s, name, g, cancel)
+	s.join(st)
+	defer s.leave(st)
+	s.log.Info("host joined", "host", name)
+
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil) // before the Wait above
+	wg.Go(func() { st.report(ctx) })
+	// These two are not waited for: Recv and a Send to a host that does not read return
+	// only after this handler has.
+	received := make(chan error, 1)
+	go func() { received <- st.receive(ctx) }()
+	go func() {
+		if err := st.send(ctx); err != nil {
+			cancel(err)
+		}
+	}()
+	select {
+	case err = <-received:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-s.stop:
+		err = status.Error(codes.Unavailable, "server is stopping")
+	}
+	s.log.Info("host left", "host", name, "reason", err)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// peerName is the host's name: the common name of the verified client certificate.
+func peerName(ctx context.Context) (model.HostName, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return "", status.Error(codes.Unauthenticated, "no peer")
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
+		return "", status.Error(codes.Unauthenticated, "no verified client certificate")
+	}
+	name := info.State.VerifiedChains[0][0].Subject.CommonName
+	if !hostNameForm.MatchString(name) {
+		return "", status.Errorf(codes.Unauthenticated, "certificate is of %q, which is not a host name", name)
+	}
+	return model.HostName(name), nil
+}
+
+// readHello waits for the first message and checks that it is of the host it should be of.
+func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (model.Host, error) {
+	type first struct {
+		m   *feedpb.ToServer
+		err error
+	}
+	got := make(chan first, 1)
+	go func() {
+		m, err := g.Recv()
+		got <- first{m, err}
+	}()
+	t := time.NewTimer(helloTimeout)
+	defer t.Stop()
+	var h model.Host
+	select {
+	case f := <-got:
+		if f.err != nil {
+			return h, f.err
+		}
+		hello := f.m.GetHello()
+		if hello == nil {
+			return h, status.Error(codes.InvalidArgument, "first message is not Hello")
+		}
+		if err := json.Unmarshal(hello.Host, &h); err != nil {
+			return h, status.Errorf(codes.InvalidArgument, "Hello of %s: %v", name, err)
+		}
+	case <-t.C:
+		return h, status.Error(codes.DeadlineExceeded, "no Hello")
+	}
+	if h.Name != name {
+		return h, status.Errorf(codes.PermissionDenied, "certificate of host %s, Hello of host %q", name, h.Name)
+	}
+	return h, nil
+}
+
+// join makes st the stream of its host, in the place of an older one: a host that comes
+// again has lost its old connection, whether or not we have noticed.
+func (s *Server) join(st *stream) {
+	s.mu.Lock()
+	old := s.hosts[st.host]
+	s.hosts[st.host] = st
+	s.mu.Unlock()
+	if old != nil {
+		s.log.Warn("host came again while connected; the older connection is dropped", "host", st.host)
+		old.cancel(status.Error(codes.Aborted, "host connected again"))
+	}
+}
+
+func (s *Server) leave(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hosts[st.host] == st {
+		delete(s.hosts, st.host)
+	}
+	for id := range st.watched {
+		s.lose(st, id)
+	}
+	st.left = true
+}
+
+// watch makes st hear of changes on a network. s.mu is held.
+func (s *Server) watch(st *stream, id model.NetworkID) {
+	if st.left {
+		return
+	}
+	if s.interest[id] == nil {
+		s.interest[id] = map[*stream]struct{}{}
+	}
+	s.interest[id][st] = struct{}{}
+	st.watched[id] = struct{}{}
+}
+
+// lose is the opposite of watch. s.mu is held.
+func (s *Server) lose(st *stream, id model.NetworkID) {
+	delete(s.interest[id], st)
+	if len(s.interest[id]) == 0 {
+		delete(s.interest, id)
+	}
+	delete(st.watched, id)
+}
+
+// ErrNotConnected says that a host has no stream to this server.
+var ErrNotConnected = errors.New("not connected to this server")
+
+// Connected reports whether the host has a stream to this server.
+func (s *Server) Connected(host model.HostName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hosts[host] != nil
+}
+
+// Evidence asks a host's agent, and waits for its answer or ctx.
+func (s *Server) Evidence(ctx context.Context, host model.HostName, query []byte) ([]byte, error) {
+	s.mu.Lock()
+	st := s.hosts[host]
+	s.mu.Unlock()
+	if st == nil {
+		return nil, fmt.Errorf("host %s: %w", host, ErrNotConnected)
+	}
+	body, err := st.ask(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("ask host %s: %w", host, err)
+	}
+	return body, nil
+}
