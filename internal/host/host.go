@@ -1,0 +1,143 @@
+// Package host applies a plan to this machine in dependency order, and observes the
+// machine in the words of a plan.
+//
+// Apply makes what a plan says: bridges, ports and flows, then namespaces and links, then
+// DHCP tables; it goes on with what is independent of a failure and returns one Fault
+// per object that could not be made. Nothing is remembered here that the machine does
+// not show: a process born a second ago applies the same plan and changes nothing.
+package host
+
+import (
+	"net/netip"
+	"time"
+
+	"weft/internal/model"
+	"weft/internal/plan/netns"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vswitch"
+)
+
+// Fault is one object that is not as planned, and why.
+type Fault struct {
+	// Object is the kind and name: "bridge br-int", "namespace qdhcp-...".
+	Object string
+	// Op is what was tried: "create", "flows", "listen".
+	Op  string
+	Err error
+	// Part is the driver that reported it.
+	Part Part
+	// Network and Port are those that suffer, where that is known. A fault of the switch with
+	// neither concerns everything.
+	Network model.NetworkID
+	Port    model.PortID
+}
+
+// Part is one of the drivers below a Host.
+type Part string
+
+// The drivers.
+const (
+	PartSwitch Part = "switch"
+	PartKernel Part = "kernel"
+	PartDHCP   Part = "dhcp"
+)
+
+func (f Fault) Error() string { return f.Op + " " + f.Object + ": " + f.Err.Error() }
+
+func (f Fault) Unwrap() error { return f.Err }
+
+// Observed is what the agent must know of the machine before it can plan.
+type Observed struct {
+	// Ready: the switch's database has been read once; the rest is empty before that.
+	Ready bool
+	// Connected: the switch can be programmed now.
+	Connected   bool
+	Attachments []view.Attachment
+	// OtherConfig are those of the ports of the integration bridge, for reading back local VLANs.
+	OtherConfig []map[string]string
+	OVSVersion  string
+	// InterfaceTypes are those that the switch supports.
+	InterfaceTypes []string
+	Err            error
+}
+
+// Options of one Apply.
+type Options struct {
+	// Verify compares with the machine itself rather than with what was last applied.
+	Verify bool
+}
+
+// Timing says where the time of an Apply went.
+type Timing struct {
+	Switch, Kernel, DHCP time.Duration
+}
+
+// Query asks Probe for one port.
+type Query struct {
+	PortID model.PortID
+	// Bridge is the integration bridge.
+	Bridge string
+	// Device is the port's tap when nothing is attached under its ID.
+	Device string
+	// Namespace and DHCPDevice are those of the network's DHCP service here; empty for none.
+	Namespace, DHCPDevice string
+}
+
+// Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
+type Found struct {
+	Interface *Interface
+	Device    *Device
+	// Flows are those of the integration bridge.
+	Flows []FlowCount
+	DHCP  *DHCPFound
+	// Transactions are the DHCP messages of the port, oldest first.
+	Transactions []Transaction
+	Gaps         []string
+}
+
+// Interface is an OVS interface with its Port row.
+type Interface struct {
+	Name, Bridge, Type string
+	OFPort             int
+	Error              string
+	Tag                uint16
+	ExternalIDs        map[string]string
+	OtherConfig        map[string]string
+}
+
+// Device is a network interface of the kernel.
+type Device struct {
+	Name string
+	// Kind is as `ip -d link` names it: tun, veth, openvswitch.
+	Kind                 string
+	MAC                  model.MAC
+	MTU                  int
+	Up, Carrier          bool
+	RxPackets, TxPackets uint64
+	RxDropped, TxDropped uint64
+}
+
+// DHCPFound is the DHCP service of a network as it runs.
+type DHCPFound struct {
+	// Exists: the namespace is there.
+	Exists bool
+	// Device is nil when it is not in the namespace.
+	Device    *netns.Link
+	Listening bool
+}
+
+// Transaction is one DHCP message and what became of it.
+type Transaction struct {
+	At time.Time
+	// Message is DISCOVER, REQUEST, ...; Reply is OFFER, ACK, NAK or empty.
+	Message, Reply string
+	Addr           netip.Addr
+	Reason         string
+	Elapsed        time.Duration
+}
+
+// FlowCount is a flow as the switch holds it.
+type FlowCount struct {
+	vswitch.Flow
+	Packets uint64
+}
