@@ -1,0 +1,183 @@
+// Package pipeline lays out the bridges and the tables of br-int and br-tun, and fills
+// them for a view.
+//
+// In goes a View and the names of the bridges; out comes the whole switch, sorted: the
+// same view gives the same switch. Nothing that the view does not name is let in or
+// delivered to: there is no NORMAL action on br-int. docs/pipeline.md describes each
+// table. Pure.
+package pipeline
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+
+	"weft/internal/model"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
+	"weft/internal/plan/vswitch"
+)
+
+// Settings are what the operator decides about the switch.
+type Settings struct {
+	// IntegrationBridge is the name of br-int.
+	IntegrationBridge string
+	// TunnelBridge is the name of br-tun; empty means that there are no tunnels.
+	TunnelBridge string
+	// DatapathType of every bridge: "system", "netdev" or "dummy".
+	DatapathType string
+	// Controller is the OpenFlow target of every bridge.
+	Controller string
+	// Manager is the OVSDB manager target; empty leaves it alone.
+	Manager string
+	// BridgeMappings maps a physical network to the bridge that leads to it.
+	BridgeMappings map[string]string
+	// CookieOwner marks every flow as weft's.
+	CookieOwner uint16
+}
+
+// Protocols that the bridges speak, as Neutron sets them; weft itself uses 1.4.
+func protocols() []string { return []string{"OpenFlow10", "OpenFlow13", "OpenFlow14"} }
+
+// layout is one run of Switch.
+type layout struct {
+	Settings
+	view view.View
+	// physical are the bridges of BridgeMappings, sorted; intPort is the number of the
+	// patch port that leads there from br-int.
+	physical []string
+	intPort  map[string]uint32
+	// members are the live local ports of each network.
+	members map[model.NetworkID][]view.LocalPort
+}
+
+// Switch returns all that the Open vSwitch of a host must be for its view.
+func Switch(v view.View, s Settings) vswitch.Switch {
+	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}, members: map[model.NetworkID][]view.LocalPort{}}
+	l.physical = slices.Compact(slices.Sorted(maps.Values(s.BridgeMappings)))
+	for i, b := range l.physical {
+		l.intPort[b] = OFIntPatch + uint32(i)
+	}
+	for _, p := range v.Local {
+		if live(p) {
+			l.members[p.Network.ID] = append(l.members[p.Network.ID], p)
+		}
+	}
+	sw := vswitch.Switch{Manager: s.Manager, Flows: map[string][]vswitch.Flow{}}
+	add := func(b vswitch.Bridge, flows []vswitch.Flow) {
+		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
+		sw.Bridges = append(sw.Bridges, b)
+		vswitch.Sort(flows)
+		sw.Flows[b.Name] = vswitch.Unique(flows)
+	}
+	add(l.integration(), l.intFlows())
+	if s.TunnelBridge != "" {
+		add(l.tunnel(), l.tunFlows())
+	}
+	for _, b := range l.physical {
+		add(l.physicalBridge(b), l.physFlows(b))
+	}
+	slices.SortFunc(sw.Bridges, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	return sw
+}
+
+// live reports whether frames may pass a local port at all.
+func live(p view.LocalPort) bool { return p.AdminStateUp && p.Network.LocalVLAN != 0 }
+
+func (l *layout) bridge(name string) vswitch.Bridge {
+	return vswitch.Bridge{Name: name, DatapathType: l.DatapathType, FailMode: "secure", Controller: l.Controller, Protocols: protocols()}
+}
+
+func patchPort(name, peer string, ofport uint32) vswitch.Port {
+	return vswitch.Port{Name: name, Type: "patch", OFPort: ofport, Options: map[string]string{"peer": peer}}
+}
+
+// integration lays out br-int: the patch ports, the DHCP ports, the tags of the VIFs.
+func (l *layout) integration() vswitch.Bridge {
+	b := l.bridge(l.IntegrationBridge)
+	b.TableNames = IntTables()
+	if l.TunnelBridge != "" {
+		b.Ports = append(b.Ports, patchPort(vif.PatchTun, vif.PatchInt, OFPatchTun))
+	}
+	for _, x := range l.physical {
+		b.Ports = append(b.Ports, patchPort(vif.IntPatch(x), vif.PhyPatch(x), l.intPort[x]))
+	}
+	ours := map[string]bool{}
+	for _, n := range l.view.Networks {
+		if n.DHCPPort != nil {
+			p := dhcpPort(n)
+			ours[p.Name] = true
+			b.Ports = append(b.Ports, p)
+		}
+	}
+	for _, p := range l.view.Local {
+		if !ours[p.Attachment.Device] {
+			b.Tags = append(b.Tags, vswitch.PortTag{
+				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: otherConfig(p.Network),
+			})
+		}
+	}
+	return b
+}
+
+// dhcpPort is the internal port through which a network's DHCP server is reached.
+func dhcpPort(n *view.Network) vswitch.Port {
+	p := n.DHCPPort
+	return vswitch.Port{
+		Name: vif.TapName(p.ID), Type: "internal", MTU: n.MTU,
+		ExternalIDs: map[string]string{"iface-id": string(p.ID), "attached-mac": p.MAC.String(), "iface-status": "active"},
+		Tag:         tag(n, p), OtherConfig: otherConfig(n),
+	}
+}
+
+// tag is the VLAN tag of a port. Flows alone decide what passes; the tag tells people
+// and survives a restart, and the dead one keeps a closed port closed to whoever would
+// add a NORMAL.
+func tag(n *view.Network, p *model.Port) uint16 {
+	if !p.AdminStateUp || n.LocalVLAN == 0 {
+		return vif.DeadVLAN
+	}
+	return uint16(n.LocalVLAN)
+}
+
+func otherConfig(n *view.Network) map[string]string {
+	if n.LocalVLAN == 0 {
+		return nil
+	}
+	return vif.OtherConfig(n.Network, uint16(n.LocalVLAN))
+}
+
+// uplink is the port of br-int that leads to the rest of a network; ok is false if the
+// network ends at this host.
+func (l *layout) uplink(n *view.Network) (ofport uint32, ok bool) {
+	switch n.Segment.Type {
+	case model.SegmentVXLAN:
+		return OFPatchTun, l.TunnelBridge != ""
+	case model.SegmentFlat, model.SegmentVLAN:
+		ofport, ok = l.intPort[l.BridgeMappings[n.Segment.Physical]]
+	}
+	return ofport, ok
+}
+
+// Cookies.
+
+func (l *layout) base() uint64 { return vswitch.Cookie(l.CookieOwner, vswitch.KindBase, 0) }
+
+func (l *layout) ofNetwork(n *view.Network) uint64 {
+	return vswitch.Cookie(l.CookieOwner, vswitch.KindNetwork, object(string(n.ID)))
+}
+
+func (l *layout) ofPort(p view.LocalPort) uint64 {
+	return vswitch.Cookie(l.CookieOwner, vswitch.KindPort, object(string(p.ID)))
+}
+
+// object is the first 32 bits of a UUID; 0 for what is none.
+func object(id string) uint32 {
+	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}

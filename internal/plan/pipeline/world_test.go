@@ -1,0 +1,138 @@
+package pipeline
+
+import (
+	"fmt"
+	"net/netip"
+
+	"weft/internal/model"
+	"weft/internal/plan/view"
+)
+
+// The clouds of the tests. IDs are like UUIDs, so that names and cookies look real.
+const (
+	netA  model.NetworkID = "aaaaaaaa-0000-4000-8000-000000000000"
+	netB  model.NetworkID = "bbbbbbbb-0000-4000-8000-000000000000"
+	netV  model.NetworkID = "cccccccc-0000-4000-8000-000000000000"
+	netF  model.NetworkID = "dddddddd-0000-4000-8000-000000000000"
+	dhcpA model.PortID    = "a0000002-0000-4000-8000-000000000000"
+	vm1   model.PortID    = "a0000011-0000-4000-8000-000000000000"
+	vm2   model.PortID    = "a0000012-0000-4000-8000-000000000000"
+	vm3   model.PortID    = "b0000013-0000-4000-8000-000000000000"
+	far   model.PortID    = "a0000014-0000-4000-8000-000000000000"
+	open  model.PortID    = "a0000015-0000-4000-8000-000000000000"
+	pairs model.PortID    = "a0000016-0000-4000-8000-000000000000"
+	down  model.PortID    = "a0000017-0000-4000-8000-000000000000"
+	vmV   model.PortID    = "c0000018-0000-4000-8000-000000000000"
+	vmF   model.PortID    = "d0000019-0000-4000-8000-000000000000"
+)
+
+// world is a cloud being built, and what is attached on host1.
+type world struct {
+	view.Cloud
+	at    []view.Attachment
+	vlans map[model.NetworkID]view.LocalVLAN
+}
+
+func newWorld() *world {
+	return &world{
+		Cloud: view.Cloud{
+			Networks: map[model.NetworkID]*model.Network{},
+			Subnets:  map[model.SubnetID]*model.Subnet{},
+			Ports:    map[model.PortID]*model.Port{},
+		},
+		vlans: map[model.NetworkID]view.LocalVLAN{},
+	}
+}
+
+func (w *world) view() view.View { return view.Of(w.Cloud, w.at, "host1", w.vlans) }
+
+func (w *world) network(id model.NetworkID, s model.Segment) {
+	w.Networks[id] = &model.Network{ID: id, AdminStateUp: true, MTU: 1450, Segment: s}
+	w.vlans[id] = view.LocalVLAN(len(w.vlans) + 1)
+}
+
+// port adds a port bound to host1 whose MAC ends with the last octet of its address,
+// attached as OpenFlow port ofport unless that is 0.
+func (w *world) port(id model.PortID, n model.NetworkID, addr string, ofport view.OFPort) *model.Port {
+	a := netip.MustParseAddr(addr)
+	p := &model.Port{
+		ID: id, NetworkID: n, AdminStateUp: true, PortSecurity: true, MAC: macOf(a),
+		FixedIPs: []model.FixedIP{{Addr: a}},
+		Binding:  model.Binding{Host: "host1", VIFType: model.VIFOVS},
+	}
+	w.Ports[id] = p
+	if ofport != 0 {
+		w.at = append(w.at, view.Attachment{PortID: id, Device: "tap" + string(id[:11]), OFPort: ofport})
+	}
+	return p
+}
+
+func macOf(a netip.Addr) model.MAC {
+	s := a.AsSlice()
+	return model.MAC{0xfa, 0x16, 0x3e, 0, 0, s[len(s)-1]}
+}
+
+// one is the world of the README: a network with its DHCP port and two machines.
+func one() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	d := w.port(dhcpA, netA, "10.10.0.2", 3)
+	d.DeviceOwner, d.PortSecurity = model.OwnerDHCP, false
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.port(vm2, netA, "10.10.0.12", 5)
+	return w
+}
+
+// kinds has a port of every kind on the network of one, and a second network.
+func kinds() *world {
+	w := one()
+	w.network(netB, model.Segment{Type: model.SegmentVXLAN, ID: 14746})
+	w.port(vm3, netB, "10.10.0.11", 6) // the same address on another network
+	w.port(far, netA, "10.10.0.14", 0).Binding.Host = "host2"
+	w.port(open, netA, "10.10.0.15", 7).PortSecurity = false
+	p := w.port(pairs, netA, "10.10.0.16", 8)
+	p.FixedIPs = append(p.FixedIPs, model.FixedIP{Addr: netip.MustParseAddr("2001:db8::16")})
+	p.AddressPairs = []model.AddressPair{
+		{MAC: p.MAC, Prefix: netip.MustParsePrefix("10.99.0.0/16")},
+		{MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}, Prefix: netip.MustParsePrefix("10.10.0.100/32")},
+	}
+	w.port(down, netA, "10.10.0.17", 9).AdminStateUp = false
+	return w
+}
+
+// provider has networks that leave by physical networks, one of them not mapped here.
+func providers() *world {
+	w := newWorld()
+	w.network(netV, model.Segment{Type: model.SegmentVLAN, Physical: "physnet1", ID: 101})
+	w.network(netF, model.Segment{Type: model.SegmentFlat, Physical: "physnet1"})
+	w.network(netB, model.Segment{Type: model.SegmentVLAN, Physical: "elsewhere", ID: 7})
+	w.port(vmV, netV, "192.0.2.18", 4)
+	w.port(vmF, netF, "192.0.2.19", 5)
+	w.port(vm3, netB, "192.0.2.13", 6)
+	return w
+}
+
+func settings() Settings {
+	return Settings{
+		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "system",
+		Controller: "tcp:127.0.0.1:6633", Manager: "ptcp:6640:127.0.0.1", CookieOwner: 0x3ef7,
+	}
+}
+
+func mapped() Settings {
+	s := settings()
+	s.BridgeMappings = map[string]string{"physnet1": "br-ex"}
+	return s
+}
+
+// crowd is a network with n machines.
+func crowd(n int) *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	for i := range n {
+		id := model.PortID(fmt.Sprintf("%08x-0000-4000-8000-000000000000", i+1))
+		p := w.port(id, netA, fmt.Sprintf("10.10.%d.%d", i>>8, i&255), view.OFPort(i+1))
+		p.MAC[4] = byte(i >> 8)
+	}
+	return w
+}
