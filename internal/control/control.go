@@ -148,12 +148,16 @@ const maxAttempts = 500
 
 // attempt runs f with a fresh reservation until it neither conflicts nor waits for
 // another request. f reads, judges, reserves, builds a transaction and commits it.
+
 func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error) error {
 	synced := false
 	for range maxAttempts {
 		res := c.store.Reserve()
 		err := f(res)
 		res.Release()
+		if elsewhere := (wrongSubnet{}); errors.As(err, &elsewhere) {
+			err = elsewhere.fault(c)
+		}
 		var conflict store.Conflict
 		var wait store.Pending
 		switch {

@@ -1,0 +1,177 @@
+package control
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// dhcpPortID returns the ID of a network's DHCP port. It follows from the network, so
+// that two servers that both find it missing make the same port, and one of them loses.
+func dhcpPortID(id model.NetworkID) model.PortID {
+	return model.PortID(uuid.NewSHA1(uuid.NameSpaceDNS, []byte("dhcp."+string(id))).String())
+}
+
+// DHCPDeviceID returns the device_id of the DHCP port of a network on a host, as Neutron forms it.
+func DHCPDeviceID(host model.HostName, id model.NetworkID) string {
+	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(host)).String() + "-" + string(id)
+}
+
+// EnsureDHCP makes the DHCP port of a network what its subnets ask for: one port, with
+// the lowest free address of each subnet that has DHCP enabled, bound to a live host that
+// serves DHCP. It stays on its host while that lives. Without such a subnet the port
+// goes; without such a host it stays as it is, or is not made.
+func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
+	return c.attempt(ctx, func(res *store.Reservation) error {
+		var d dhcpState
+		c.Read(func(r store.Reader) { d = c.dhcpState(r, id) })
+		if d.at.network == nil || d.settled {
+			return nil
+		}
+		txn := c.store.Txn()
+		switch {
+		case d.port != nil && len(d.wanted) == 0:
+			txn.DeletePort(d.port)
+			txn.UnchangedNetwork(d.at.network)
+		case d.port == nil:
+			p := c.newDHCPPort(d)
+			if err := c.placeDHCP(p, d, res); err != nil {
+				return err
+			}
+			txn.CreatePort(p)
+			d.at.keep(txn)
+		default:
+			p := *d.port.Value
+			if err := c.placeDHCP(&p, d, res); err != nil {
+				return err
+			}
+			c.touch(&p.Meta)
+			txn.UpdatePort(d.port, &p)
+			d.at.keep(txn)
+		}
+		_, err := txn.Commit(ctx)
+		return err
+	})
+}
+
+// dhcpState is what EnsureDHCP decides from.
+type dhcpState struct {
+	at     place
+	wanted []model.SubnetID // subnets with DHCP, oldest first
+	port   *store.Entry[model.Port]
+	host   *model.Host // where the port is to be; nil: nowhere new
+	// settled says that nothing is to be done.
+	settled bool
+}
+
+func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
+	d := dhcpState{at: place{network: r.Network(id), subnets: r.SubnetsOf(id)}, port: r.Port(dhcpPortID(id))}
+	if d.at.network == nil {
+		return d
+	}
+	for _, s := range d.at.subnets {
+		if s.Value.EnableDHCP {
+			d.wanted = append(d.wanted, s.Value.ID)
+		}
+	}
+	if len(d.wanted) == 0 {
+		d.settled = d.port == nil
+		return d
+	}
+	d.host = c.dhcpHost(r, d)
+	if d.port == nil {
+		d.settled = d.host == nil
+		return d
+	}
+	has := make([]model.SubnetID, len(d.port.Value.FixedIPs))
+	for i, f := range d.port.Value.FixedIPs {
+		has[i] = f.SubnetID
+	}
+	moves := d.host != nil && (d.host.Name != d.port.Value.Binding.Host || d.port.Value.Binding.VIFType != model.VIFOVS)
+	d.settled = slices.Equal(has, d.wanted) && !moves
+	return d
+}
+
+// dhcpHost returns the host for a network's DHCP port: where it is, if that lives, else
+// one of the live ones, the same for the same network and hosts; nil when there is none.
+func (c *Control) dhcpHost(r store.Reader, d dhcpState) *model.Host {
+	var live []*model.Host
+	for _, e := range r.Hosts() {
+		h := e.Value
+		if !h.ServesDHCP || c.cannotServe(h, d.at.network.Value) != "" {
+			continue
+		}
+		if d.port != nil && d.port.Value.Binding.Host == h.Name {
+			return h
+		}
+		live = append(live, h)
+	}
+	if len(live) == 0 {
+		return nil
+	}
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(d.at.network.Value.ID)) // never fails
+	return live[sum.Sum32()%uint32(len(live))]
+}
+
+func (c *Control) newDHCPPort(d dhcpState) *model.Port {
+	n, now := d.at.network.Value, c.stamp()
+	return &model.Port{
+		ID:           dhcpPortID(n.ID),
+		Project:      n.Project,
+		NetworkID:    n.ID,
+		AdminStateUp: true,
+		Status:       model.PortDown,
+		DeviceOwner:  model.OwnerDHCP,
+		Binding:      model.Binding{VNICType: defaultVNIC, VIFType: model.VIFUnbound},
+		Meta:         model.Meta{CreatedAt: now, UpdatedAt: now, Revision: 1},
+	}
+}
+
+// placeDHCP gives a DHCP port its MAC if it has none, the addresses it lacks, and its host.
+func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) error {
+	if p.MAC.IsZero() {
+		if err := c.chooseMAC(p, Opt[model.MAC]{}, res); err != nil {
+			return err
+		}
+	}
+	asked := make([]FixedIPRequest, len(d.wanted))
+	for i, id := range d.wanted {
+		asked[i] = FixedIPRequest{SubnetID: id}
+	}
+	ips, err := c.changeAddresses(p, asked, d.at, res)
+	if err != nil {
+		return err
+	}
+	p.FixedIPs = ips
+	if d.host != nil && (p.Binding.Host != d.host.Name || p.Binding.VIFType != model.VIFOVS) {
+		p.DeviceID = DHCPDeviceID(d.host.Name, p.NetworkID)
+		p.Binding.Host = d.host.Name
+		p.Binding.VIFType = model.VIFOVS
+		p.Binding.BridgeName, p.Binding.DatapathType = d.host.IntegrationBridge, d.host.DatapathType
+		p.Binding.Reason = ""
+		p.Status = model.PortDown
+	}
+	return nil
+}
+
+// ensureAllDHCP ensures the DHCP port of every network that lacks something.
+func (c *Control) ensureAllDHCP(ctx context.Context) {
+	var todo []model.NetworkID
+	c.Read(func(r store.Reader) {
+		for e := range r.Networks() {
+			if !c.dhcpState(r, e.Value.ID).settled {
+				todo = append(todo, e.Value.ID)
+			}
+		}
+	})
+	slices.Sort(todo)
+	for _, id := range todo {
+		c.ensureDHCP(ctx, id)
+	}
+}

@@ -1,0 +1,128 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// Problem is one broken invariant of the store.
+type Problem struct {
+	// Key is the object or key concerned, such as "port/4db0..." or "address/<subnet>/10.0.0.5".
+	Key string
+	// Message says what is wrong.
+	Message string
+}
+
+func (p Problem) String() string { return p.Key + ": " + p.Message }
+
+// Fsck reads the raw keys under the default prefix at one revision and checks all
+// invariants; no problem means that no address, MAC or segment can be held twice and
+// that every reference leads somewhere. It changes nothing.
+func Fsck(ctx context.Context, client *store.Client) ([]Problem, error) {
+	return FsckAt(ctx, client, store.DefaultPrefix)
+}
+
+// FsckAt is Fsck for another prefix.
+func FsckAt(ctx context.Context, client *store.Client, prefix string) ([]Problem, error) {
+	in, err := store.Inspect(ctx, client, prefix)
+	if err != nil {
+		return nil, err
+	}
+	f := &fsck{in: in}
+	for key, why := range in.Bad {
+		f.report(strings.TrimPrefix(key, prefix), "cannot be read: %s", why)
+	}
+	f.networks()
+	f.subnets()
+	f.ports()
+	f.uniqueKeys()
+	for _, h := range in.Heartbeats {
+		if in.Hosts[h] == nil {
+			f.report("heartbeat/"+string(h), "there is no such host")
+		}
+	}
+	slices.SortFunc(f.found, func(a, b Problem) int { return strings.Compare(a.String(), b.String()) })
+	return f.found, nil
+}
+
+type fsck struct {
+	in    *store.Inspection
+	found []Problem
+}
+
+func (f *fsck) report(key, format string, args ...any) {
+	f.found = append(f.found, Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+}
+
+func (f *fsck) networks() {
+	for id, n := range f.in.Networks {
+		if owner := f.in.Segments[store.SegmentName(n.Segment)]; owner != id {
+			f.report("network/"+string(id), "its segment %s is held by %q", store.SegmentName(n.Segment), owner)
+		}
+	}
+}
+
+func (f *fsck) subnets() {
+	var all []*model.Subnet
+	for id, s := range f.in.Subnets {
+		if f.in.Networks[s.NetworkID] == nil {
+			f.report("subnet/"+string(id), "there is no network %s", s.NetworkID)
+		}
+		for _, o := range all {
+			if o.NetworkID == s.NetworkID && o.CIDR.Overlaps(s.CIDR) {
+				f.report("subnet/"+string(id), "overlaps with subnet %s", o.ID)
+			}
+		}
+		all = append(all, s)
+	}
+}
+
+func (f *fsck) ports() {
+	for id, p := range f.in.Ports {
+		key := "port/" + string(id)
+		if f.in.Networks[p.NetworkID] == nil {
+			f.report(key, "there is no network %s", p.NetworkID)
+		}
+		if owner := f.in.MACs[store.NetworkMAC{Network: p.NetworkID, MAC: p.MAC}]; owner != id {
+			f.report(key, "its MAC %s is held by %q", p.MAC, owner)
+		}
+		for _, ip := range p.FixedIPs {
+			s := f.in.Subnets[ip.SubnetID]
+			switch {
+			case s == nil:
+				f.report(key, "there is no subnet %s", ip.SubnetID)
+			case s.NetworkID != p.NetworkID:
+				f.report(key, "its subnet %s is on another network", ip.SubnetID)
+			case !s.CIDR.Contains(ip.Addr):
+				f.report(key, "its address %s lies outside %s", ip.Addr, s.CIDR)
+			}
+			if owner := f.in.Addresses[ip]; owner != id {
+				f.report(key, "its address %s is held by %q", ip.Addr, owner)
+			}
+		}
+	}
+}
+
+// uniqueKeys checks the other direction: that each unique key is of an object that holds it.
+func (f *fsck) uniqueKeys() {
+	for ip, owner := range f.in.Addresses {
+		if p := f.in.Ports[owner]; p == nil || !slices.Contains(p.FixedIPs, ip) {
+			f.report(fmt.Sprintf("address/%s/%s", ip.SubnetID, ip.Addr), "port %q does not hold it", owner)
+		}
+	}
+	for m, owner := range f.in.MACs {
+		if p := f.in.Ports[owner]; p == nil || p.MAC != m.MAC || p.NetworkID != m.Network {
+			f.report(fmt.Sprintf("mac/%s/%s", m.Network, m.MAC), "port %q does not hold it", owner)
+		}
+	}
+	for name, owner := range f.in.Segments {
+		if n := f.in.Networks[owner]; n == nil || store.SegmentName(n.Segment) != name {
+			f.report("segment/"+name, "network %q does not hold it", owner)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package control
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// RegisterHost records what a host's agent says of itself when it joins, and counts as a
+// heartbeat. AgentID and CreatedAt are kept from the first time; StartedAt is now unless
+// given. Ports that could not be bound to the host before are tried again, and when the
+// host serves DHCP, networks without a living DHCP port get one.
+func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, error) {
+	var made *model.Host
+	err := c.attempt(ctx, func(*store.Reservation) error {
+		var old *store.Entry[model.Host]
+		c.Read(func(r store.Reader) { old = r.Host(h.Name) })
+		n := h
+		now := c.stamp()
+		n.CreatedAt, n.HeartbeatAt = now, now
+		if n.StartedAt.IsZero() {
+			n.StartedAt = now
+		}
+		if old != nil {
+			n.AgentID, n.CreatedAt = old.Value.AgentID, old.Value.CreatedAt
+			n.AdminStateDisabled = old.Value.AdminStateDisabled
+		}
+		if n.AgentID == "" {
+			n.AgentID = uuid.NewString()
+		}
+		txn := c.store.Txn()
+		txn.PutHost(old, &n)
+		txn.PutHeartbeat(n.Name, now)
+		if _, err := txn.Commit(ctx); err != nil {
+			return err
+		}
+		made = &n
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.retryBindings(ctx, h.Name)
+	if made.ServesDHCP {
+		c.ensureAllDHCP(ctx)
+	}
+	return made, nil
+}
+
+// Heartbeat records that a host lives now. It writes one small key and wakes nobody.
+func (c *Control) Heartbeat(ctx context.Context, host model.HostName) error {
+	txn := c.store.Txn()
+	txn.PutHeartbeat(host, c.stamp())
+	_, err := txn.Commit(ctx)
+	return err
+}
+
+// retryBindings binds the ports of a host whose binding failed while it was away.
+func (c *Control) retryBindings(ctx context.Context, host model.HostName) {
+	var failed []model.PortID
+	c.Read(func(r store.Reader) {
+		for e := range r.PortsOnHost(host) {
+			if e.Value.Binding.VIFType == model.VIFBindingFailed {
+				failed = append(failed, e.Value.ID)
+			}
+		}
+	})
+	for _, id := range failed {
+		err := c.changePorts(ctx, []model.PortID{id}, func(r store.Reader, p *model.Port) {
+			if n := r.Network(p.NetworkID); n != nil && p.Binding.VIFType == model.VIFBindingFailed {
+				c.bindIn(r, p, n.Value)
+			}
+		})
+		if err != nil {
+			c.log.Warn("binding not tried again", "port", id, "err", err)
+		}
+	}
+}
+
+// changePorts applies change to copies of ports and stores those that differ, in one
+// transaction. Ports that are gone are skipped.
+func (c *Control) changePorts(ctx context.Context, ids []model.PortID, change func(store.Reader, *model.Port)) error {
+	return c.attempt(ctx, func(*store.Reservation) error {
+		txn := c.store.Txn()
+		some := false
+		c.Read(func(r store.Reader) {
+			for _, id := range ids {
+				old := r.Port(id)
+				if old == nil {
+					continue
+				}
+				p := *old.Value
+				if change(r, &p); reflect.DeepEqual(&p, old.Value) {
+					continue
+				}
+				c.touch(&p.Meta)
+				txn.UpdatePort(old, &p)
+				some = true
+			}
+		})
+		if !some {
+			return nil
+		}
+		_, err := txn.Commit(ctx)
+		return err
+	})
+}
+
+// PortFact is what a host reports of one port.
+type PortFact struct {
+	PortID model.PortID `json:"port_id"`
+	// Wired says that the interface is in OVSDB and its flows are acknowledged.
+	Wired bool `json:"wired"`
+	// DHCP says that the DHCP server of the port's network has the port's addresses.
+	DHCP bool `json:"dhcp"`
+}
+
+// reportChunk is how many ports one transaction of ReportPorts changes: few enough to
+// travel together with other transactions.
+const reportChunk = 20
+
+// ReportPorts derives the status of ports from facts reported by a host and stores what
+// changed: a port is ACTIVE while it is administratively up, bound to this host, wired,
+// and served by DHCP or in no need of it; else it is DOWN. Facts about ports bound
+// elsewhere, or to nowhere, change nothing.
+func (c *Control) ReportPorts(ctx context.Context, host model.HostName, facts []PortFact) error {
+	var ids []model.PortID
+	known := make(map[model.PortID]PortFact, len(facts))
+	for _, f := range facts {
+		known[f.PortID] = f
+	}
+	derive := func(r store.Reader, p *model.Port) {
+		if p.Binding.Host == host {
+			p.Status = status(r, p, known[p.ID])
+		}
+	}
+	c.Read(func(r store.Reader) {
+		for id := range known {
+			if e := r.Port(id); e != nil {
+				p := *e.Value
+				if derive(r, &p); p.Status != e.Value.Status {
+					ids = append(ids, id)
+				}
+			}
+		}
+	})
+	for chunk := range slices.Chunk(ids, reportChunk) {
+		if err := c.changePorts(ctx, chunk, derive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func status(r store.Reader, p *model.Port, f PortFact) model.PortStatus {
+	up := p.AdminStateUp && p.Binding.VIFType == model.VIFOVS && f.Wired && (f.DHCP || !needsDHCP(r, p))
+	if up {
+		return model.PortActive
+	}
+	return model.PortDown
+}
+
+// needsDHCP reports whether a port is to be served by DHCP before it counts as usable:
+// not the cloud's own ports, and not ports without an address on a subnet with DHCP.
+func needsDHCP(r store.Reader, p *model.Port) bool {
+	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
+		return false
+	}
+	return slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool {
+		s := r.Subnet(f.SubnetID)
+		return s != nil && s.Value.EnableDHCP
+	})
+}

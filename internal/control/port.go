@@ -1,0 +1,298 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"weft/internal/ipam"
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// defaultVNIC is the VNIC type of a port that was given none, and the only one that can be bound.
+const defaultVNIC = "normal"
+
+// CreatePort makes a port: MAC and addresses given or chosen, bound when a host is named.
+func (c *Control) CreatePort(ctx context.Context, req PortRequest) (*store.Entry[model.Port], error) {
+	made, err := c.CreatePorts(ctx, []PortRequest{req})
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
+}
+
+// CreatePorts makes all ports or none.
+func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store.Entry[model.Port], error) {
+	var made []*store.Entry[model.Port]
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		places := map[model.NetworkID]place{}
+		c.Read(func(r store.Reader) {
+			for _, req := range reqs {
+				if _, ok := places[req.NetworkID]; !ok {
+					places[req.NetworkID] = place{network: r.Network(req.NetworkID), subnets: r.SubnetsOf(req.NetworkID)}
+				}
+			}
+		})
+		txn := c.store.Txn()
+		ports := make([]*model.Port, len(reqs))
+		for i, req := range reqs {
+			p, err := c.newPort(req, places[req.NetworkID], res, len(reqs))
+			if err != nil {
+				return err
+			}
+			txn.CreatePort(p)
+			ports[i] = p
+		}
+		for _, at := range places {
+			at.keep(txn)
+		}
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, ports, rev, func(r store.Reader, p *model.Port) *store.Entry[model.Port] { return r.Port(p.ID) })
+		return nil
+	})
+	return made, err
+}
+
+// place is a network with its subnets at one revision.
+type place struct {
+	network *store.Entry[model.Network]
+	subnets []*store.Entry[model.Subnet]
+}
+
+// keep makes the transaction fail when the place has changed. A write of a subnet also
+// writes the network, so the network's condition would do; the subnets' make sure that
+// an address never outlives its subnet even if some writer forgot that.
+func (at place) keep(txn *store.Txn) {
+	txn.UnchangedNetwork(at.network)
+	for _, s := range at.subnets {
+		txn.UnchangedSubnet(s)
+	}
+}
+
+func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, together int) (*model.Port, error) {
+	if at.network == nil {
+		return nil, model.NotFound{Kind: model.KindNetwork, ID: string(req.NetworkID)}
+	}
+	now := c.stamp()
+	p := &model.Port{
+		ID:             model.PortID(uuid.NewString()),
+		Project:        req.Project,
+		Name:           req.Name.Value,
+		NetworkID:      req.NetworkID,
+		AdminStateUp:   req.AdminStateUp.Or(true),
+		Status:         model.PortDown,
+		DeviceID:       req.DeviceID.Value,
+		DeviceOwner:    req.DeviceOwner.Value,
+		PortSecurity:   req.PortSecurity.Or(at.network.Value.PortSecurity),
+		SecurityGroups: req.SecurityGroups.Value,
+		DHCPOptions:    mergeOptions(nil, req.DHCPOptions.Value),
+		Binding: model.Binding{
+			Host:     model.HostName(req.HostID.Value),
+			VIFType:  model.VIFUnbound,
+			VNICType: req.VNICType.Or(defaultVNIC),
+			Profile:  req.Profile.Value,
+		},
+		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
+	}
+	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
+		p.PortSecurity = false // ports of the cloud itself are trusted
+	}
+	if err := c.chooseMAC(p, req.MAC, res); err != nil {
+		return nil, err
+	}
+	if err := c.setPairs(p, req.AddressPairs.Value); err != nil {
+		return nil, err
+	}
+	ips, err := c.chooseAddresses(p, req.FixedIPs, at, res, together)
+	if err != nil {
+		return nil, err
+	}
+	p.FixedIPs = ips
+	c.bind(p, at.network.Value)
+	return p, nil
+}
+
+// chooseMAC reserves the MAC asked for, or a free one.
+func (c *Control) chooseMAC(p *model.Port, asked Opt[model.MAC], res *store.Reservation) (err error) {
+	if asked.Set {
+		if asked.Value.IsZero() || asked.Value == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+			return model.Faultf(model.InvalidInput, "Invalid input for mac_address. Reason: '%s' is not a valid MAC address.", asked.Value)
+		}
+		p.MAC = asked.Value
+		return taken(res.MAC(p.NetworkID, p.MAC), model.MACInUse,
+			"Unable to complete operation for network %s. The mac address %s is in use.", p.NetworkID, p.MAC)
+	}
+	p.MAC, err = res.ChooseMAC(p.NetworkID, func(taken func(model.MAC) bool) (model.MAC, bool) {
+		return ipam.ChooseMAC(c.cfg.BaseMAC, taken, c.rnd)
+	})
+	if errors.Is(err, store.ErrExhausted) {
+		return model.Faultf(model.MACExhausted, "Unable to generate unique mac on network %s.", p.NetworkID)
+	}
+	return err
+}
+
+// setPairs gives the port its allowed address pairs.
+func (c *Control) setPairs(p *model.Port, reqs []AddressPairRequest) error {
+	if len(reqs) == 0 {
+		p.AddressPairs = nil
+		return nil
+	}
+	if !p.PortSecurity {
+		return errPairsNeedSecurity
+	}
+	if len(reqs) > c.cfg.MaxAddressPairs {
+		return model.Faultf(model.AddressPairExhausted,
+			"The number of allowed address pair exceeds the maximum %d.", c.cfg.MaxAddressPairs)
+	}
+	pairs := make([]model.AddressPair, len(reqs))
+	for i, r := range reqs {
+		pairs[i] = model.AddressPair{MAC: r.MAC, Prefix: r.Prefix}
+		if r.MAC.IsZero() {
+			pairs[i].MAC = p.MAC
+		}
+		if slices.Contains(pairs[:i], pairs[i]) {
+			return model.Faultf(model.InvalidInput,
+				"Request contains duplicate address pair: mac_address %s ip_address %s.", pairs[i].MAC, pairs[i].Prefix)
+		}
+	}
+	p.AddressPairs = pairs
+	return nil
+}
+
+var errPairsNeedSecurity = model.Faultf(model.AddressPairNeedsSecurity,
+	"Port Security must be enabled in order to have allowed address pairs on a port.")
+
+// mergeOptions returns old with the entries of reqs added, replaced or removed, by name and IP version.
+func mergeOptions(old []model.DHCPOption, reqs []DHCPOptionRequest) []model.DHCPOption {
+	out := slices.Clone(old)
+	for _, r := range reqs {
+		o := r.DHCPOption
+		if o.IPVersion == 0 {
+			o.IPVersion = 4
+		}
+		i := slices.IndexFunc(out, func(x model.DHCPOption) bool { return x.Name == o.Name && x.IPVersion == o.IPVersion })
+		switch {
+		case i >= 0 && r.Delete:
+			out = slices.Delete(out, i, i+1)
+		case i >= 0:
+			out[i] = o
+		case !r.Delete:
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// UpdatePort changes a port. Asking for what is already so changes nothing.
+func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortRequest) (*store.Entry[model.Port], error) {
+	var made *store.Entry[model.Port]
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		var old *store.Entry[model.Port]
+		var at place
+		c.Read(func(r store.Reader) {
+			if old = r.Port(id); old != nil {
+				at = place{network: r.Network(old.Value.NetworkID), subnets: r.SubnetsOf(old.Value.NetworkID)}
+			}
+		})
+		if old == nil || at.network == nil {
+			return model.NotFound{Kind: model.KindPort, ID: string(id)}
+		}
+		if err := checkRevision(req.IfRevision, old.Value.Meta); err != nil {
+			return err
+		}
+		p, err := c.changedPort(old.Value, req, at, res)
+		if err != nil {
+			return err
+		}
+		if reflect.DeepEqual(p, old.Value) {
+			made = old
+			return nil
+		}
+		c.touch(&p.Meta)
+		txn := c.store.Txn()
+		txn.UpdatePort(old, p)
+		if !slices.Equal(p.FixedIPs, old.Value.FixedIPs) {
+			at.keep(txn)
+		}
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, []*model.Port{p}, rev, func(r store.Reader, p *model.Port) *store.Entry[model.Port] { return r.Port(p.ID) })[0]
+		return nil
+	})
+	return made, err
+}
+
+func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *store.Reservation) (*model.Port, error) {
+	p := *old
+	set(&p.Name, req.Name)
+	set(&p.Description, req.Description)
+	set(&p.AdminStateUp, req.AdminStateUp)
+	set(&p.DeviceID, req.DeviceID)
+	set(&p.DeviceOwner, req.DeviceOwner)
+	set(&p.PortSecurity, req.PortSecurity)
+	set(&p.SecurityGroups, req.SecurityGroups)
+	if req.DHCPOptions.Set {
+		p.DHCPOptions = mergeOptions(old.DHCPOptions, req.DHCPOptions.Value)
+	}
+	if req.MAC.Set && req.MAC.Value != old.MAC {
+		if old.Binding.VIFType == model.VIFOVS {
+			return nil, model.Faultf(model.PortBound,
+				"Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
+				p.ID, old.Binding.VIFType, old.MAC, req.MAC.Value)
+		}
+		if err := c.chooseMAC(&p, req.MAC, res); err != nil {
+			return nil, err
+		}
+	}
+	if req.AddressPairs.Set {
+		if err := c.setPairs(&p, req.AddressPairs.Value); err != nil {
+			return nil, err
+		}
+	}
+	if !p.PortSecurity && len(p.AddressPairs) > 0 {
+		return nil, errPairsNeedSecurity
+	}
+	if req.FixedIPs.Set {
+		ips, err := c.changeAddresses(&p, req.FixedIPs.Value, at, res)
+		if err != nil {
+			return nil, err
+		}
+		p.FixedIPs = ips
+	}
+	c.rebind(&p, req, at.network.Value)
+	if !p.AdminStateUp {
+		p.Status = model.PortDown
+	}
+	return &p, nil
+}
+
+// DeletePort removes a port. A DHCP port comes back while its network wants one.
+func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Opt[int]) error {
+	var old *store.Entry[model.Port]
+	err := c.attempt(ctx, func(*store.Reservation) (err error) {
+		if old, err = c.Port(ctx, id); err != nil {
+			return err
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+			return err
+		}
+		txn := c.store.Txn()
+		txn.DeletePort(old)
+		_, err = txn.Commit(ctx)
+		return err
+	})
+	if err == nil && old.Value.DeviceOwner == model.OwnerDHCP {
+		c.ensureDHCP(ctx, old.Value.NetworkID)
+	}
+	return err
+}

@@ -1,0 +1,363 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"weft/internal/ipam"
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// CreateSubnet makes a subnet on a network, and the network's DHCP port when the subnet
+// wants DHCP and a live host serves it.
+func (c *Control) CreateSubnet(ctx context.Context, req SubnetRequest) (*store.Entry[model.Subnet], error) {
+	made, err := c.CreateSubnets(ctx, []SubnetRequest{req})
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
+}
+
+// CreateSubnets makes all subnets or none.
+func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*store.Entry[model.Subnet], error) {
+	var made []*store.Entry[model.Subnet]
+	networks := map[model.NetworkID]bool{}
+	err := c.attempt(ctx, func(*store.Reservation) error {
+		clear(networks)
+		txn := c.store.Txn()
+		subnets := make([]*model.Subnet, 0, len(reqs))
+		changed := map[model.NetworkID]*model.Network{}
+		var err error
+		c.Read(func(r store.Reader) {
+			for _, req := range reqs {
+				old := r.Network(req.NetworkID)
+				if old == nil {
+					err = model.NotFound{Kind: model.KindNetwork, ID: string(req.NetworkID)}
+					return
+				}
+				var s *model.Subnet
+				if s, err = c.newSubnet(req, r.SubnetsOf(req.NetworkID), subnets); err != nil {
+					return
+				}
+				subnets = append(subnets, s)
+				txn.CreateSubnet(s)
+				networks[s.NetworkID] = networks[s.NetworkID] || s.EnableDHCP
+				if n := changed[s.NetworkID]; n != nil {
+					n.Revision++
+					continue
+				}
+				n := c.touchedNetwork(old)
+				changed[s.NetworkID] = n
+			}
+			for id, n := range changed {
+				txn.UpdateNetwork(r.Network(id), n)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, subnets, rev, func(r store.Reader, s *model.Subnet) *store.Entry[model.Subnet] { return r.Subnet(s.ID) })
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for id, dhcp := range networks {
+		if dhcp {
+			c.ensureDHCP(ctx, id)
+		}
+	}
+	return made, nil
+}
+
+// touchedNetwork returns a copy of a network with its change recorded: a change of a
+// subnet is a change of its network.
+func (c *Control) touchedNetwork(old *store.Entry[model.Network]) *model.Network {
+	n := *old.Value
+	c.touch(&n.Meta)
+	return &n
+}
+
+// newSubnet judges a request against the subnets there are and those made with it.
+func (c *Control) newSubnet(req SubnetRequest, there []*store.Entry[model.Subnet], with []*model.Subnet) (*model.Subnet, error) {
+	cidr := req.CIDR.Masked()
+	if !cidr.IsValid() || !cidr.Addr().Is4() {
+		return nil, invalid("IPv6 subnets are not supported yet")
+	}
+	now := c.stamp()
+	s := &model.Subnet{
+		ID:             model.SubnetID(uuid.NewString()),
+		Project:        req.Project,
+		Name:           req.Name.Value,
+		NetworkID:      req.NetworkID,
+		CIDR:           cidr,
+		Gateway:        req.Gateway.Value,
+		EnableDHCP:     req.EnableDHCP.Or(true),
+		DNSNameservers: req.DNS.Value,
+		HostRoutes:     req.HostRoutes.Value,
+		ServiceTypes:   req.ServiceTypes.Value,
+		// Neutron counts a subnet's revisions from 0, other objects' from 1.
+		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now},
+	}
+	if !req.Gateway.Set {
+		s.Gateway = ipam.DefaultGateway(cidr)
+	}
+	if err := c.checkSubnet(s, "new subnet", s.EnableDHCP); err != nil {
+		return nil, err
+	}
+	if cidr.Bits() == 0 {
+		return nil, invalid("0 is not allowed as CIDR prefix length")
+	}
+	overlap := func(o *model.Subnet) bool { return o.NetworkID == s.NetworkID && o.CIDR.Overlaps(cidr) }
+	if slices.ContainsFunc(there, func(e *store.Entry[model.Subnet]) bool { return overlap(e.Value) }) ||
+		slices.ContainsFunc(with, overlap) {
+		return nil, invalid("Requested subnet with cidr: %s for network: %s overlaps with another subnet", cidr, s.NetworkID)
+	}
+	if !req.Pools.Set {
+		s.Pools = ipam.DefaultPools(cidr, s.Gateway)
+		return s, nil
+	}
+	s.Pools = sortedPools(req.Pools.Value)
+	if err := checkPools(s.Pools, cidr); err != nil {
+		return nil, err
+	}
+	return s, checkGatewayOutside(s.Gateway, s.Pools)
+}
+
+// checkSubnet judges what both creation and change must keep. id is how messages call
+// the subnet; newDHCP says that DHCP is being switched on.
+func (c *Control) checkSubnet(s *model.Subnet, id string, newDHCP bool) error {
+	if newDHCP {
+		if err := checkDHCPPrefix(s.CIDR); err != nil {
+			return err
+		}
+	}
+	if s.Gateway.IsValid() && !ipam.GatewayValid(s.CIDR, s.Gateway) {
+		if !s.Gateway.Is4() {
+			return invalid("gateway_ip '%s' does not match the ip_version '4'", s.Gateway)
+		}
+		return invalid("Gateway is not valid on subnet")
+	}
+	if len(s.DNSNameservers) > c.cfg.MaxNameservers {
+		return model.Faultf(model.NameserversExhausted,
+			"Unable to complete operation for %s. The number of DNS nameservers exceeds the limit %d.", id, c.cfg.MaxNameservers)
+	}
+	for _, a := range s.DNSNameservers {
+		if !a.Is4() {
+			return invalid("dns_nameserver '%s' does not match the ip_version '4'", a)
+		}
+	}
+	if len(s.HostRoutes) > c.cfg.MaxHostRoutes {
+		return model.Faultf(model.HostRoutesExhausted,
+			"Unable to complete operation for %s. The number of host routes exceeds the limit %d.", id, c.cfg.MaxHostRoutes)
+	}
+	for _, r := range s.HostRoutes {
+		if !r.NextHop.Is4() {
+			return invalid("host_routes '%s' does not match the ip_version '4'", r.NextHop)
+		}
+		if !r.Destination.Addr().Is4() {
+			return invalid("host_routes '%s' does not match the ip_version '4'", r.Destination)
+		}
+	}
+	return nil
+}
+
+// checkDHCPPrefix refuses prefixes in which a DHCP server cannot live.
+func checkDHCPPrefix(cidr netip.Prefix) error {
+	switch {
+	case cidr.Bits() > 30:
+		return invalid("Subnet has a prefix length that is incompatible with DHCP service enabled")
+	case cidr.Addr().IsMulticast():
+		return invalid("Multicast IP subnet is not supported if enable_dhcp is True")
+	case cidr.Addr().IsLoopback():
+		return invalid("Loopback IP subnet is not supported if enable_dhcp is True")
+	case cidr.Addr().IsUnspecified():
+		return invalid("First IP '0.0.0.0' of network is not supported if enable_dhcp is True.")
+	}
+	return nil
+}
+
+// poolText prints a pool as Neutron's messages do.
+func poolText(p model.Pool) string { return fmt.Sprintf("%s-%s", p.First, p.Last) }
+
+func sortedPools(pools []model.Pool) []model.Pool {
+	pools = slices.Clone(pools)
+	slices.SortFunc(pools, func(a, b model.Pool) int { return a.First.Compare(b.First) })
+	return pools
+}
+
+// checkPools judges pools, sorted by their first address, of a subnet.
+func checkPools(pools []model.Pool, cidr netip.Prefix) error {
+	for _, p := range pools {
+		if !p.First.Is4() || !p.Last.Is4() || p.Last.Less(p.First) {
+			return model.Faultf(model.InvalidAllocationPool,
+				"The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.First, p.Last)
+		}
+		if !ipam.IsHostAddress(cidr, p.First) || !ipam.IsHostAddress(cidr, p.Last) {
+			return model.Faultf(model.OutOfBoundsPool,
+				"The allocation pool %s spans beyond the subnet cidr %s.", poolText(p), cidr)
+		}
+	}
+	for i := 1; i < len(pools); i++ {
+		if pools[i-1].Last.Compare(pools[i].First) >= 0 {
+			return model.Faultf(model.OverlappingPools,
+				"Found overlapping allocation pools: %s %s for subnet %s.", poolText(pools[i-1]), poolText(pools[i]), cidr)
+		}
+	}
+	return nil
+}
+
+func checkGatewayOutside(gateway netip.Addr, pools []model.Pool) error {
+	for _, p := range pools {
+		if gateway.IsValid() && p.Contains(gateway) {
+			return model.Faultf(model.GatewayConflictsPool,
+				"Gateway ip %s conflicts with allocation pool %s.", gateway, poolText(p))
+		}
+	}
+	return nil
+}
+
+// UpdateSubnet changes a subnet, and the network's DHCP port when that follows from it.
+func (c *Control) UpdateSubnet(ctx context.Context, id model.SubnetID, req SubnetRequest) (*store.Entry[model.Subnet], error) {
+	var made *store.Entry[model.Subnet]
+	dhcpChanged := false
+	err := c.attempt(ctx, func(*store.Reservation) error {
+		var old *store.Entry[model.Subnet]
+		var network *store.Entry[model.Network]
+		var ports []*store.Entry[model.Port]
+		c.Read(func(r store.Reader) {
+			if old = r.Subnet(id); old != nil {
+				network = r.Network(old.Value.NetworkID)
+				ports = slices.Collect(r.PortsOnSubnet(id))
+			}
+		})
+		if old == nil || network == nil {
+			return model.NotFound{Kind: model.KindSubnet, ID: string(id)}
+		}
+		if err := checkRevision(req.IfRevision, old.Value.Meta); err != nil {
+			return err
+		}
+		s, err := c.changedSubnet(old.Value, req, ports)
+		if err != nil {
+			return err
+		}
+		if reflect.DeepEqual(s, old.Value) {
+			made = old
+			return nil
+		}
+		dhcpChanged = s.EnableDHCP != old.Value.EnableDHCP
+		c.touch(&s.Meta)
+		txn := c.store.Txn()
+		txn.UpdateSubnet(old, s)
+		txn.UpdateNetwork(network, c.touchedNetwork(network))
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, []*model.Subnet{s}, rev, func(r store.Reader, s *model.Subnet) *store.Entry[model.Subnet] { return r.Subnet(s.ID) })[0]
+		return nil
+	})
+	if err == nil && dhcpChanged {
+		c.ensureDHCP(ctx, made.Value.NetworkID)
+	}
+	return made, err
+}
+
+func (c *Control) changedSubnet(old *model.Subnet, req SubnetRequest, ports []*store.Entry[model.Port]) (*model.Subnet, error) {
+	s := *old
+	set(&s.Name, req.Name)
+	set(&s.Description, req.Description)
+	set(&s.Gateway, req.Gateway)
+	set(&s.EnableDHCP, req.EnableDHCP)
+	set(&s.DNSNameservers, req.DNS)
+	set(&s.HostRoutes, req.HostRoutes)
+	set(&s.ServiceTypes, req.ServiceTypes)
+	if err := c.checkSubnet(&s, string(s.ID), s.EnableDHCP && !old.EnableDHCP); err != nil {
+		return nil, err
+	}
+	if s.Gateway != old.Gateway && old.Gateway.IsValid() {
+		for _, e := range ports {
+			if p := e.Value; routerOwned(p) && slices.Contains(p.FixedIPs, model.FixedIP{SubnetID: s.ID, Addr: old.Gateway}) {
+				return nil, model.Faultf(model.GatewayInUse,
+					"Current gateway ip %s already in use by port %s. Unable to update.", old.Gateway, p.ID)
+			}
+		}
+	}
+	if req.Pools.Set {
+		s.Pools = sortedPools(req.Pools.Value)
+		if err := checkPools(s.Pools, s.CIDR); err != nil {
+			return nil, err
+		}
+	}
+	if req.Pools.Set || s.Gateway != old.Gateway {
+		if err := checkGatewayOutside(s.Gateway, s.Pools); err != nil {
+			return nil, err
+		}
+	}
+	return &s, nil
+}
+
+func routerOwned(p *model.Port) bool {
+	return p.DeviceOwner == model.OwnerRouterInterface || p.DeviceOwner == model.OwnerRouterGateway
+}
+
+// DeleteSubnet removes a subnet unless a port that is not the cloud's own holds an
+// address of it. The DHCP port loses its address, or goes when it was the last.
+func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevision Opt[int]) error {
+	return c.attempt(ctx, func(*store.Reservation) error {
+		var old *store.Entry[model.Subnet]
+		var network *store.Entry[model.Network]
+		var ports []*store.Entry[model.Port]
+		var at int64
+		c.Read(func(r store.Reader) {
+			at = r.Revision()
+			if old = r.Subnet(id); old != nil {
+				network = r.Network(old.Value.NetworkID)
+				ports = slices.Collect(r.PortsOnSubnet(id))
+			}
+		})
+		if old == nil || network == nil {
+			return model.NotFound{Kind: model.KindSubnet, ID: string(id)}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+			return err
+		}
+		if len(notAutomatic(ports)) > 0 {
+			return model.Faultf(model.SubnetInUse,
+				"Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
+		}
+		txn := c.store.Txn()
+		for _, e := range ports {
+			p := *e.Value
+			p.FixedIPs = slices.DeleteFunc(slices.Clone(p.FixedIPs), func(f model.FixedIP) bool { return f.SubnetID == id })
+			if len(p.FixedIPs) == 0 {
+				txn.DeletePort(e)
+				continue
+			}
+			c.touch(&p.Meta)
+			txn.UpdatePort(e, &p)
+		}
+		txn.DeleteSubnet(old, at)
+		txn.UpdateNetwork(network, c.touchedNetwork(network))
+		_, err := txn.Commit(ctx)
+		return err
+	})
+}
+
+// ensureDHCP is EnsureDHCP for verbs that have already succeeded: what fails is logged,
+// and made good when a DHCP host next joins or the network changes.
+func (c *Control) ensureDHCP(ctx context.Context, id model.NetworkID) {
+	if err := c.EnsureDHCP(ctx, id); err != nil {
+		c.log.Warn("no DHCP port", "network", id, "err", err)
+	}
+}
