@@ -43,6 +43,8 @@ type attribute[M, R any] struct {
 	flag   func(m *M) bool
 	number func(m *M) int64
 	wire   func(b []byte, m *M, x *aside) []byte
+	// when says whether the attribute shows in this answer; nil is always.
+	when func(m *M, x *aside) bool
 	// match makes a predicate of the values given for a filter; they are joined by or.
 	match   func(values []string) (predicate[M], error)
 	compare func(a, b *M) int
@@ -163,20 +165,20 @@ func (t *table[M, R]) encode(b []byte, m *M, x *aside, fields []*attribute[M, R]
 	b = append(b, '{')
 	if fields == nil {
 		for i := range t.attributes {
-			b = t.attributes[i].encode(b, m, x, i == 0)
+			b = t.attributes[i].encode(b, m, x)
 		}
 	}
-	for i, a := range fields {
-		b = a.encode(b, m, x, i == 0)
+	for _, a := range fields {
+		b = a.encode(b, m, x)
 	}
 	return append(b, '}')
 }
 
-func (a *attribute[M, R]) encode(b []byte, m *M, x *aside, first bool) []byte {
-	if a.hidden() {
+func (a *attribute[M, R]) encode(b []byte, m *M, x *aside) []byte {
+	if a.hidden() || a.when != nil && !a.when(m, x) {
 		return b
 	}
-	if !first {
+	if b[len(b)-1] != '{' {
 		b = append(b, ',')
 	}
 	b = append(b, '"')

@@ -42,7 +42,9 @@ func networks() *table[model.Network, networkRequest] {
 			flag: func(n *model.Network) bool { return n.PortSecurity }},
 		{name: "mtu", use: post | put | filter | order, take: takeMTU,
 			number: func(n *model.Network) int64 { return int64(n.MTU) }},
+		// Which external network is the default; Neutron shows it of these, and after a create.
 		{name: "is_default", use: post | put | filter,
+			when: func(n *model.Network, x *aside) bool { return n.External || x.created },
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.IsDefault }),
 			flag: func(n *model.Network) bool { return n.IsDefault }},
 	}

@@ -232,7 +232,7 @@ func (q *query[M, R]) appendLinks(b []byte, plural, path string, ids []string) [
 	return appendLinkList(b, links)
 }
 
-// appendLinkList writes rel before href and leaves & readable, as Neutron does.
+// appendLinkList writes rel before href, as Neutron does.
 func appendLinkList(b []byte, links []map[string]string) []byte {
 	return appendList(b, links, func(b []byte, l map[string]string) []byte {
 		b = append(b, `{"rel":"`...)

@@ -76,6 +76,8 @@ func New(o Options) *Server {
 		s.now = time.Now
 	}
 	s.handle("/", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
+	// Without the slash there is nothing, and no redirect either.
+	s.handle("/v2.0", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
 	s.handle("/{$}", serveVersions)
 	s.handle("/v2.0/{$}", serveResources)
 	s.handle("/healthcheck", serveHealth)

@@ -1,0 +1,112 @@
+package neutron
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"testing"
+
+	"weft/internal/model"
+)
+
+// faultKinds counts the constants of type FaultKind in the source, so that a new one
+// without a row here fails.
+func faultKinds(t *testing.T) int {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "../model/errors.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range f.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok || g.Tok != token.CONST {
+			continue
+		}
+		if id, ok := g.Specs[0].(*ast.ValueSpec).Type.(*ast.Ident); ok && id.Name == "FaultKind" {
+			return len(g.Specs)
+		}
+	}
+	t.Fatal("no constants of type FaultKind found")
+	return 0
+}
+
+func TestFaultOfEveryKind(t *testing.T) {
+	// Types and statuses as Neutron gives them.
+	want := map[model.FaultKind]string{
+		model.InvalidInput:             "400 InvalidInput",
+		model.InvalidIPForSubnet:       "400 InvalidIpForSubnet",
+		model.InvalidIPForNetwork:      "400 InvalidIpForNetwork",
+		model.InvalidAllocationPool:    "400 InvalidAllocationPool",
+		model.OutOfBoundsPool:          "400 OutOfBoundsAllocationPool",
+		model.OverlappingPools:         "409 OverlappingAllocationPools",
+		model.GatewayConflictsPool:     "409 GatewayConflictWithAllocationPools",
+		model.GatewayInUse:             "409 GatewayIpInUse",
+		model.NameserversExhausted:     "400 DNSNameServersExhausted",
+		model.HostRoutesExhausted:      "400 HostRoutesExhausted",
+		model.IPAlreadyAllocated:       "409 IpAddressAlreadyAllocated",
+		model.IPInUse:                  "409 IpAddressInUse",
+		model.IPExhausted:              "409 IpAddressGenerationFailure",
+		model.MACInUse:                 "409 MacAddressInUse",
+		model.MACExhausted:             "503 NetworkMacAddressGenerationFailure",
+		model.NetworkInUse:             "409 NetworkInUse",
+		model.SubnetInUse:              "409 SubnetInUse",
+		model.ServicePortInUse:         "409 ServicePortInUse",
+		model.PortInUse:                "409 PortInUse",
+		model.PortBound:                "409 PortBound",
+		model.VLANInUse:                "409 VlanIdInUse",
+		model.TunnelInUse:              "409 TunnelIdInUse",
+		model.FlatInUse:                "409 FlatNetworkInUse",
+		model.NoNetworkAvailable:       "503 NoNetworkAvailable",
+		model.RevisionConflict:         "412 HTTPPreconditionFailed",
+		model.AddressPairExhausted:     "400 AllowedAddressPairExhausted",
+		model.AddressPairNeedsSecurity: "409 AddressPairAndPortSecurityRequired",
+		model.Unavailable:              "503 ServiceUnavailable",
+	}
+	n := faultKinds(t)
+	if len(want) != n {
+		t.Errorf("this test knows %d kinds of fault, package model has %d", len(want), n)
+	}
+	for k := model.FaultKind(1); k <= model.FaultKind(n); k++ {
+		err := fmt.Errorf("create port: %w", model.Fault{Kind: k, Message: "text", Detail: "253 of 253"})
+		f, ok := faultOf(err)
+		if got := fmt.Sprint(f.Status, " ", f.Type); !ok || got != want[k] {
+			t.Errorf("kind %d: got %s (known %v), want %s", k, got, ok, want[k])
+		}
+		if f.Message != "text" || f.Detail != "253 of 253" {
+			t.Errorf("kind %d: message %q, detail %q", k, f.Message, f.Detail)
+		}
+	}
+}
+
+func TestFaultOfOthers(t *testing.T) {
+	for _, c := range []struct {
+		err   error
+		want  fault
+		known bool
+	}{
+		{model.NotFound{Kind: model.KindNetwork, ID: "x"}, fault{404, "NetworkNotFound", "Network x could not be found.", ""}, true},
+		{model.NotFound{Kind: model.KindSubnet, ID: "x"}, fault{404, "SubnetNotFound", "Subnet x could not be found.", ""}, true},
+		{fmt.Errorf("wrapped: %w", model.NotFound{Kind: model.KindPort, ID: "x"}), fault{404, "PortNotFound", "Port x could not be found.", ""}, true},
+		{model.NotFound{Kind: model.KindAgent, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
+		{model.NotFound{Kind: model.KindHost, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
+		{model.NotFound{Kind: kindSecurityGroup, ID: "x"}, fault{404, "SecurityGroupNotFound", "Security group x does not exist", ""}, true},
+		{model.NotFound{Kind: kindSubnetPool, ID: "x"}, fault{404, "SubnetPoolNotFound", "Subnet pool x could not be found.", ""}, true},
+		{&http.MaxBytesError{Limit: 1}, faultTooLarge, true},
+		{context.DeadlineExceeded, faultNoService, true},
+		{fmt.Errorf("commit: %w", context.Canceled), faultNoService, true},
+		{badRequest("no %s", "x"), fault{400, "HTTPBadRequest", "no x", ""}, true},
+		// What is not known tells a client nothing.
+		{errors.New("password=secret"), faultInternal, false},
+		{model.Fault{Kind: 9999, Message: "secret"}, faultInternal, false},
+		{model.NotFound{Kind: "teapot", ID: "secret"}, faultInternal, false},
+	} {
+		got, known := faultOf(c.err)
+		if got != c.want || known != c.known {
+			t.Errorf("%v: got %+v, %v; want %+v, %v", c.err, got, known, c.want, c.known)
+		}
+	}
+}
