@@ -11,8 +11,8 @@ import (
 	"net/netip"
 	"time"
 
+	"weft/internal/host/kernel"
 	"weft/internal/model"
-	"weft/internal/plan/netns"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vswitch"
 )
@@ -26,6 +26,9 @@ type Fault struct {
 	Err error
 	// Part is the driver that reported it.
 	Part Part
+	// Waiting: the machine has to do something first, and will say when it has; this is no
+	// failure unless it lasts.
+	Waiting bool
 	// Network and Port are those that suffer, where that is known. A fault of the switch with
 	// neither concerns everything.
 	Network model.NetworkID
@@ -86,7 +89,7 @@ type Query struct {
 // Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
 type Found struct {
 	Interface *Interface
-	Device    *Device
+	Device    *kernel.Link
 	// Flows are those of the integration bridge.
 	Flows []FlowCount
 	DHCP  *DHCPFound
@@ -105,24 +108,12 @@ type Interface struct {
 	OtherConfig        map[string]string
 }
 
-// Device is a network interface of the kernel.
-type Device struct {
-	Name string
-	// Kind is as `ip -d link` names it: tun, veth, openvswitch.
-	Kind                 string
-	MAC                  model.MAC
-	MTU                  int
-	Up, Carrier          bool
-	RxPackets, TxPackets uint64
-	RxDropped, TxDropped uint64
-}
-
 // DHCPFound is the DHCP service of a network as it runs.
 type DHCPFound struct {
 	// Exists: the namespace is there.
 	Exists bool
 	// Device is nil when it is not in the namespace.
-	Device    *netns.Link
+	Device    *kernel.Link
 	Listening bool
 }
 

@@ -1,0 +1,323 @@
+// Package agent runs the loop of a host: feed, view, plan, apply, report; and gathers
+// evidence for trace.
+//
+// One goroutine owns everything: it waits for the feed, for the switch, for a retry or
+// for a resync, then works out the whole plan from what is known now and applies it. So
+// the order in which things happen does not matter, and nothing waits for an event that
+// was lost. It removes nothing before it knows both what the cloud wants and what the
+// machine holds. When it stops it leaves the machine as it is: traffic flows on.
+//
+// A port's facts are reported at the generation they were found: wired when the
+// attachment is seen and the switch has acknowledged the flows, dhcp when the responder
+// has the port's lease.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"weft/internal/feed"
+	"weft/internal/host"
+	"weft/internal/model"
+	"weft/internal/plan"
+	"weft/internal/plan/view"
+)
+
+// Machine is the host to obey; *host.Host is one.
+type Machine interface {
+	// Apply makes the machine equal to the plan, as far as it can.
+	Apply(ctx context.Context, p plan.Plan, o host.Options) ([]host.Fault, host.Timing)
+	// Observe says what is attached. It does not block.
+	Observe() host.Observed
+	// Changed is signalled after Observe would give another answer.
+	Changed() <-chan struct{}
+	// Probe looks closely at one port.
+	Probe(ctx context.Context, q host.Query) host.Found
+}
+
+// Options are what an Agent is made of.
+type Options struct {
+	// Feed says where the server is. New fills in Host, Evidence and Log.
+	Feed feed.ClientOptions
+	// Machine is what the plan is applied to.
+	Machine Machine
+	// Settings shape the plan.
+	Settings plan.Settings
+	// Host is what the server is told of this host; New fills in the name, the agent's ID and
+	// what is observed.
+	Host model.Host
+	// StateDir keeps the agent's ID and the last known cloud; empty keeps nothing.
+	StateDir string
+	// Resync is the interval at which everything is compared with the machine; 0 means 5 min.
+	Resync time.Duration
+	// RetryMin and RetryMax bound the wait before what failed is tried again; 0 means 100 ms and 15 s.
+	RetryMin, RetryMax time.Duration
+	// DiskGrace is how long an agent that has just started waits for the server before it
+	// acts on the cloud it knew before; 0 means 1 s.
+	DiskGrace time.Duration
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Agent is the loop of one host. Make one with New.
+type Agent struct {
+	o     Options
+	log   *slog.Logger
+	feed  *feed.Client
+	start time.Time
+
+	// The rest belongs to the goroutine of Run; what evidence reads is published in now.
+	vlans    map[model.NetworkID]view.LocalVLAN
+	restored bool
+	waiting  string
+	leases   leaseTable
+	plugged  map[model.PortID]plugged
+	reports  reporter
+	faults   faultTable
+
+	mu  sync.Mutex
+	now published
+}
+
+// published is what the loop last did, for evidence. The values are not changed once published.
+type published struct {
+	view     view.View
+	plan     plan.Plan
+	cloud    view.Cloud
+	reported map[model.PortID]sent
+	faults   []trackedFault
+}
+
+// plugged is an attachment as the loop first saw it.
+type plugged struct {
+	device string
+	since  time.Time
+	wired  bool
+}
+
+// New makes an Agent. It reads the state directory and touches nothing else.
+func New(o Options) (*Agent, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.Resync, 5*time.Minute)
+	setDefault(&o.RetryMin, 100*time.Millisecond)
+	setDefault(&o.RetryMax, 15*time.Second)
+	setDefault(&o.DiskGrace, time.Second)
+	if o.Machine == nil || o.Feed.Name == "" {
+		return nil, errors.New("agent: no machine or no host name")
+	}
+	a := &Agent{o: o, log: o.Log, start: time.Now(), vlans: map[model.NetworkID]view.LocalVLAN{},
+		plugged: map[model.PortID]plugged{}, leases: leaseTable{}}
+	a.o.Host.Name, a.o.Host.StartedAt = o.Feed.Name, a.start.UTC()
+	if a.o.Host.AgentID == "" {
+		id, err := agentID(o.StateDir)
+		if err != nil {
+			return nil, err
+		}
+		a.o.Host.AgentID = id
+	}
+	fo := o.Feed
+	fo.StateDir, fo.Log = o.StateDir, o.Log
+	fo.Host, fo.Evidence = a.describe, a.answer
+	a.feed = feed.NewClient(fo)
+	return a, nil
+}
+
+func setDefault(d *time.Duration, def time.Duration) {
+	if *d <= 0 {
+		*d = def
+	}
+}
+
+// agentID is chosen once per host: the API knows the agent by it.
+func agentID(dir string) (string, error) {
+	if dir == "" {
+		return uuid.NewString(), nil
+	}
+	file := filepath.Join(dir, "agent-id")
+	b, err := os.ReadFile(file)
+	if err == nil {
+		if id, e := uuid.Parse(strings.TrimSpace(string(b))); e == nil {
+			return id.String(), nil
+		}
+		return "", fmt.Errorf("agent ID in %s: not a UUID", file)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("agent ID: %w", err)
+	}
+	id := uuid.NewString()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("agent ID: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("agent ID: %w", err)
+	}
+	return id, nil
+}
+
+// describe is what the server is told at each connection.
+func (a *Agent) describe() model.Host {
+	h := a.o.Host
+	obs := a.o.Machine.Observe()
+	h.OVSVersion, h.InterfaceTypes = obs.OVSVersion, obs.InterfaceTypes
+	return h
+}
+
+// Feed returns the agent's end of the feed, for asking whether it is in sync.
+func (a *Agent) Feed() *feed.Client { return a.feed }
+
+// Run runs the feed and the loop until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	wg.Go(func() {
+		if err := a.feed.Run(ctx); err != nil {
+			failed <- err
+			cancel()
+		}
+	})
+	a.loop(ctx)
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// loop makes one pass per batch of inputs. It does not wait for a batch to fill up: what
+// comes during a pass is the next batch.
+func (a *Agent) loop(ctx context.Context) {
+	resync := time.NewTicker(a.o.Resync)
+	defer resync.Stop()
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		verify := false
+		select {
+		case <-ctx.Done():
+			a.log.Info("agent stops; switch, namespaces and flows stay as they are")
+			return
+		case <-a.feed.Changed():
+		case <-a.o.Machine.Changed():
+		case <-again.C:
+		case <-resync.C:
+			verify = true
+		}
+		if wait := a.pass(ctx, verify); wait > 0 {
+			again.Reset(wait)
+		}
+	}
+}
+
+// pass works out and applies everything once. It returns after what time it wants to be
+// called again without any input; 0 for never.
+func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
+	begin := time.Now()
+	st := a.feed.State()
+	obs := a.o.Machine.Observe()
+	if why, wait := a.unready(st, obs); why != "" {
+		a.wait(why)
+		return wait
+	}
+	a.wait("")
+	v, p := a.plan(st, obs)
+	planned := time.Now()
+	a.notePlugged(v, begin)
+	faults, timing := a.o.Machine.Apply(ctx, p, host.Options{Verify: verify})
+	if ctx.Err() != nil {
+		// Interrupted half way: what it returned says nothing about the machine.
+		return 0
+	}
+	applied := time.Now()
+	wait := a.faults.update(faults, applied, a.o, a.log)
+	facts := factsOf(a.o.Feed.Name, st.Cloud, v, p, faults)
+	a.logWired(v, facts, applied)
+	a.leases.update(p, faults, begin, applied, a.log)
+	a.reports.report(a.feed, st, facts, applied)
+	a.publish(st, v, p)
+	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),
+		"plan", planned.Sub(begin), "switch", timing.Switch, "kernel", timing.Kernel, "dhcp", timing.DHCP, "total", time.Since(begin))
+	return wait
+}
+
+// unready says why nothing may be done yet, and when to look again. Before both sides
+// are known, a plan would lack what is not known and take it away.
+func (a *Agent) unready(st feed.State, obs host.Observed) (why string, wait time.Duration) {
+	switch {
+	case !obs.Ready:
+		return "the switch's database", 0
+	case !st.Known:
+		return "the server's snapshot; nothing is known from before", 0
+	case st.FromDisk:
+		// The server has newer knowledge, if it is there.
+		if left := a.o.DiskGrace - time.Since(a.start); left > 0 {
+			return "the server's snapshot", left
+		}
+	}
+	return "", 0
+}
+
+// wait logs once what the agent is waiting for, and once when it has come.
+func (a *Agent) wait(why string) {
+	if why == a.waiting {
+		return
+	}
+	if why != "" {
+		a.log.Info("agent waits for " + why)
+	} else {
+		a.log.Info("agent begins to apply", "elapsed_ms", ms(time.Since(a.start)))
+	}
+	a.waiting = why
+}
+
+func (a *Agent) publish(st feed.State, v view.View, p plan.Plan) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.now = published{view: v, plan: p, cloud: st.Cloud, reported: maps.Clone(a.reports.sent), faults: a.faults.list()}
+}
+
+// Plan waits until everything is known and returns what would be applied, touching
+// nothing: a dry run. It runs in the place of Run.
+func (a *Agent) Plan(ctx context.Context) (plan.Plan, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	failed := make(chan error, 1)
+	wg.Go(func() { failed <- a.feed.Run(ctx) })
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		st, obs := a.feed.State(), a.o.Machine.Observe()
+		why, _ := a.unready(st, obs)
+		if why == "" {
+			_, p := a.plan(st, obs)
+			return p, nil
+		}
+		select {
+		case <-ctx.Done():
+			return plan.Plan{}, fmt.Errorf("waiting for %s: %w", why, ctx.Err())
+		case err := <-failed:
+			return plan.Plan{}, err
+		case <-poll.C:
+		}
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

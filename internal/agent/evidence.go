@@ -1,0 +1,205 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"weft/internal/host"
+	"weft/internal/model"
+	"weft/internal/plan/dhcp"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
+	"weft/internal/plan/vswitch"
+	"weft/internal/trace"
+)
+
+// Query is what a server asks an agent, in JSON.
+type Query struct {
+	PortID model.PortID `json:"port_id"`
+	// NetworkID finds the DHCP service of a port that the agent does not know.
+	NetworkID model.NetworkID `json:"network_id,omitempty"`
+}
+
+// maxMissing bounds the missing flows that evidence lists.
+const maxMissing = 20
+
+// answer is the feed's hook: a Query in, Evidence out.
+func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
+	var q Query
+	if err := json.Unmarshal(query, &q); err != nil {
+		return nil, fmt.Errorf("read the query: %w", err)
+	}
+	ev := a.Evidence(ctx, q)
+	return json.Marshal(ev)
+}
+
+// Evidence looks at everything about one port, known or not. It runs beside the loop and
+// reads what the loop last published, and the machine itself.
+func (a *Agent) Evidence(ctx context.Context, q Query) trace.Evidence {
+	a.mu.Lock()
+	now := a.now
+	a.mu.Unlock()
+	st, obs := a.feed.State(), a.o.Machine.Observe()
+	ev := trace.Evidence{PortID: q.PortID, Host: a.o.Feed.Name, At: time.Now().UTC(),
+		Feed:   trace.Feed{InSync: st.InSync, FromDisk: st.FromDisk, Revision: st.Revision, Since: st.Since, Error: st.Err},
+		Switch: trace.Switch{Connected: obs.Connected, Bridge: a.o.Settings.IntegrationBridge, Version: obs.OVSVersion}}
+	if obs.Err != nil {
+		ev.Switch.Error = obs.Err.Error()
+	}
+	if p := st.Cloud.Ports[q.PortID]; p != nil {
+		ev.Known, ev.Revision, q.NetworkID = true, p.Revision, p.NetworkID
+	}
+	hq := host.Query{PortID: q.PortID, Bridge: a.o.Settings.IntegrationBridge, Device: vif.TapName(q.PortID)}
+	net := networkOf(now.view, q.NetworkID)
+	var service *dhcp.Server
+	if net != nil {
+		ev.LocalVLAN = uint16(net.LocalVLAN)
+		if net.DHCPPort != nil {
+			hq.Namespace, hq.DHCPDevice = vif.DHCPNamespace(q.NetworkID), vif.TapName(net.DHCPPort.ID)
+			service = serverOf(now.plan.DHCP, q.NetworkID)
+		}
+	}
+	found := a.o.Machine.Probe(ctx, hq)
+	ev.Gaps = found.Gaps
+	ev.Interface, ev.Device = evidenceInterface(found), evidenceDevice(found)
+	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, localOf(now.view, q.PortID))
+	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
+	for _, t := range found.Transactions {
+		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed}
+		if t.Addr.IsValid() && !t.Addr.IsUnspecified() {
+			tt.Addr = t.Addr.String()
+		}
+		ev.Transactions = append(ev.Transactions, tt)
+	}
+	if r, ok := now.reported[q.PortID]; ok {
+		ev.Reported = &trace.Facts{Wired: r.Wired, DHCP: r.DHCP, At: r.at}
+	}
+	for _, f := range now.faults {
+		// Those of other ports and networks explain nothing about this one.
+		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
+			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries})
+		}
+	}
+	return ev
+}
+
+func networkOf(v view.View, id model.NetworkID) *view.Network {
+	for _, n := range v.Networks {
+		if n.ID == id {
+			return n
+		}
+	}
+	return nil
+}
+
+func localOf(v view.View, id model.PortID) *view.LocalPort {
+	for i := range v.Local {
+		if v.Local[i].ID == id {
+			return &v.Local[i]
+		}
+	}
+	return nil
+}
+
+func serverOf(all []dhcp.Server, id model.NetworkID) *dhcp.Server {
+	for i := range all {
+		if all[i].NetworkID == id {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+func evidenceInterface(f host.Found) *trace.Interface {
+	if f.Interface == nil {
+		return nil
+	}
+	i := trace.Interface(*f.Interface)
+	return &i
+}
+
+func evidenceDevice(f host.Found) *trace.Device {
+	d := f.Device
+	if d == nil {
+		return nil
+	}
+	return &trace.Device{Name: d.Name, Kind: d.Type, MAC: d.MAC.String(), MTU: d.MTU, Up: d.Up, Carrier: d.Carrier,
+		RxPackets: d.RxPackets, TxPackets: d.TxPackets, RxDropped: d.RxDropped, TxDropped: d.TxDropped}
+}
+
+// evidenceDHCP is nil when this host neither is to serve the network nor has its namespace.
+func evidenceDHCP(f host.Found, q host.Query, s *dhcp.Server, id model.PortID) *trace.DHCP {
+	if q.Namespace == "" {
+		return nil
+	}
+	d := &trace.DHCP{Wanted: s != nil, Namespace: q.Namespace}
+	if s != nil {
+		for i := range s.Leases {
+			if s.Leases[i].PortID == id {
+				d.Leases = append(d.Leases, s.Leases[i].Addr.String())
+			}
+		}
+	}
+	if f.DHCP == nil {
+		return d
+	}
+	d.Exists, d.Listening = f.DHCP.Exists, f.DHCP.Listening
+	if l := f.DHCP.Device; l != nil {
+		d.Device, d.MAC, d.MTU = l.Name, l.MAC.String(), l.MTU
+		for _, a := range l.Addrs {
+			d.Addresses = append(d.Addresses, a.String())
+		}
+	}
+	return d
+}
+
+// compareFlows counts the planned flows of one port in the switch. A flow is the port's
+// by its cookie, or when it matches or outputs to its OpenFlow port.
+func compareFlows(wanted []vswitch.Flow, f host.Found, id model.PortID, l *view.LocalPort) *trace.Flows {
+	if l == nil {
+		return nil
+	}
+	have := make(map[string]host.FlowCount, len(f.Flows))
+	for _, fc := range f.Flows {
+		have[flowText(fc.Flow)] = fc
+	}
+	out := &trace.Flows{}
+	for _, w := range wanted {
+		if !ofPort(w, id) {
+			continue
+		}
+		out.Wanted++
+		text := flowText(w)
+		fc, ok := have[text]
+		if ok {
+			out.Present++
+			out.Packets += fc.Packets
+		} else if len(out.Missing) < maxMissing {
+			out.Missing = append(out.Missing, text)
+		}
+	}
+	slices.Sort(out.Missing)
+	return out
+}
+
+// flowText is a flow in one form, wherever it comes from.
+func flowText(f vswitch.Flow) string { return f.Normalize().String() }
+
+// ofPort reports whether a flow was made for a port.
+func ofPort(f vswitch.Flow, id model.PortID) bool {
+	_, kind, object := vswitch.SplitCookie(f.Cookie)
+	return kind == vswitch.KindPort && object == cookieObject(string(id))
+}
+
+// cookieObject is the part of an ID that a cookie has room for: its first 32 bits.
+func cookieObject(id string) uint32 {
+	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}

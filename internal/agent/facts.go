@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"maps"
+	"time"
+
+	"weft/internal/feed"
+	"weft/internal/host"
+	"weft/internal/model"
+	"weft/internal/plan"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
+)
+
+// plan makes the plan of what is known now.
+func (a *Agent) plan(st feed.State, obs host.Observed) (view.View, plan.Plan) {
+	if !a.restored {
+		// A number once given to a network stays with it while it is here: flows hold it.
+		a.vlans, a.restored = vif.Restore[view.LocalVLAN](obs.OtherConfig), true
+	}
+	vlans, exhausted := vif.LocalVLANs(a.vlans, view.NetworksOf(st.Cloud, a.o.Feed.Name))
+	a.vlans = vlans
+	if len(exhausted) > 0 {
+		a.log.Error("no local VLAN left; these networks are not realised here", "networks", exhausted)
+	}
+	v := view.Of(st.Cloud, obs.Attachments, a.o.Feed.Name, vlans)
+	return v, plan.Make(v, a.o.Settings)
+}
+
+// factsOf are the facts of all ports bound to this host, attached or not. A fault costs a
+// port its fact if it names the port or its network, or names nothing but is of the kind
+// that everything depends on.
+func factsOf(name model.HostName, c view.Cloud, v view.View, p plan.Plan, faults []host.Fault) map[model.PortID]feed.PortFact {
+	broken := brokenBy(faults)
+	facts := make(map[model.PortID]feed.PortFact)
+	for id, port := range c.Ports {
+		if port.Binding.Host == name {
+			facts[id] = feed.PortFact{PortID: id}
+		}
+	}
+	for _, l := range v.Local {
+		if f, ok := facts[l.ID]; ok {
+			f.Wired = !broken.wiring(l.ID, l.NetworkID) && l.Network.LocalVLAN != 0
+			facts[l.ID] = f
+		}
+	}
+	for i := range p.DHCP {
+		s := &p.DHCP[i]
+		if broken.serving(s.NetworkID) {
+			continue
+		}
+		for j := range s.Leases {
+			id := s.Leases[j].PortID
+			if f, ok := facts[id]; ok {
+				f.DHCP = true
+				facts[id] = f
+			}
+		}
+	}
+	return facts
+}
+
+// broken is what faults keep from working.
+type broken struct {
+	allWiring bool
+	ports     map[model.PortID]bool
+	networks  map[model.NetworkID]bool
+}
+
+func brokenBy(faults []host.Fault) broken {
+	b := broken{ports: map[model.PortID]bool{}, networks: map[model.NetworkID]bool{}}
+	for _, f := range faults {
+		switch {
+		case f.Port != "":
+			b.ports[f.Port] = true
+		case f.Network != "":
+			b.networks[f.Network] = true
+		case f.Part == host.PartSwitch:
+			b.allWiring = true
+		}
+	}
+	return b
+}
+
+// wiring: a network's fault is one of its DHCP service, which no other port's wiring needs.
+func (b broken) wiring(id model.PortID, _ model.NetworkID) bool { return b.allWiring || b.ports[id] }
+
+// serving: without its own switch port a DHCP service is deaf.
+func (b broken) serving(id model.NetworkID) bool { return b.networks[id] || b.allWiring }
+
+// sent is what the server was last told of a port, and of which revision of it.
+type sent struct {
+	feed.PortFact
+	revision int
+	at       time.Time
+}
+
+// reporter tells the server what has changed, and everything to a new session.
+type reporter struct {
+	session int
+	sent    map[model.PortID]sent
+}
+
+func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]feed.PortFact, now time.Time) {
+	if !st.InSync {
+		// Nobody to tell. The next session is told everything.
+		r.session = 0
+		return
+	}
+	full := r.session != st.Session
+	if full {
+		r.session, r.sent = st.Session, map[model.PortID]sent{}
+	}
+	var news []feed.PortFact
+	for id, f := range facts {
+		port := st.Cloud.Ports[id]
+		old, told := r.sent[id]
+		if told && old.PortFact == f && !(old.revision != port.Revision && disagrees(port, f)) {
+			continue
+		}
+		at := now
+		if told && old.PortFact == f {
+			at = old.at
+		}
+		r.sent[id] = sent{f, port.Revision, at}
+		news = append(news, f)
+	}
+	maps.DeleteFunc(r.sent, func(id model.PortID, _ sent) bool { _, ok := facts[id]; return !ok })
+	if full || len(news) > 0 {
+		c.Report(st.Session, st.Revision, full, news)
+	}
+}
+
+// disagrees: the record's status is not what the fact allows. Then it is told again after
+// each change of the record, so that no lost or overtaken report leaves a port stuck.
+func disagrees(p *model.Port, f feed.PortFact) bool {
+	if p.Status == model.PortActive {
+		return !f.Wired
+	}
+	return f.Wired && p.AdminStateUp
+}
