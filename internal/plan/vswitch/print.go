@@ -132,8 +132,10 @@ func (m FieldMatch) String() string {
 		}
 	case Ethernet:
 		mask = m.Mask.MAC().String()
+	case Decimal: // ports, which OVS prints in hexadecimal when masked
+		return fmt.Sprintf("%s=0x%x/0x%x", f.MatchName(), m.Value.Lo, m.Mask.Lo)
 	default:
-		return f.MatchName() + "=0x" + strconv.FormatUint(m.Value.Lo, 16) + "/" + hex(m.Mask.Lo)
+		return f.MatchName() + "=" + hex(m.Value.Lo) + "/" + hex(m.Mask.Lo)
 	}
 	return f.MatchName() + "=" + formatValue(f, m.Value) + "/" + mask
 }
