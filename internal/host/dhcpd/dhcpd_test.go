@@ -1,0 +1,541 @@
+package dhcpd
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"weft/internal/host/kernel"
+	"weft/internal/lab/labtest"
+	"weft/internal/model"
+	"weft/internal/plan/dhcp"
+	"weft/internal/plan/netns"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
+
+const (
+	serverNS = "qdhcp-c9cdbbed-8503-49b9-a636-ed707b68805a"
+	clientNS = "client"
+	tap      = "tapd677df3f-b5"
+	nic      = "eth0"
+)
+
+var (
+	serverMAC = model.MAC{0xfa, 0x16, 0x3e, 0xe4, 0x05, 0xe6}
+	clientMAC = model.MAC{0xfa, 0x16, 0x3e, 0x7b, 0x71, 0x0b}
+)
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func plan() dhcp.Server {
+	a := &dhcp.Options{
+		SubnetID: "a", Server: addr("10.10.0.2"), Prefix: netip.MustParsePrefix("10.10.0.0/16"), Gateway: addr("10.10.0.1"),
+		DNS: []netip.Addr{addr("10.10.0.2")}, Domain: "openstacklocal", MTU: 1450, LeaseTime: 86400,
+	}
+	return dhcp.Server{
+		NetworkID: "net", Namespace: serverNS, Device: tap, MAC: serverMAC, Subnets: []*dhcp.Options{a},
+		Leases: []dhcp.Lease{{PortID: "one", MAC: clientMAC, Addr: addr("10.10.0.121"), Hostname: "host-10-10-0-121", Subnet: a}},
+	}
+}
+
+// makeLink joins the server's namespace with the client's by a pair of devices.
+func makeLink(t testing.TB) {
+	t.Helper()
+	for _, ns := range []string{serverNS, clientNS} {
+		if err := kernel.CreateNamespace(ns); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: tap}, PeerName: nic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ns, l := range map[string]netns.Link{
+		serverNS: {Name: tap, MAC: serverMAC, MTU: 1450, Addrs: []netip.Prefix{netip.MustParsePrefix("10.10.0.2/16")}},
+		clientNS: {Name: nic, MAC: clientMAC, MTU: 1450},
+	} {
+		if err := kernel.PlaceLink(t.Context(), ns, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func start(t testing.TB, servers ...dhcp.Server) *Server {
+	t.Helper()
+	labtest.Require(t, "root")
+	makeLink(t)
+	s := New(Options{})
+	t.Cleanup(func() {
+		s.Close()
+		kernel.Do(serverNS, func() error {
+			l, err := netlink.LinkByName(tap)
+			if err == nil {
+				err = netlink.LinkDel(l)
+			}
+			return err
+		})
+		kernel.RemoveNamespace(serverNS)
+		kernel.RemoveNamespace(clientNS)
+	})
+	for _, f := range s.Apply(t.Context(), servers) {
+		t.Fatal(f)
+	}
+	return s
+}
+
+// inClient runs a command where the client is.
+func inClient(t testing.TB, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", clientNS}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+func TestUdhcpc(t *testing.T) {
+	labtest.Require(t, "udhcpc")
+	s := start(t, plan())
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n[ $1 = bound ] && env\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	out := inClient(t, "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "1", "-i", nic, "-s", script, "-O", "mtu", "-O", "hostname")
+	t.Logf("lease after %v", time.Since(began))
+	for _, want := range []string{"ip=10.10.0.121", "subnet=255.255.0.0", "router=10.10.0.1", "dns=10.10.0.2", "domain=openstacklocal", "hostname=host-10-10-0-121", "mtu=1450", "lease=86400", "serverid=10.10.0.2"} {
+		if !strings.Contains(out, want+"\n") {
+			t.Errorf("no %s in:\n%s", want, out)
+		}
+	}
+	h := s.History("one")
+	if len(h) != 2 || h[0].Message.String() != "DISCOVER" || h[0].Reply.String() != "OFFER" ||
+		h[1].Message.String() != "REQUEST" || h[1].Reply.String() != "ACK" || h[1].Reason != dhcp.Selected || h[1].Given != addr("10.10.0.121") {
+		t.Errorf("history: %+v", h)
+	}
+}
+
+func TestDhclient(t *testing.T) {
+	labtest.Require(t, "dhclient")
+	s := start(t, plan())
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	// The script does what matters of dhclient-script: up, and the address.
+	text := "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin\ncase $reason in PREINIT) ip link set $interface up;; BOUND|REBOOT) ip addr replace $new_ip_address/16 dev $interface; env;; esac\nexit 0\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"dhclient", "-1", "-v", "-4", "-sf", script, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "-cf", "/dev/null", nic}
+	stop := append([]string{"dhclient", "-x", "-4"}, args[4:]...)
+	out := inClient(t, args...)
+	for _, want := range []string{"new_ip_address=10.10.0.121", "new_routers=10.10.0.1", "new_domain_name=openstacklocal", "new_host_name=host-10-10-0-121", "new_dhcp_lease_time=86400", "new_dhcp_renewal_time=43200", "new_dhcp_rebinding_time=75600", "new_broadcast_address=10.10.255.255"} {
+		if !strings.Contains(out, want+"\n") {
+			t.Errorf("no %s in:\n%s", want, out)
+		}
+	}
+	inClient(t, stop...)
+	// It remembers its address, and asks for that: INIT-REBOOT.
+	if out := inClient(t, args...); !strings.Contains(out, "DHCPACK of 10.10.0.121") {
+		t.Errorf("second time:\n%s", out)
+	}
+	h := s.History("one")
+	if last := h[len(h)-1]; last.Reason != dhcp.Rebooted {
+		t.Errorf("last: %+v", last)
+	}
+	inClient(t, stop...)
+	// The port has another address now: NAK at once, then the new address.
+	p := plan()
+	p.Leases[0].Addr, p.Leases[0].Hostname = addr("10.10.0.77"), "host-10-10-0-77"
+	for _, f := range s.Apply(t.Context(), []dhcp.Server{p}) {
+		t.Fatal(f)
+	}
+	began := time.Now()
+	if out := inClient(t, args...); !strings.Contains(out, "DHCPNAK from 10.10.0.2") || !strings.Contains(out, "DHCPACK of 10.10.0.77") {
+		t.Errorf("after the change:\n%s", out)
+	}
+	t.Logf("from the old address to the new in %v", time.Since(began))
+	// Renewal by unicast, from its own address; dhclient -r gives the address back.
+	inClient(t, "dhclient", "-r", "-4", "-sf", script, "-lf", filepath.Join(dir, "leases"), "-pf", filepath.Join(dir, "pid"), "-cf", "/dev/null", nic)
+	waitFor(t, func() bool { h := s.History("one"); return h[len(h)-1].Reason == dhcp.Released })
+}
+
+func waitFor(t testing.TB, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited for too long")
+		}
+	}
+}
+
+// rawClient is a packet socket in the client's namespace.
+type rawClient struct {
+	t       testing.TB
+	fd      int
+	ifindex int
+}
+
+func newRawClient(t testing.TB) *rawClient {
+	t.Helper()
+	c := &rawClient{t: t}
+	err := kernel.Do(clientNS, func() (err error) {
+		if c.ifindex, err = indexOf(nic); err != nil {
+			return err
+		}
+		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP))); err != nil {
+			return err
+		}
+		return unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_IP), Ifindex: c.ifindex})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300000})
+	t.Cleanup(func() { unix.Close(c.fd) })
+	return c
+}
+
+// send sends a message as a client does that has no address yet.
+func (c *rawClient) send(msg []byte, spoil func(frame []byte)) {
+	c.t.Helper()
+	frame := append(make([]byte, headersLen), msg...)
+	seal(frame, clientMAC, model.MAC{255, 255, 255, 255, 255, 255}, netip.IPv4Unspecified(), addr("255.255.255.255"))
+	frame[headersLen-8+1], frame[headersLen-8+3] = clientPort, serverPort
+	// The ports are swapped within the checksum: it stays right.
+	if spoil != nil {
+		spoil(frame)
+	}
+	if err := unix.Sendto(c.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: c.ifindex}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// receive returns the next frame; nil if there is none for a while.
+func (c *rawClient) receive() []byte {
+	c.t.Helper()
+	b := make([]byte, 2048)
+	n, _, err := unix.Recvfrom(c.fd, b, 0)
+	if errors.Is(err, unix.EAGAIN) {
+		return nil
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b[:n]
+}
+
+func request(t testing.TB, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../../plan/dhcp/testdata/" + name + ".request")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, digits, _ := strings.Cut(string(text), "\n")
+	b, err := hex.DecodeString(strings.ReplaceAll(digits, "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestFrames(t *testing.T) {
+	s := start(t, plan())
+	c := newRawClient(t)
+	all := model.MAC{255, 255, 255, 255, 255, 255}
+	for _, tt := range []struct {
+		name, request string
+		spoil         func([]byte)
+		kind          dhcpv4.MessageType
+		mac           model.MAC
+		ip            string
+	}{
+		{"unicast without ARP", "dhclient-discover", nil, dhcpv4.MessageTypeOffer, clientMAC, "10.10.0.121"},
+		{"broadcast flag", "windows10-discover", nil, dhcpv4.MessageTypeOffer, all, "255.255.255.255"},
+		{"checksum left to hardware", "dhclient-discover", func(f []byte) { f[40], f[41] = 0x12, 0x34 }, dhcpv4.MessageTypeOffer, clientMAC, "10.10.0.121"},
+		{"no checksum", "dhclient-discover", func(f []byte) { f[40], f[41] = 0, 0 }, dhcpv4.MessageTypeOffer, clientMAC, "10.10.0.121"},
+		{"wrong address", "dhclient-wrong", nil, dhcpv4.MessageTypeNak, all, "255.255.255.255"},
+		{"renewing", "networkd-renew", nil, dhcpv4.MessageTypeAck, clientMAC, "10.10.0.121"},
+		{"inform", "windows10-inform", nil, dhcpv4.MessageTypeAck, clientMAC, "10.10.0.121"},
+		{"stranger", "unknown-client", nil, 0, all, ""},
+		{"other server", "other-server", nil, 0, all, ""},
+		{"fragment", "dhclient-discover", func(f []byte) { f[20] |= 0x20 }, 0, all, ""},
+		{"other port", "dhclient-discover", func(f []byte) { f[37] = 69 }, 0, all, ""},
+		{"cut off", "dhclient-discover", func(f []byte) { f[39] = 200 }, 0, all, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c.t = t
+			c.send(request(t, tt.request), tt.spoil)
+			f := c.receive()
+			if tt.kind == 0 {
+				if f != nil {
+					t.Fatalf("answered: %x", f)
+				}
+				return
+			}
+			if f == nil {
+				t.Fatal("no answer")
+			}
+			m, err := dhcpv4.FromBytes(payload(f))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.MessageType() != tt.kind || model.MAC(f[0:6]) != tt.mac || model.MAC(f[6:12]) != serverMAC || netip.AddrFrom4([4]byte(f[30:34])).String() != tt.ip || netip.AddrFrom4([4]byte(f[26:30])).String() != "10.10.0.2" {
+				t.Errorf("got %v in %x", m.MessageType(), f[:headersLen])
+			}
+			if fold(sum(0, f[14:34])) != 0xffff || fold(sum(sum(uint32(17+len(f)-34), f[26:34]), f[34:])) != 0xffff {
+				t.Error("checksum")
+			}
+		})
+	}
+	st := s.Stats()[0]
+	if st.Reasons[dhcp.UnknownClient] != 1 || len(st.Strangers) != 1 || st.Strangers[0].MAC.String() != "52:54:00:11:22:aa" || st.Reasons[dhcp.Malformed] != 1 {
+		t.Errorf("stats: %+v", st)
+	}
+	if h := s.History("one"); len(h) != ringSize || h[len(h)-1].Reason != dhcp.OtherServer {
+		t.Errorf("history: %+v", h)
+	}
+}
+
+// A client that has its address sends to the server's; the kernel must not refuse that.
+func TestNoICMP(t *testing.T) {
+	start(t, plan())
+	inClient(t, "ip", "addr", "add", "10.10.0.121/16", "dev", nic)
+	c := newRawClient(t)
+	fd := -1
+	err := kernel.Do(clientNS, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: clientPort}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Sendto(fd, request(t, "networkd-renew"), 0, &unix.SockaddrInet4{Port: serverPort, Addr: [4]byte{10, 10, 0, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	acks := 0
+	for f := c.receive(); f != nil; f = c.receive() {
+		if f[23] == unix.IPPROTO_ICMP {
+			t.Errorf("ICMP: %x", f)
+		}
+		if m, err := dhcpv4.FromBytes(payload(f)); err == nil && m.MessageType() == dhcpv4.MessageTypeAck {
+			acks++
+		}
+	}
+	if acks != 1 {
+		t.Errorf("%d ACKs", acks)
+	}
+}
+
+func TestRelay(t *testing.T) {
+	start(t, plan())
+	inClient(t, "ip", "addr", "add", "10.10.0.1/16", "dev", nic)
+	fd := -1
+	err := kernel.Do(clientNS, func() (err error) {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrInet4{Port: serverPort, Addr: [4]byte{10, 10, 0, 1}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2})
+	if err := unix.Sendto(fd, request(t, "relay-discover"), 0, &unix.SockaddrInet4{Port: serverPort, Addr: [4]byte{10, 10, 0, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1500)
+	n, from, err := unix.Recvfrom(fd, b, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := dhcpv4.FromBytes(b[:n])
+	if err != nil || m.MessageType() != dhcpv4.MessageTypeOffer || hex.EncodeToString(m.Options[82]) != "010400000007" {
+		t.Errorf("%v %v", m, err)
+	}
+	if f := from.(*unix.SockaddrInet4); f.Port != serverPort || f.Addr != [4]byte{10, 10, 0, 2} {
+		t.Errorf("from %+v", f)
+	}
+}
+
+// A restarted switch takes the device away and makes it anew.
+func TestDeviceMadeAnew(t *testing.T) {
+	s := start(t, plan())
+	for i := range 3 {
+		if err := kernel.Do(serverNS, func() error {
+			l, err := netlink.LinkByName(tap)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkDel(l)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return !s.Serving("net") })
+		if fs := s.Apply(t.Context(), []dhcp.Server{plan()}); len(fs) != 1 || fs[0].NetworkID != "net" {
+			t.Errorf("faults without device: %v", fs)
+		}
+		makeLink(t)
+		// Once it heals by itself, once by Apply.
+		if i%2 == 0 {
+			waitFor(t, func() bool { return s.Serving("net") })
+		} else {
+			for _, f := range s.Apply(t.Context(), []dhcp.Server{plan()}) {
+				t.Fatal(f)
+			}
+		}
+		c := newRawClient(t)
+		c.send(request(t, "dhclient-discover"), nil)
+		if c.receive() == nil {
+			t.Fatal("no answer")
+		}
+	}
+	// Down and up again: the same device.
+	for _, state := range []string{"down", "up"} {
+		if out, err := exec.Command("ip", "-n", serverNS, "link", "set", tap, state).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c := newRawClient(t)
+	c.send(request(t, "dhclient-discover"), nil)
+	if c.receive() == nil {
+		t.Fatal("no answer after down and up")
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	var got []Completion
+	labtest.Require(t, "root")
+	s := New(Options{Completed: func(c Completion) { got = append(got, c) }})
+	defer s.Close()
+	p := plan()
+	two := dhcp.Lease{PortID: "two", MAC: model.MAC{0xfa, 0x16, 0x3e, 0, 0, 2}, Addr: addr("10.10.0.7"), Hostname: "host-10-10-0-7", Subnet: p.Subnets[0]}
+	if fs := s.Apply(t.Context(), []dhcp.Server{p}); len(fs) != 1 || len(got) != 0 {
+		t.Fatalf("without a namespace: %v, %v", fs, got)
+	}
+	if s.Serves(&model.Port{ID: "one", NetworkID: "net", MAC: clientMAC}) {
+		t.Error("serves without a namespace")
+	}
+	makeLink(t)
+	defer kernel.RemoveNamespace(serverNS)
+	defer kernel.RemoveNamespace(clientNS)
+	apply := func(p dhcp.Server) {
+		t.Helper()
+		for _, f := range s.Apply(t.Context(), []dhcp.Server{p}) {
+			t.Fatal(f)
+		}
+	}
+	apply(p)
+	apply(plan()) // equal, not identical
+	p.Leases = []dhcp.Lease{two, p.Leases[0]}
+	apply(p)
+	if !s.Serves(&model.Port{ID: "two", NetworkID: "net", MAC: two.MAC}) {
+		t.Error("does not serve two")
+	}
+	want := "one; two; "
+	var text string
+	for _, c := range got {
+		for _, id := range c.Ports {
+			text += string(id) + "; "
+		}
+	}
+	if text != want || got[0].Elapsed <= 0 {
+		t.Errorf("completions %+v", got)
+	}
+	if fs := s.Apply(t.Context(), nil); len(fs) > 0 || s.Serving("net") || len(s.Stats()) != 0 {
+		t.Error("still serving")
+	}
+}
+
+// Tables change all the time; no message may be lost by that.
+func TestSwapLosesNothing(t *testing.T) {
+	s := start(t, plan())
+	c := newRawClient(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ctx.Err() == nil; i++ {
+			p := plan()
+			p.Subnets[0].LeaseTime = uint32(1000 + i)
+			s.Apply(context.Background(), []dhcp.Server{p})
+		}
+	}()
+	for i := range 500 {
+		c.send(request(t, "dhclient-discover"), nil)
+		if c.receive() == nil {
+			t.Fatalf("message %d is lost", i)
+		}
+	}
+	cancel()
+	<-done
+}
+
+// What a network costs.
+func TestMemoryPerNetwork(t *testing.T) {
+	labtest.Require(t, "root", "tun")
+	const networks = 200
+	var plans []dhcp.Server
+	for i := range networks {
+		p := plan()
+		p.NetworkID = model.NetworkID(fmt.Sprintf("%08x-0000-0000-0000-000000000000", i))
+		p.Namespace, p.Device = "qdhcp-"+string(p.NetworkID), fmt.Sprintf("tap%d", i)
+		if err := kernel.CreateTap(kernel.Tap{Name: p.Device}); err != nil {
+			t.Fatal(err)
+		}
+		if err := kernel.CreateNamespace(p.Namespace); err != nil {
+			t.Fatal(err)
+		}
+		defer kernel.RemoveNamespace(p.Namespace)
+		if err := kernel.PlaceLink(t.Context(), p.Namespace, netns.Link{Name: p.Device, MTU: 1450}); err != nil {
+			t.Fatal(err)
+		}
+		plans = append(plans, p)
+	}
+	before := rss(t)
+	s := New(Options{})
+	defer s.Close()
+	began := time.Now()
+	for _, f := range s.Apply(t.Context(), plans) {
+		t.Fatal(f)
+	}
+	took := time.Since(began)
+	each := (rss(t) - before) / networks
+	t.Logf("%d networks opened in %v, %d octets each", networks, took, each)
+	if each > 100<<10 {
+		t.Errorf("%d octets per network", each)
+	}
+}
+
+func rss(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident int
+	fmt.Sscan(string(b), &size, &resident)
+	return resident * os.Getpagesize()
+}

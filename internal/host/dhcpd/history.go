@@ -1,0 +1,194 @@
+package dhcpd
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"weft/internal/model"
+	"weft/internal/plan/dhcp"
+)
+
+const (
+	// ringSize is how many messages of a port are remembered: two whole exchanges and more.
+	ringSize = 8
+	// strangersSize is how many unknown clients of a network are remembered.
+	strangersSize = 16
+)
+
+// MessageType is a DHCP message type; 0 is none.
+type MessageType uint8
+
+// String gives the name in capitals: DISCOVER.
+func (t MessageType) String() string {
+	if t == 0 {
+		return ""
+	}
+	return dhcpv4.MessageType(t).String()
+}
+
+// MarshalText makes a MessageType its name in JSON.
+func (t MessageType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// XID is a transaction ID.
+type XID [4]byte
+
+// MarshalText makes an XID hexadecimal in JSON.
+func (x XID) MarshalText() ([]byte, error) { return []byte("0x" + hex.EncodeToString(x[:])), nil }
+
+// Transaction is one message of a client and what became of it.
+type Transaction struct {
+	// At is when the message was read; the reply had been handed to the device Took later.
+	At   time.Time     `json:"at"`
+	Took time.Duration `json:"took"`
+	// Message is what the client sent, Reply what it got; none is silence.
+	Message MessageType `json:"message"`
+	Reply   MessageType `json:"reply,omitempty"`
+	XID     XID         `json:"xid"`
+	Reason  dhcp.Reason `json:"reason"`
+	Asked   netip.Addr  `json:"asked,omitzero"`
+	Given   netip.Addr  `json:"given,omitzero"`
+	// To is the address that the reply was sent to.
+	To netip.Addr `json:"to,omitzero"`
+	// Left are options that had no room in the reply.
+	Left []uint8 `json:"left,omitempty"`
+}
+
+// Stranger is a client that no port of the network belongs to.
+type Stranger struct {
+	MAC   model.MAC `json:"mac"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
+}
+
+// history remembers the last messages of each port of a network. Its memory grows with
+// the ports that have spoken, not with those that exist.
+type history struct {
+	mu        sync.Mutex
+	rings     map[model.PortID]*ring
+	strangers []Stranger
+}
+
+// ring holds up to ringSize transactions; next is where the oldest is once it is full.
+type ring struct {
+	t    []Transaction
+	next int
+}
+
+func newHistory() *history { return &history{rings: map[model.PortID]*ring{}} }
+
+func (h *history) add(notes []note, at time.Time, took time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range notes {
+		n := &notes[i]
+		n.t.At, n.t.Took = at, took
+		if n.port == "" {
+			if n.t.Reason == dhcp.UnknownClient {
+				h.stranger(n.mac, at)
+			}
+			continue
+		}
+		r := h.rings[n.port]
+		if r == nil {
+			r = new(ring)
+			h.rings[n.port] = r
+		}
+		if len(r.t) < ringSize {
+			r.t = append(r.t, n.t)
+			continue
+		}
+		r.t[r.next] = n.t
+		r.next = (r.next + 1) % ringSize
+	}
+}
+
+// stranger counts an unknown client, in place of the one not heard of for longest.
+func (h *history) stranger(mac model.MAC, at time.Time) {
+	i := slices.IndexFunc(h.strangers, func(s Stranger) bool { return s.MAC == mac })
+	if i < 0 && len(h.strangers) < strangersSize {
+		i = len(h.strangers)
+		h.strangers = append(h.strangers, Stranger{MAC: mac})
+	}
+	if i < 0 {
+		i = 0
+		for j := range h.strangers {
+			if h.strangers[j].Last.Before(h.strangers[i].Last) {
+				i = j
+			}
+		}
+		h.strangers[i] = Stranger{MAC: mac}
+	}
+	h.strangers[i].Count++
+	h.strangers[i].Last = at
+}
+
+// of returns a port's transactions, oldest first.
+func (h *history) of(id model.PortID) []Transaction {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.rings[id]
+	if r == nil {
+		return nil
+	}
+	return slices.Concat(r.t[r.next:], r.t[:r.next])
+}
+
+// keep forgets ports that are no longer served.
+func (h *history) keep(s *dhcp.Server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.rings) == 0 {
+		return
+	}
+	served := make(map[model.PortID]bool, len(s.Leases))
+	for i := range s.Leases {
+		served[s.Leases[i].PortID] = true
+	}
+	for id := range h.rings {
+		if !served[id] {
+			delete(h.rings, id)
+		}
+	}
+}
+
+// counters count what a service did.
+type counters struct {
+	reasons [dhcp.ReasonCount]atomic.Uint64
+	unsent  atomic.Uint64
+}
+
+// Stats are the counters of one network.
+type Stats struct {
+	NetworkID model.NetworkID `json:"network"`
+	Device    string          `json:"device"`
+	Serving   bool            `json:"serving"`
+	Leases    int             `json:"leases"`
+	// Reasons counts messages by what became of them; those that never occurred are absent.
+	Reasons map[dhcp.Reason]uint64 `json:"reasons,omitempty"`
+	// Unsent are replies that the device did not take.
+	Unsent uint64 `json:"unsent,omitempty"`
+	// Strangers are the last clients unknown to this network.
+	Strangers []Stranger `json:"strangers,omitempty"`
+}
+
+func (v *service) stats() Stats {
+	s := Stats{
+		NetworkID: v.network, Device: v.device, Serving: v.serving(),
+		Leases: len(v.table.Load().Server().Leases), Unsent: v.counters.unsent.Load(), Reasons: map[dhcp.Reason]uint64{},
+	}
+	for r := range dhcp.ReasonCount {
+		if n := v.counters.reasons[r].Load(); n > 0 {
+			s.Reasons[r] = n
+		}
+	}
+	v.history.mu.Lock()
+	s.Strangers = slices.Clone(v.history.strangers)
+	v.history.mu.Unlock()
+	return s
+}
