@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -167,4 +169,13 @@ func (a *api) network(name, cidr string) (network, subnet string) {
 			"network_id": network, "cidr": cidr, "ip_version": 4, "enable_dhcp": false}}))
 	}
 	return network, subnet
+}
+
+// percentile sorts d in place.
+func percentile(d []time.Duration, p int) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	slices.Sort(d)
+	return d[min(len(d)-1, len(d)*p/100)]
 }
