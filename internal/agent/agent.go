@@ -81,7 +81,6 @@ type Agent struct {
 	vlans    map[model.NetworkID]view.LocalVLAN
 	restored bool
 	waiting  string
-	leases   leaseTable
 	plugged  map[model.PortID]plugged
 	reports  reporter
 	faults   faultTable
@@ -119,7 +118,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.New("agent: no machine or no host name")
 	}
 	a := &Agent{o: o, log: o.Log, start: time.Now(), vlans: map[model.NetworkID]view.LocalVLAN{},
-		plugged: map[model.PortID]plugged{}, leases: leaseTable{}}
+		plugged: map[model.PortID]plugged{}}
 	a.o.Host.Name, a.o.Host.StartedAt = o.Feed.Name, a.start.UTC()
 	if a.o.Host.AgentID == "" {
 		id, err := agentID(o.StateDir)
@@ -248,7 +247,6 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	wait := a.faults.update(faults, applied, a.o, a.log)
 	facts := factsOf(a.o.Feed.Name, st.Cloud, v, p, faults)
 	a.logWired(v, facts, applied)
-	a.leases.update(p, faults, begin, applied, a.log)
 	a.reports.report(a.feed, st, facts, applied)
 	a.publish(st, v, p)
 	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),

@@ -17,19 +17,12 @@ import (
 	"weft/internal/trace"
 )
 
-// Query is what a server asks an agent, in JSON.
-type Query struct {
-	PortID model.PortID `json:"port_id"`
-	// NetworkID finds the DHCP service of a port that the agent does not know.
-	NetworkID model.NetworkID `json:"network_id,omitempty"`
-}
-
 // maxMissing bounds the missing flows that evidence lists.
 const maxMissing = 20
 
-// answer is the feed's hook: a Query in, Evidence out.
+// answer is the feed's hook: a trace.Query in, Evidence out.
 func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
-	var q Query
+	var q trace.Query
 	if err := json.Unmarshal(query, &q); err != nil {
 		return nil, fmt.Errorf("read the query: %w", err)
 	}
@@ -39,7 +32,7 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 
 // Evidence looks at everything about one port, known or not. It runs beside the loop and
 // reads what the loop last published, and the machine itself.
-func (a *Agent) Evidence(ctx context.Context, q Query) trace.Evidence {
+func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	a.mu.Lock()
 	now := a.now
 	a.mu.Unlock()

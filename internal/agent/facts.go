@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"weft/internal/feed"
@@ -57,7 +58,25 @@ func factsOf(name model.HostName, c view.Cloud, v view.View, p plan.Plan, faults
 			}
 		}
 	}
+	for _, n := range v.Networks {
+		if n.DHCPPort == nil && servedElsewhere(n) {
+			for _, port := range n.Ports {
+				if f, ok := facts[port.ID]; ok {
+					f.DHCP = true
+					facts[port.ID] = f
+				}
+			}
+		}
+	}
 	return facts
+}
+
+// servedElsewhere: another host's DHCP port of the network is up. That host answers from
+// the same records; whether it has read the newest is not known here.
+func servedElsewhere(n *view.Network) bool {
+	return slices.ContainsFunc(n.Ports, func(p *model.Port) bool {
+		return p.DeviceOwner == model.OwnerDHCP && p.Status == model.PortActive
+	})
 }
 
 // broken is what faults keep from working.
@@ -134,8 +153,5 @@ func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]
 // disagrees: the record's status is not what the fact allows. Then it is told again after
 // each change of the record, so that no lost or overtaken report leaves a port stuck.
 func disagrees(p *model.Port, f feed.PortFact) bool {
-	if p.Status == model.PortActive {
-		return !f.Wired
-	}
-	return f.Wired && p.AdminStateUp
+	return (p.Status == model.PortActive) != (f.Wired && p.AdminStateUp)
 }

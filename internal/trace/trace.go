@@ -27,6 +27,13 @@ type Record struct {
 	HostAlive bool
 }
 
+// Query is what a server asks an agent, in JSON; the answer is Evidence.
+type Query struct {
+	PortID model.PortID `json:"port_id"`
+	// NetworkID finds the DHCP service of a port that the agent does not know.
+	NetworkID model.NetworkID `json:"network_id,omitempty"`
+}
+
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.
 // Pointers are nil when the thing is not there; what could not be read is in Gaps.
 type Evidence struct {
