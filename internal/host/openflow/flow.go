@@ -211,3 +211,46 @@ func (r *reader) flowStats() FlowStats {
 	}
 	return s
 }
+
+// EncodedFlowMod is a FlowMod put together from the key and the body of a flow (see
+// AppendKey and AppendBody): who keeps flows as those two strings need not keep the
+// flows themselves.
+type EncodedFlowMod struct {
+	Command   Command
+	Key, Body string
+}
+
+// The sizes of the fixed parts of keys and bodies.
+const (
+	keyFixed  = 3
+	bodyFixed = 12
+)
+
+func (m *EncodedFlowMod) kind() uint8 { return typeFlowMod }
+
+func (m *EncodedFlowMod) appendTo(b []byte) []byte {
+	b = pad(append(b, m.Body[:8]...), 8)
+	b = append(b, m.Key[0], uint8(m.Command))
+	b = append(b, m.Body[8:bodyFixed]...)
+	b = append(b, m.Key[1:keyFixed]...)
+	b = put32(put32(put32(b, NoBuffer), PortAny), PortAny)
+	b = pad(b, 4)
+	b = append(b, m.Key[keyFixed:]...)
+	if m.Command == Delete || m.Command == DeleteStrict {
+		return b
+	}
+	return append(b, m.Body[bodyFixed:]...)
+}
+
+// FlowOf is the flow of a key and a body.
+func FlowOf(key, body string) (Flow, error) {
+	r := reader{b: []byte(key)}
+	f := Flow{Table: r.u8(), Priority: r.u16(), Match: r.match()}
+	if r.err != nil {
+		return f, r.err
+	}
+	r = reader{b: []byte(body)}
+	f.Cookie, f.IdleTimeout, f.HardTimeout = r.u64(), r.u16(), r.u16()
+	f.Instructions = r.instructions()
+	return f, r.err
+}

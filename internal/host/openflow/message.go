@@ -231,8 +231,12 @@ func (r *reader) hello(version uint8) Message {
 		// The padding after the last element may be absent.
 		r.skip(min(padding(n), len(r.b)))
 	}
-	if m.Versions == 0 && version < 32 {
+	switch {
+	case m.Versions != 0:
+	case version < 32:
 		m.Versions = 1 << version
+	default:
+		r.fail("hello of version %d", version)
 	}
 	return m
 }

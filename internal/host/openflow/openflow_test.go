@@ -95,9 +95,9 @@ var flowRows = []struct {
 	{"from a tunnel", Flow{Table: 4, Priority: 1, Match: Match{exact(TunID, 0x3999)}, Instructions: append(apply(
 		PushVLAN{0x8100}, SetField{VLANVID, val(1 | VLANPresent)}), GotoTable{10})},
 		"table:4 priority=1,tun_id=0x3999 actions=push_vlan:0x8100,set_field:4097->vlan_vid,goto_table:10"},
-	{"to a tunnel", Flow{Table: 22, HardTimeout: 9, IdleTimeout: 8, Match: Match{exact(EthType, 0x806)}, Instructions: apply(PopVLAN{}, SetField{TunID, val(0x3999)}, Output{Port: 2},
+	{"to a tunnel", Flow{Table: 22, HardTimeout: 9, IdleTimeout: 8, Match: Match{exact(EthType, 0x806), exact(VLANVID, 0x1001)}, Instructions: apply(PopVLAN{}, SetField{TunID, val(0x3999)}, Output{Port: 2},
 		Load{Dst: Reg0, Ofs: 8, NBits: 4, Value: 5}, Move{Src: EthSrc, Dst: EthDst, NBits: 48}, Move{Src: ARPSPA, Dst: Reg3, SrcOfs: 4, DstOfs: 8, NBits: 12})},
-		"table:22 priority=0,arp idle:8 hard:9 actions=pop_vlan,set_field:0x3999->tun_id,output:2,load:0x5->NXM_NX_REG0[8..11]," +
+		"table:22 priority=0,arp,dl_vlan=1 idle:8 hard:9 actions=pop_vlan,set_field:0x3999->tun_id,output:2,load:0x5->NXM_NX_REG0[8..11]," +
 			"move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],move:NXM_OF_ARP_SPA[4..15]->NXM_NX_REG3[8..19]"},
 	{"learn", Flow{Table: 10, Priority: 1, Instructions: apply(Learn{Table: 20, HardTimeout: 300, Priority: 1, Cookie: 0xf3b059, Specs: []LearnSpec{
 		{Dst: LearnMatch, NBits: 12, Src: VLANTCI, Field: VLANTCI},
@@ -238,6 +238,30 @@ func TestCanonical(t *testing.T) {
 	b.Canonicalize()
 	if !bytes.Equal(a.AppendKey(nil), b.AppendKey(nil)) || !bytes.Equal(a.AppendBody(nil), b.AppendBody(nil)) {
 		t.Errorf("not the same:\n%+v\n%+v", a, b)
+	}
+}
+
+// TestKeyAndBodyAreTheFlow: the two strings say everything that a flow is.
+func TestKeyAndBodyAreTheFlow(t *testing.T) {
+	for _, row := range flowRows {
+		f := row.flow
+		key, body := string(f.AppendKey(nil)), string(f.AppendBody(nil))
+		got, err := FlowOf(key, body)
+		if d := cmp.Diff(f, got); d != "" || err != nil {
+			t.Errorf("%s: %v %s", row.name, err, d)
+		}
+		want := Encode(nil, 7, AddFlow(f))
+		if got := Encode(nil, 7, &EncodedFlowMod{Add, key, body}); !bytes.Equal(got, want) {
+			t.Errorf("%s: add\n%x\n%x", row.name, got, want)
+		}
+		del := DeleteFlow(f.Table, f.Priority, f.Match)
+		del.Flow.Cookie, del.Flow.IdleTimeout, del.Flow.HardTimeout = f.Cookie, f.IdleTimeout, f.HardTimeout
+		if got := Encode(nil, 7, &EncodedFlowMod{DeleteStrict, key, body}); !bytes.Equal(got, Encode(nil, 7, del)) {
+			t.Errorf("%s: delete\n%x", row.name, got)
+		}
+	}
+	if _, err := FlowOf("x", ""); err == nil {
+		t.Error("half a key is a flow")
 	}
 }
 

@@ -1,0 +1,277 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+
+	"weft/internal/plan/view"
+	"weft/internal/plan/vswitch"
+)
+
+// portTimeout bounds the wait for ovs-vswitchd to make an interface.
+const portTimeout = 5 * time.Second
+
+// comeBack is how long a bridge needs at most to find a controller that has just
+// begun to listen: it tries every maxBackoff, but counts whole seconds. Meanwhile
+// its flows are what they were.
+const comeBack = 4 * time.Second
+
+// Apply makes the Open vSwitch as wanted and returns what could not be made. It
+// returns when the bridges have acknowledged their flows. What is wanted stays wanted:
+// Run works on it by itself when a bridge comes back.
+func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	faults := s.setTargets(&want)
+	db := s.db.Load()
+	if !db.connected() {
+		// Flows need no database: go on with them.
+		faults = append(faults, Fault{Object: "database", Op: "reach", Err: errNoDatabase})
+		return append(faults, s.applyFlows(ctx, &want, nil)...)
+	}
+	s.rememberTags(&want)
+	snap := db.snapshot()
+	s.mu.Lock()
+	seen := maps.Clone(s.seen)
+	s.mu.Unlock()
+	list := changes(&snap, &want, s.opt.IntegrationBridge, seen)
+	faults = append(faults, s.do(ctx, db, list)...)
+	fresh := map[string]bool{}
+	for _, c := range list {
+		fresh[c.object] = true
+	}
+	faults = append(faults, s.awaitPorts(ctx, db, &want, fresh)...)
+	return append(faults, s.applyFlows(ctx, &want, fresh)...)
+}
+
+// setTargets tells every bridge its flows, before anything is done: a bridge that
+// connects in the middle gets them from Run.
+func (s *Switch) setTargets(want *vswitch.Switch) []Fault {
+	var faults []Fault
+	named := map[string]map[uint8]string{}
+	for i := range want.Bridges {
+		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
+	}
+	for bridge, list := range want.Flows {
+		t, fs := compile(bridge, list, named[bridge])
+		faults = append(faults, fs...)
+		s.flowsOf(bridge).set(t)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name := range s.flows {
+		if _, ok := want.Flows[name]; !ok {
+			delete(s.flows, name)
+		}
+	}
+	return faults
+}
+
+func (s *Switch) rememberTags(want *vswitch.Switch) {
+	tags := map[string]vswitch.PortTag{}
+	for i := range want.Bridges {
+		for _, t := range want.Bridges[i].Tags {
+			tags[t.Name] = t
+		}
+		for _, p := range want.Bridges[i].Ports {
+			tags[p.Name] = vswitch.PortTag{Name: p.Name, Tag: p.Tag, OtherConfig: p.OtherConfig}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tags = tags
+}
+
+// do makes all changes in one transaction; if that is refused, each in one of its own,
+// so that only the one at fault is missing.
+func (s *Switch) do(ctx context.Context, db *database, list []change) []Fault {
+	if len(list) == 0 {
+		return nil
+	}
+	var ops []ovsdb.Operation
+	for _, c := range list {
+		ops = append(ops, c.ops...)
+	}
+	err := s.transact(ctx, db, ops)
+	if err == nil {
+		return nil
+	}
+	if len(list) == 1 || ctx.Err() != nil || !db.connected() {
+		return []Fault{{Object: list[0].object, Op: list[0].op, Err: err}}
+	}
+	var faults []Fault
+	for _, c := range list {
+		if err := s.transact(ctx, db, c.ops); err != nil {
+			faults = append(faults, Fault{Object: c.object, Op: c.op, Err: err})
+		}
+	}
+	return faults
+}
+
+func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operation) error {
+	s.transactions.Add(1)
+	return db.transact(ctx, ops)
+}
+
+// awaitPorts waits for the interfaces of our own ports that were just made or changed,
+// so that who comes after finds their devices; of the others it only says which fail.
+func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
+	var faults []Fault
+	for i := range want.Bridges {
+		for _, p := range want.Bridges[i].Ports {
+			wait := time.Duration(0)
+			if fresh["port "+p.Name] {
+				wait = portTimeout
+			}
+			if _, err := s.awaitPort(ctx, db, p.Name, wait); err != nil {
+				faults = append(faults, Fault{Object: "port " + p.Name, Op: "make", Err: err})
+			}
+		}
+	}
+	return faults
+}
+
+// awaitPort waits until the interface has an OpenFlow port number.
+func (s *Switch) awaitPort(ctx context.Context, db *database, name string, wait time.Duration) (view.OFPort, error) {
+	deadline := time.Now().Add(wait)
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		var row *rowInterface
+		for _, r := range rows[rowInterface](db, tableInterface) {
+			if r.Name == name {
+				row = r
+				break
+			}
+		}
+		switch {
+		case row == nil:
+			return 0, errors.New("there is no such interface in the database")
+		case attached(row):
+			return view.OFPort(or(row.OFPort)), nil
+		case or(row.Error) != "":
+			return 0, fmt.Errorf("ovs-vswitchd: %s", or(row.Error))
+		case time.Now().After(deadline):
+			return 0, fmt.Errorf("ovs-vswitchd has not made it within %v (ofport: %s)", wait, ofportText(row.OFPort))
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// applyFlows brings the flows of all bridges to their targets, bridges side by side.
+func (s *Switch) applyFlows(ctx context.Context, want *vswitch.Switch, fresh map[string]bool) []Fault {
+	names := slices.Sorted(maps.Keys(want.Flows))
+	faults := make([][]Fault, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			c := s.awaitConn(ctx, name, fresh["bridge "+name])
+			if c == nil {
+				faults[i] = []Fault{{Object: "bridge " + name, Op: "change flows", Err: ErrNotConnected}}
+				return
+			}
+			_, faults[i] = s.sync(ctx, s.flowsOf(name), c, remembered)
+		})
+	}
+	wg.Wait()
+	return slices.Concat(faults...)
+}
+
+// awaitConn is the connection of a bridge. It is waited for when it must come any
+// moment: the bridge is new, or this process is.
+func (s *Switch) awaitConn(ctx context.Context, bridge string, isNew bool) *conn {
+	if s.listen == nil {
+		return nil
+	}
+	wait := time.Until(s.listened.Add(comeBack))
+	if isNew {
+		wait = max(wait, portTimeout)
+	}
+	deadline := time.Now().Add(wait)
+	for {
+		s.mu.Lock()
+		up := s.connUp
+		s.mu.Unlock()
+		if c := s.connOf(bridge); c != nil || time.Now().After(deadline) {
+			return c
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-up:
+		case <-time.After(5 * time.Millisecond): // or the datapath ID has become known
+		}
+	}
+}
+
+// AddPort plugs a VIF: it puts a port on the bridge, or writes what is given to the one
+// that is there, and waits until it works. One with an iface-id and no tag begins on
+// the dead VLAN, so that nothing reaches it before it is wired.
+func (s *Switch) AddPort(ctx context.Context, bridge string, p vswitch.Port) (view.OFPort, error) {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	db := s.db.Load()
+	snap := db.snapshot()
+	at := snap.bridgeOf()
+	port, iface := snap.ports[p.Name], snap.interfaces[p.Name]
+	var ops []ovsdb.Operation
+	switch {
+	case snap.bridges[bridge] == nil:
+		return 0, fmt.Errorf("add port %s: there is no bridge %s", p.Name, bridge)
+	case port == nil || iface == nil:
+		if p.Tag == 0 && p.ExternalIDs[keyIfaceID] != "" {
+			p.Tag = deadVLAN
+		}
+		ops = newPort(bridge, &p, nil)
+	case at[port.UUID] != bridge:
+		return 0, fmt.Errorf("add port %s: it is on bridge %s", p.Name, at[port.UUID])
+	case owned(port.ExternalIDs):
+		return 0, fmt.Errorf("add port %s: it is a port of the agent's own", p.Name)
+	default:
+		if row := interfaceDiff(iface, &p); len(row) > 0 {
+			ops = []ovsdb.Operation{update(tableInterface, byName(p.Name), row)}
+		}
+	}
+	if len(ops) > 0 {
+		if err := s.transact(ctx, db, ops); err != nil {
+			return 0, fmt.Errorf("add port %s: %w", p.Name, err)
+		}
+	}
+	of, err := s.awaitPort(ctx, db, p.Name, portTimeout)
+	if err != nil {
+		return 0, fmt.Errorf("add port %s: %w", p.Name, err)
+	}
+	return of, nil
+}
+
+// DelPort unplugs a VIF. One that is not there is no error; one of Apply's own is.
+func (s *Switch) DelPort(ctx context.Context, bridge, name string) error {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	db := s.db.Load()
+	snap := db.snapshot()
+	port := snap.ports[name]
+	switch {
+	case port == nil:
+		return nil
+	case snap.bridgeOf()[port.UUID] != bridge:
+		return fmt.Errorf("delete port %s: it is not on bridge %s", name, bridge)
+	case owned(port.ExternalIDs) || name == bridge:
+		return fmt.Errorf("delete port %s: it is a port of the agent's own", name)
+	}
+	err := s.transact(ctx, db, []ovsdb.Operation{
+		mutate(tableBridge, byName(bridge), "ports", ovsdb.MutateOperationDelete, set(uuid(port.UUID)))})
+	if err != nil {
+		return fmt.Errorf("delete port %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package ovs
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"weft/internal/host/openflow"
+)
+
+// handshakeTimeout bounds hello and features; a switch that is alive needs a millisecond.
+const handshakeTimeout = 5 * time.Second
+
+// errClosed is the fault of a call whose connection went away.
+var errClosed = errors.New("the bridge closed the connection")
+
+// conn is one OpenFlow connection of a bridge. Calls are made one at a time.
+type conn struct {
+	net  net.Conn
+	r    *bufio.Reader
+	dpid uint64
+
+	write sync.Mutex // serialises echo replies with calls
+	calls sync.Mutex // one call at a time
+	xid   uint32
+
+	mu     sync.Mutex
+	active *call
+	closed chan struct{}
+	err    error
+}
+
+// call is a request that waits for its answers.
+type call struct {
+	first, last uint32
+	errs        map[uint32]*openflow.Error
+	flows       []openflow.FlowStats
+	done        chan struct{}
+}
+
+// accept does the handshake of a new connection.
+func accept(ctx context.Context, nc net.Conn) (*conn, error) {
+	c := &conn{net: nc, r: bufio.NewReaderSize(nc, 1<<16), closed: make(chan struct{}), xid: 1}
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := nc.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, err
+	}
+	b := openflow.Encode(nil, 1, &openflow.Hello{Versions: 1 << openflow.Version})
+	if _, err := nc.Write(b); err != nil {
+		return nil, err
+	}
+	for {
+		_, m, err := c.read()
+		if err != nil {
+			return nil, err
+		}
+		switch m := m.(type) {
+		case *openflow.Hello:
+			if m.Versions&(1<<openflow.Version) == 0 {
+				return nil, fmt.Errorf("the bridge speaks OpenFlow versions %#x, not 1.4", m.Versions)
+			}
+			if _, err := nc.Write(openflow.Encode(nil, 2, &openflow.FeaturesRequest{})); err != nil {
+				return nil, err
+			}
+		case *openflow.FeaturesReply:
+			c.dpid, c.xid = m.DatapathID, 2
+			return c, nc.SetDeadline(time.Time{})
+		case *openflow.EchoRequest:
+			if _, err := nc.Write(openflow.Encode(nil, 0, &openflow.EchoReply{Data: m.Data})); err != nil {
+				return nil, err
+			}
+		case *openflow.Error:
+			return nil, m
+		}
+	}
+}
+
+// read reads one message.
+func (c *conn) read() (uint32, openflow.Message, error) {
+	header, err := c.r.Peek(openflow.HeaderLen)
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := openflow.Length(header)
+	if err != nil {
+		return 0, nil, err
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.r, b); err != nil {
+		return 0, nil, err
+	}
+	return openflow.Decode(b)
+}
+
+// serve reads until the connection ends, and answers echo requests.
+func (c *conn) serve() error {
+	for {
+		xid, m, err := c.read()
+		if err != nil {
+			c.close(err)
+			return err
+		}
+		switch m := m.(type) {
+		case *openflow.EchoRequest:
+			err = c.send(openflow.Encode(nil, xid, &openflow.EchoReply{Data: m.Data}))
+		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply:
+			c.answer(xid, m)
+		}
+		// Anything else (port status, packet in) tells nothing that OVSDB does not.
+		if err != nil {
+			c.close(err)
+			return err
+		}
+	}
+}
+
+// answer hands an answer to the call that waits for it.
+func (c *conn) answer(xid uint32, m openflow.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.active
+	// The range may wrap around.
+	if a == nil || xid-a.first > a.last-a.first {
+		return
+	}
+	finished := false
+	switch m := m.(type) {
+	case *openflow.Error:
+		if a.errs == nil {
+			a.errs = map[uint32]*openflow.Error{}
+		}
+		if a.errs[xid] == nil {
+			a.errs[xid] = m
+		}
+	case *openflow.BarrierReply:
+		finished = xid == a.last
+	case *openflow.FlowStatsReply:
+		a.flows = append(a.flows, m.Flows...)
+	}
+	if finished {
+		c.active = nil
+		close(a.done)
+	}
+}
+
+func (c *conn) close(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return
+	}
+	c.err = errors.Join(errClosed, err)
+	close(c.closed)
+	_ = c.net.Close()
+}
+
+func (c *conn) send(b []byte) error {
+	c.write.Lock()
+	defer c.write.Unlock()
+	if err := c.net.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(b)
+	return err
+}
+
+// call sends messages with consecutive transaction IDs and a barrier after them, and
+// waits for the barrier. What the switch complained of is in errs, by index of the message.
+func (c *conn) call(ctx context.Context, size int, ms func(i int, xid uint32) openflow.Message, n int) (*call, error) {
+	c.calls.Lock()
+	defer c.calls.Unlock()
+	a := &call{first: c.xid + 1, last: c.xid + 1 + uint32(n), done: make(chan struct{})}
+	c.xid = a.last
+	buf := make([]byte, 0, size)
+	for i := range n {
+		xid := a.first + uint32(i)
+		buf = openflow.Encode(buf, xid, ms(i, xid))
+	}
+	buf = openflow.Encode(buf, a.last, &openflow.BarrierRequest{})
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return nil, c.err
+	}
+	c.active = a
+	c.mu.Unlock()
+	if err := c.send(buf); err != nil {
+		c.close(err)
+		return nil, err
+	}
+	select {
+	case <-a.done:
+		return a, nil
+	case <-c.closed:
+		return nil, c.err
+	case <-ctx.Done():
+		// The answers of this call must not be taken for those of the next.
+		c.close(ctx.Err())
+		return nil, ctx.Err()
+	}
+}
+
+// bundle does all flow mods at once or none. When some are refused, refused tells
+// which, by index, and nothing has changed.
+func (c *conn) bundle(ctx context.Context, mods []openflow.Message) (refused map[int]*openflow.Error, err error) {
+	n := len(mods) + 2
+	const flags = openflow.BundleAtomic | openflow.BundleOrdered
+	// Any ID does: there is one bundle at a time on a connection.
+	const id = 1
+	a, err := c.call(ctx, 96+200*len(mods), func(i int, xid uint32) openflow.Message {
+		switch i {
+		case 0:
+			return &openflow.BundleControl{ID: id, Type: openflow.BundleOpen, Flags: flags}
+		case n - 1:
+			return &openflow.BundleControl{ID: id, Type: openflow.BundleCommit, Flags: flags}
+		}
+		return &openflow.BundleAdd{ID: id, Flags: flags, XID: xid, Message: mods[i-1]}
+	}, n)
+	if err != nil {
+		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+	}
+	for xid, e := range a.errs {
+		i := int(xid - a.first)
+		if i == 0 || i == n-1 {
+			err = e
+			continue
+		}
+		if refused == nil {
+			refused = map[int]*openflow.Error{}
+		}
+		refused[i-1] = e
+	}
+	if refused == nil && err != nil {
+		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+	}
+	return refused, nil
+}
+
+// dump reads every flow of the bridge.
+func (c *conn) dump(ctx context.Context) ([]openflow.FlowStats, error) {
+	a, err := c.call(ctx, 128, func(int, uint32) openflow.Message { return openflow.AllFlows() }, 1)
+	if err != nil {
+		return nil, fmt.Errorf("dump flows: %w", err)
+	}
+	for _, e := range a.errs {
+		return nil, fmt.Errorf("dump flows: %w", e)
+	}
+	return a.flows, nil
+}

@@ -1,0 +1,187 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/ovn-kubernetes/libovsdb/cache"
+	"github.com/ovn-kubernetes/libovsdb/client"
+	"github.com/ovn-kubernetes/libovsdb/model"
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+)
+
+// errNoDatabase is the fault of everything while ovsdb-server cannot be reached.
+var errNoDatabase = errors.New("the OVSDB server cannot be reached")
+
+// database is one connection to ovsdb-server with its copy of the tables. The copy can
+// still be read when the connection is lost: what was last known.
+type database struct {
+	client client.Client
+	cache  *cache.TableCache
+}
+
+// quiet passes only what libovsdb calls an error: the rest is its private life.
+type quiet struct{ slog.Handler }
+
+// Enabled reports whether the record is an error.
+func (q quiet) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelError && q.Handler.Enabled(ctx, l)
+}
+
+// dialDatabase connects and returns when all rows are here.
+func dialDatabase(ctx context.Context, addr string, log *slog.Logger, on cache.EventHandler) (*database, error) {
+	dbModel, err := model.NewClientDBModel(tableRoot, map[string]model.Model{
+		tableRoot: &rowRoot{}, tableBridge: &rowBridge{}, tablePort: &rowPort{}, tableInterface: &rowInterface{},
+		tableController: &rowController{}, tableManager: &rowManager{}, tableFlowTable: &rowFlowTable{},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ovsdb: %w", err)
+	}
+	l := logr.FromSlogHandler(quiet{log.Handler()})
+	c, err := client.NewOVSDBClient(dbModel, client.WithEndpoint(addr), client.WithLogger(&l))
+	if err != nil {
+		return nil, fmt.Errorf("ovsdb %s: %w", addr, err)
+	}
+	if err := c.Connect(ctx); err != nil {
+		return nil, fmt.Errorf("ovsdb %s: %w", addr, err)
+	}
+	db := &database{client: c, cache: c.Cache()}
+	if db.cache == nil {
+		return nil, fmt.Errorf("ovsdb %s: %w", addr, errNoDatabase)
+	}
+	db.cache.AddEventHandler(on)
+	if _, err := c.Monitor(ctx, c.NewMonitor(columns()...)); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("ovsdb %s: monitor: %w", addr, err)
+	}
+	return db, nil
+}
+
+// columns names every column that is read.
+func columns() []client.MonitorOption {
+	o, b, p, i := &rowRoot{}, &rowBridge{}, &rowPort{}, &rowInterface{}
+	c, m, f := &rowController{}, &rowManager{}, &rowFlowTable{}
+	return []client.MonitorOption{
+		client.WithTable(o, &o.Bridges, &o.ManagerOptions, &o.OVSVersion, &o.IfaceTypes, &o.DatapathTypes),
+		client.WithTable(b, &b.Name, &b.DatapathType, &b.DatapathID, &b.FailMode, &b.Protocols, &b.Controller, &b.Ports,
+			&b.OtherConfig, &b.ExternalIDs, &b.FlowTables),
+		client.WithTable(p, &p.Name, &p.Interfaces, &p.Tag, &p.OtherConfig, &p.ExternalIDs),
+		client.WithTable(i, &i.Name, &i.Type, &i.Options, &i.ExternalIDs, &i.OFPort, &i.OFPortRequest, &i.MTURequest, &i.MTU,
+			&i.MACInUse, &i.LinkState, &i.Error),
+		client.WithTable(c, &c.Target, &c.IsConnected, &c.InactivityProbe, &c.MaxBackoff, &c.ConnectionMode),
+		client.WithTable(m, &m.Target, &m.IsConnected),
+		client.WithTable(f, &f.Name),
+	}
+}
+
+// connected reports whether the copy is kept up to date.
+func (d *database) connected() bool { return d.client.CurrentEndpoint() != "" }
+
+// wait returns when the connection is lost or ctx ends.
+func (d *database) wait(ctx context.Context) {
+	// The notification is lost if nobody listens at that instant, so look, too.
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for d.connected() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.client.DisconnectNotify():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// transact does the operations in one transaction. When it returns, the copy of the
+// tables includes them: ovsdb-server sends the update before the reply.
+func (d *database) transact(ctx context.Context, ops []ovsdb.Operation) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	results, err := d.client.Transact(ctx, ops...)
+	if err != nil {
+		return fmt.Errorf("ovsdb transaction: %w", err)
+	}
+	if errs, err := ovsdb.CheckOperationResults(results, ops); err != nil {
+		for _, e := range errs {
+			err = fmt.Errorf("%w: %w", err, e)
+		}
+		return fmt.Errorf("ovsdb transaction: %w", err)
+	}
+	return nil
+}
+
+// snapshot is the tables at one moment. Rows are shared and must not be changed.
+type snapshot struct {
+	root        *rowRoot
+	bridges     map[string]*rowBridge // by name
+	ports       map[string]*rowPort   // by name
+	interfaces  map[string]*rowInterface
+	portByUUID  map[string]*rowPort
+	ifaceByUUID map[string]*rowInterface
+	controllers map[string]*rowController
+	managers    map[string]*rowManager
+	flowTables  map[string]*rowFlowTable
+}
+
+func (d *database) snapshot() snapshot {
+	s := snapshot{
+		bridges: map[string]*rowBridge{}, ports: map[string]*rowPort{}, interfaces: map[string]*rowInterface{},
+		portByUUID: rows[rowPort](d, tablePort), ifaceByUUID: rows[rowInterface](d, tableInterface),
+		controllers: rows[rowController](d, tableController), managers: rows[rowManager](d, tableManager),
+		flowTables: rows[rowFlowTable](d, tableFlowTable),
+	}
+	for _, r := range rows[rowRoot](d, tableRoot) {
+		s.root = r
+	}
+	for _, r := range rows[rowBridge](d, tableBridge) {
+		s.bridges[r.Name] = r
+	}
+	for _, r := range s.portByUUID {
+		s.ports[r.Name] = r
+	}
+	for _, r := range s.ifaceByUUID {
+		s.interfaces[r.Name] = r
+	}
+	return s
+}
+
+// rows are the rows of a table by UUID, without a copy: libovsdb puts a new row in
+// the place of one that changes.
+func rows[T any](d *database, table string) map[string]*T {
+	t := d.cache.Table(table)
+	if t == nil {
+		return nil
+	}
+	shallow := t.RowsShallow()
+	out := make(map[string]*T, len(shallow))
+	for id, m := range shallow {
+		if r, ok := m.(any).(*T); ok {
+			out[id] = r
+		}
+	}
+	return out
+}
+
+// bridgeOf says on which bridge each port is.
+func (s *snapshot) bridgeOf() map[string]string {
+	m := make(map[string]string, len(s.portByUUID))
+	for name, b := range s.bridges {
+		for _, p := range b.Ports {
+			m[p] = name
+		}
+	}
+	return m
+}
+
+// iface is the one interface of a port; nil for a bond or while it is being made.
+func (s *snapshot) iface(p *rowPort) *rowInterface {
+	if len(p.Interfaces) != 1 {
+		return nil
+	}
+	return s.ifaceByUUID[p.Interfaces[0]]
+}

@@ -1,0 +1,241 @@
+package ovs
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"weft/internal/model"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
+)
+
+// The keys of an interface's external_ids, as os-vif and libvirt write them.
+const (
+	keyIfaceID     = "iface-id"
+	keyAttachedMAC = "attached-mac"
+	keyIfaceStatus = "iface-status"
+)
+
+// Observation is the Open vSwitch as it is now (or, while Connected is false, was last).
+type Observation struct {
+	// Connected: the database connection is up.
+	Connected bool
+	// Version is that of Open vSwitch; InterfaceTypes are those it can make.
+	Version        string
+	InterfaceTypes []string
+	Manager        []Manager
+	// Bridges are sorted by name.
+	Bridges []Bridge
+	// Attachments are the VIFs of the integration bridge that work, sorted by port ID, one for each port ID.
+	Attachments []view.Attachment
+	// Problems are things written in the database that cannot be used, sorted.
+	Problems []string
+}
+
+// Manager is a row of the Manager table.
+type Manager struct {
+	Target    string
+	Connected bool
+}
+
+// Bridge is a bridge as it is.
+type Bridge struct {
+	Name, DatapathType, DatapathID, FailMode string
+	Controllers                              []Controller
+	// Connected: the bridge has an OpenFlow connection to this process.
+	Connected bool
+	// InSync: its flows are those of the last Apply, acknowledged.
+	InSync bool
+	// Ports are sorted by name.
+	Ports []Port
+}
+
+// Controller is a controller of a bridge.
+type Controller struct {
+	Target    string
+	Connected bool
+}
+
+// Port is a port with its interface as it is.
+type Port struct {
+	Name, Type string
+	// Tag is 0 when the port has none.
+	Tag         uint16
+	OtherConfig map[string]string
+	ExternalIDs map[string]string
+	Options     map[string]string
+	// OFPort is 0 while the interface does not work; Error may say why.
+	OFPort view.OFPort
+	Error  string
+	// MAC is mac_in_use, Link is "up" or "down"; both as OVS writes them, empty if unknown.
+	MAC, Link string
+	MTU       int
+	// Ours: made by Apply.
+	Ours bool
+}
+
+// Observe returns what is there. It reads memory only.
+func (s *Switch) Observe() Observation {
+	db := s.db.Load()
+	snap := db.snapshot()
+	o := Observation{Connected: db.connected()}
+	if snap.root != nil {
+		o.Version = or(snap.root.OVSVersion)
+		o.InterfaceTypes = slices.Sorted(slices.Values(snap.root.IfaceTypes))
+	}
+	for _, m := range snap.managers {
+		o.Manager = append(o.Manager, Manager{m.Target, m.IsConnected})
+	}
+	slices.SortFunc(o.Manager, func(a, b Manager) int { return cmp.Compare(a.Target, b.Target) })
+	for _, name := range slices.Sorted(maps.Keys(snap.bridges)) {
+		o.Bridges = append(o.Bridges, s.observeBridge(&snap, snap.bridges[name]))
+	}
+	if b := snap.bridges[s.opt.IntegrationBridge]; b != nil {
+		o.Attachments, o.Problems = s.attachments(&snap, b)
+	}
+	return o
+}
+
+func (s *Switch) observeBridge(snap *snapshot, r *rowBridge) Bridge {
+	b := Bridge{Name: r.Name, DatapathType: r.DatapathType, DatapathID: or(r.DatapathID), FailMode: or(r.FailMode)}
+	for _, id := range r.Controller {
+		if c := snap.controllers[id]; c != nil {
+			b.Controllers = append(b.Controllers, Controller{c.Target, c.IsConnected})
+		}
+	}
+	c := s.connOf(r.Name)
+	b.Connected = c != nil
+	b.InSync = c != nil && s.flowsOf(r.Name).inSync(c)
+	for _, id := range r.Ports {
+		p := snap.portByUUID[id]
+		if p == nil {
+			continue
+		}
+		op := Port{Name: p.Name, Tag: uint16(or(p.Tag)), OtherConfig: p.OtherConfig, Ours: owned(p.ExternalIDs)}
+		if i := snap.iface(p); i != nil {
+			op.Type, op.ExternalIDs, op.Options, op.Error = i.Type, i.ExternalIDs, i.Options, or(i.Error)
+			op.MAC, op.Link, op.MTU = or(i.MACInUse), or(i.LinkState), or(i.MTU)
+			if attached(i) {
+				op.OFPort = view.OFPort(or(i.OFPort))
+			}
+		}
+		b.Ports = append(b.Ports, op)
+	}
+	slices.SortFunc(b.Ports, func(a, b Port) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(b.Controllers, func(a, b Controller) int { return cmp.Compare(a.Target, b.Target) })
+	return b
+}
+
+// inSync reports whether the bridge has acknowledged, on that connection, all that is wanted.
+func (b *flows) inSync(c *conn) bool {
+	// A sync that is under way holds the lock, and is an answer: not yet.
+	if !b.mu.TryLock() {
+		return false
+	}
+	defer b.mu.Unlock()
+	if b.target == nil || b.conn != c || b.have == nil {
+		return false
+	}
+	for k, v := range b.target.wanted {
+		if b.have[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// attachments are the working VIFs of the bridge. What cannot be read of one of them
+// is a problem of that one alone.
+func (s *Switch) attachments(snap *snapshot, b *rowBridge) ([]view.Attachment, []string) {
+	var problems []string
+	byPort := map[model.PortID][]*rowInterface{}
+	seen := make(map[string]bool, len(b.Ports))
+	for _, id := range b.Ports {
+		p := snap.portByUUID[id]
+		if p == nil {
+			continue
+		}
+		for _, iid := range p.Interfaces {
+			i := snap.ifaceByUUID[iid]
+			if i == nil {
+				continue
+			}
+			seen[i.UUID] = true
+			raw, ok := i.ExternalIDs[keyIfaceID]
+			if !ok || !attached(i) {
+				continue
+			}
+			port, ok := parsePortID(raw)
+			if !ok {
+				problems = append(problems, fmt.Sprintf("interface %s: iface-id %q is not a UUID", i.Name, clip(raw)))
+				continue
+			}
+			byPort[port] = append(byPort[port], i)
+		}
+	}
+	s.mu.Lock()
+	s.seen = seen
+	s.mu.Unlock()
+	list := make([]view.Attachment, 0, len(byPort))
+	for port, is := range byPort {
+		slices.SortFunc(is, func(a, b *rowInterface) int { return preferred(port, a, b) })
+		for _, other := range is[1:] {
+			problems = append(problems, fmt.Sprintf("interface %s: iface-id %s is also that of %s, which is used", other.Name, port, is[0].Name))
+		}
+		a := view.Attachment{PortID: port, Device: is[0].Name, OFPort: view.OFPort(or(is[0].OFPort))}
+		if raw := is[0].ExternalIDs[keyAttachedMAC]; raw != "" {
+			mac, err := model.ParseMAC(raw)
+			if err != nil {
+				problems = append(problems, fmt.Sprintf("interface %s: attached-mac %q: %v", is[0].Name, clip(raw), err))
+			}
+			a.MAC = mac
+		}
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b view.Attachment) int { return cmp.Compare(a.PortID, b.PortID) })
+	slices.Sort(problems)
+	return list, problems
+}
+
+// preferred orders interfaces that claim the same port: one that says it is active,
+// one that has the name it should have, the one that came first.
+func preferred(port model.PortID, a, b *rowInterface) int {
+	rank := func(i *rowInterface) int {
+		r := 0
+		if i.ExternalIDs[keyIfaceStatus] != "active" {
+			r += 2
+		}
+		if i.Name != vif.TapName(port) {
+			r++
+		}
+		return r
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(or(a.OFPort), or(b.OFPort)), cmp.Compare(a.Name, b.Name))
+}
+
+// parsePortID reads a UUID in any case; the store knows them in lower case.
+func parsePortID(s string) (model.PortID, bool) {
+	if len(s) != 36 {
+		return "", false
+	}
+	s = strings.ToLower(s)
+	for i := range len(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		digit := s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'f'
+		if dash != (s[i] == '-') || !dash && !digit {
+			return "", false
+		}
+	}
+	return model.PortID(s), true
+}
+
+// clip shortens what somebody else wrote, for a message.
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "..."
+	}
+	return s
+}
