@@ -141,17 +141,23 @@ func (c *Control) HostAlive(h *model.Host, now time.Time) bool {
 	return now.Sub(h.HeartbeatAt) <= c.cfg.AgentDownTime
 }
 
-// maxAttempts bounds how often a verb starts anew because others changed what it read.
-// Each conflict means that someone else succeeded, so it takes that many successes of
-// others to fail one.
-const maxAttempts = 500
+const (
+	// maxConflicts bounds how often a verb starts anew because others changed what it
+	// read. Each conflict means that someone else succeeded.
+	maxConflicts = 500
+	// maxWait bounds how long a verb waits for other requests of this process to end.
+	maxWait = 20 * time.Second
+	// patience is how many times a verb waits for others before it also lets some time
+	// pass: two requests that each hold what the other lacks must not keep in step.
+	patience = 8
+)
 
 // attempt runs f with a fresh reservation until it neither conflicts nor waits for
 // another request. f reads, judges, reserves, builds a transaction and commits it.
-
 func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error) error {
 	synced := false
-	for range maxAttempts {
+	var deadline time.Time
+	for conflicts, waits := 0, 0; conflicts < maxConflicts; {
 		res := c.store.Reserve()
 		err := f(res)
 		res.Release()
@@ -164,12 +170,13 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 		case err == nil:
 			return nil
 		case errors.As(err, &conflict):
-			// The mirror has caught up with what was in the way.
+			conflicts++ // and the mirror has caught up with what was in the way
 		case errors.As(err, &wait):
-			select {
-			case <-wait.Changed:
-			case <-ctx.Done():
-				return model.Fault{Kind: model.Unavailable, Message: "The request took too long.", Detail: ctx.Err().Error()}
+			if waits++; waits == 1 {
+				deadline = time.Now().Add(maxWait)
+			}
+			if err := c.wait(ctx, wait, waits, deadline); err != nil {
+				return err
 			}
 		case !synced && c.stale(err):
 			// The refusal rests on what the mirror holds; another server may know better.
@@ -185,7 +192,25 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 			return err
 		}
 	}
-	return model.Faultf(model.Unavailable, "Too many concurrent changes; the request was tried %d times.", maxAttempts)
+	return model.Faultf(model.Unavailable, "Too many concurrent changes; the request was tried %d times.", maxConflicts)
+}
+
+// wait returns when another request of this process has ended, or with the fault of a
+// request that cannot wait longer.
+func (c *Control) wait(ctx context.Context, p store.Pending, waits int, deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-p.Changed:
+	case <-timer.C:
+		return model.Faultf(model.Unavailable, "Other requests held what this one needs for %s.", maxWait)
+	case <-ctx.Done():
+		return model.Fault{Kind: model.Unavailable, Message: "The request took too long.", Detail: ctx.Err().Error()}
+	}
+	if waits > patience {
+		time.Sleep(time.Duration(c.rnd(min(waits, 50)*100)+1) * time.Microsecond)
+	}
+	return nil
 }
 
 // stale reports whether a refusal could come from a mirror that lags behind.

@@ -105,17 +105,19 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
 		p.PortSecurity = false // ports of the cloud itself are trusted
 	}
+	// Addresses before the MAC: who must wait for an address then holds nothing, and
+	// giving nothing back wakes nobody.
+	ips, err := c.chooseAddresses(p, req.FixedIPs, at, res, together)
+	if err != nil {
+		return nil, err
+	}
+	p.FixedIPs = ips
 	if err := c.chooseMAC(p, req.MAC, res); err != nil {
 		return nil, err
 	}
 	if err := c.setPairs(p, req.AddressPairs.Value); err != nil {
 		return nil, err
 	}
-	ips, err := c.chooseAddresses(p, req.FixedIPs, at, res, together)
-	if err != nil {
-		return nil, err
-	}
-	p.FixedIPs = ips
 	c.bind(p, at.network.Value)
 	return p, nil
 }
