@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -168,12 +169,13 @@ func (o *OVS) daemon(name string, args ...string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// await waits until the daemon has made its socket, or has died of something.
+// await waits until the daemon listens on its socket, or has died of something.
 func (o *OVS) await(ctx context.Context, cmd *exec.Cmd, path string) error {
 	deadline := time.Now().Add(15 * time.Second)
 	for {
-		if _, err := os.Stat(path); err == nil {
-			return nil
+		// The file is there a moment before somebody listens.
+		if c, err := net.Dial("unix", path); err == nil {
+			return c.Close()
 		}
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
@@ -182,7 +184,7 @@ func (o *OVS) await(ctx context.Context, cmd *exec.Cmd, path string) error {
 			return fmt.Errorf("%s ended: %v: %s", cmd.Args[0], err, cmd.Stderr)
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s did not make %s within 15 s", cmd.Args[0], path)
+			return fmt.Errorf("%s does not listen on %s within 15 s", cmd.Args[0], path)
 		}
 		select {
 		case <-ctx.Done():
