@@ -245,7 +245,7 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	}
 	applied := time.Now()
 	wait := a.faults.update(faults, applied, a.o, a.log)
-	facts := factsOf(a.o.Feed.Name, st.Cloud, v, p, faults)
+	facts := a.facts(st.Cloud, v, p, faults, applied)
 	a.logWired(v, facts, applied)
 	a.reports.report(a.feed, st, facts, applied)
 	a.publish(st, v, p)

@@ -46,7 +46,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	if p := st.Cloud.Ports[q.PortID]; p != nil {
 		ev.Known, ev.Revision, q.NetworkID = true, p.Revision, p.NetworkID
 	}
-	hq := host.Query{PortID: q.PortID, Bridge: a.o.Settings.IntegrationBridge, Device: vif.TapName(q.PortID)}
+	hq := host.Query{PortID: q.PortID, NetworkID: q.NetworkID, Bridge: a.o.Settings.IntegrationBridge, Device: vif.TapName(q.PortID)}
 	net := networkOf(now.view, q.NetworkID)
 	var service *dhcp.Server
 	if net != nil {

@@ -28,26 +28,32 @@ func (a *Agent) plan(st feed.State, obs host.Observed) (view.View, plan.Plan) {
 	return v, plan.Make(v, a.o.Settings)
 }
 
-// factsOf are the facts of all ports bound to this host, attached or not. A fault costs a
-// port its fact if it names the port or its network, or names nothing but is of the kind
-// that everything depends on.
-func factsOf(name model.HostName, c view.Cloud, v view.View, p plan.Plan, faults []host.Fault) map[model.PortID]feed.PortFact {
+// wiredGrace is how long a port that was wired counts as wired while the whole switch is
+// in trouble. A restart of the switch takes a second or two; telling the cloud that
+// every port went down and came up would help nobody.
+const wiredGrace = 10 * time.Second
+
+// facts are those of all ports bound to this host, attached or not.
+func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Fault, now time.Time) map[model.PortID]feed.PortFact {
 	broken := brokenBy(faults)
+	grace := a.faults.switchDownFor(now) < wiredGrace
 	facts := make(map[model.PortID]feed.PortFact)
 	for id, port := range c.Ports {
-		if port.Binding.Host == name {
+		if port.Binding.Host == a.o.Feed.Name {
 			facts[id] = feed.PortFact{PortID: id}
 		}
 	}
 	for _, l := range v.Local {
-		if f, ok := facts[l.ID]; ok {
-			f.Wired = !broken.wiring(l.ID, l.NetworkID) && l.Network.LocalVLAN != 0
-			facts[l.ID] = f
+		f, ok := facts[l.ID]
+		if !ok || l.Network.LocalVLAN == 0 || broken.ports[l.ID] || broken.networks[l.NetworkID] {
+			continue
 		}
+		f.Wired = !broken.switchDown || grace && a.plugged[l.ID].wired
+		facts[l.ID] = f
 	}
 	for i := range p.DHCP {
 		s := &p.DHCP[i]
-		if broken.serving(s.NetworkID) {
+		if broken.services[s.NetworkID] {
 			continue
 		}
 		for j := range s.Leases {
@@ -81,31 +87,33 @@ func servedElsewhere(n *view.Network) bool {
 
 // broken is what faults keep from working.
 type broken struct {
-	allWiring bool
-	ports     map[model.PortID]bool
-	networks  map[model.NetworkID]bool
+	// switchDown: a fault that concerns every port, such as a bridge without its controller.
+	switchDown bool
+	// ports and networks are not wired, services not served.
+	ports    map[model.PortID]bool
+	networks map[model.NetworkID]bool
+	services map[model.NetworkID]bool
 }
 
 func brokenBy(faults []host.Fault) broken {
-	b := broken{ports: map[model.PortID]bool{}, networks: map[model.NetworkID]bool{}}
+	b := broken{ports: map[model.PortID]bool{}, networks: map[model.NetworkID]bool{}, services: map[model.NetworkID]bool{}}
 	for _, f := range faults {
 		switch {
-		case f.Port != "":
+		case f.Part != host.PartSwitch:
+			b.services[f.Network] = true
+		case f.Port == "" && f.Network == "":
+			b.switchDown = b.switchDown || !f.Local
+		default:
 			b.ports[f.Port] = true
-		case f.Network != "":
-			b.networks[f.Network] = true
-		case f.Part == host.PartSwitch:
-			b.allWiring = true
+			// Without its own switch port a DHCP service is deaf; other ports do not mind.
+			b.services[f.Network] = true
+			if !f.Local {
+				b.networks[f.Network] = true
+			}
 		}
 	}
 	return b
 }
-
-// wiring: a network's fault is one of its DHCP service, which no other port's wiring needs.
-func (b broken) wiring(id model.PortID, _ model.NetworkID) bool { return b.allWiring || b.ports[id] }
-
-// serving: without its own switch port a DHCP service is deaf.
-func (b broken) serving(id model.NetworkID) bool { return b.networks[id] || b.allWiring }
 
 // sent is what the server was last told of a port, and of which revision of it.
 type sent struct {

@@ -82,3 +82,14 @@ func (t *faultTable) list() []trackedFault {
 	})
 	return out
 }
+
+// switchDownFor is how long there has been a fault that concerns every port; 0 when there is none.
+func (t *faultTable) switchDownFor(now time.Time) time.Duration {
+	var longest time.Duration
+	for _, f := range t.now {
+		if f.Part == host.PartSwitch && f.Port == "" && f.Network == "" && !f.Local {
+			longest = max(longest, now.Sub(f.since))
+		}
+	}
+	return longest
+}

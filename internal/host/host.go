@@ -29,10 +29,12 @@ type Fault struct {
 	// Waiting: the machine has to do something first, and will say when it has; this is no
 	// failure unless it lasts.
 	Waiting bool
-	// Network and Port are those that suffer, where that is known. A fault of the switch with
-	// neither concerns everything.
+	// Network and Port are those that suffer, where that is known.
 	Network model.NetworkID
 	Port    model.PortID
+	// Local: nobody suffers but Network and Port. A fault of the switch that is not local
+	// and names neither concerns everything.
+	Local bool
 }
 
 // Part is one of the drivers below a Host.
@@ -61,7 +63,10 @@ type Observed struct {
 	OVSVersion  string
 	// InterfaceTypes are those that the switch supports.
 	InterfaceTypes []string
-	Err            error
+	// Problems are things written in the switch's database that cannot be used.
+	Problems []string
+	// Err says why Connected is false.
+	Err error
 }
 
 // Options of one Apply.
@@ -77,7 +82,8 @@ type Timing struct {
 
 // Query asks Probe for one port.
 type Query struct {
-	PortID model.PortID
+	PortID    model.PortID
+	NetworkID model.NetworkID
 	// Bridge is the integration bridge.
 	Bridge string
 	// Device is the port's tap when nothing is attached under its ID.
