@@ -161,6 +161,8 @@ func (h *history) keep(s *dhcp.Server) {
 type counters struct {
 	reasons [dhcp.ReasonCount]atomic.Uint64
 	unsent  atomic.Uint64
+	// dropped adds up what the kernel said it had no room for; it starts anew at each question.
+	dropped atomic.Uint64
 }
 
 // Stats are the counters of one network.
@@ -173,6 +175,8 @@ type Stats struct {
 	Reasons map[dhcp.Reason]uint64 `json:"reasons,omitempty"`
 	// Unsent are replies that the device did not take.
 	Unsent uint64 `json:"unsent,omitempty"`
+	// Dropped are requests for which the socket had no room.
+	Dropped uint64 `json:"dropped,omitempty"`
 	// Strangers are the last clients unknown to this network.
 	Strangers []Stranger `json:"strangers,omitempty"`
 }
@@ -182,6 +186,12 @@ func (v *service) stats() Stats {
 		NetworkID: v.network, Device: v.device, Serving: v.serving(),
 		Leases: len(v.table.Load().Server().Leases), Unsent: v.counters.unsent.Load(), Reasons: map[dhcp.Reason]uint64{},
 	}
+	v.mu.Lock()
+	if v.sockets != nil {
+		v.counters.dropped.Add(v.sockets.dropped())
+	}
+	v.mu.Unlock()
+	s.Dropped = v.counters.dropped.Load()
 	for r := range dhcp.ReasonCount {
 		if n := v.counters.reasons[r].Load(); n > 0 {
 			s.Reasons[r] = n

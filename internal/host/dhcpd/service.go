@@ -298,6 +298,16 @@ func (so *sockets) current(namespace, device string) bool {
 // number that is closed under its hands might belong to another file already.
 func (so *sockets) interrupt() { _ = so.packet.SetReadDeadline(time.Unix(1, 0)) }
 
+// dropped is how many frames the kernel had no room for since it was last asked.
+func (so *sockets) dropped() (n uint64) {
+	_ = so.conn.Control(func(fd uintptr) {
+		if st, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			n = uint64(st.Drops)
+		}
+	})
+	return n
+}
+
 func (so *sockets) close() {
 	if so.packet != nil {
 		so.packet.Close()
