@@ -276,11 +276,11 @@ func TestDirty(t *testing.T) {
 	w.vsctl("add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail_mode=secure", "other_config:hwaddr=00:11:22:33:44:55",
 		"--", "set-controller", "br-int", "tcp:127.0.0.1:1", "--", "add-port", "br-int", "tapdhcp", "tag=99")
 	w.ofctl("add-flow", "br-int", right)
-	w.ofctl("add-flow", "br-int", "table=60,priority=3,cookie=0x1,actions=drop")       // ours, but wrong
-	w.ofctl("add-flow", "br-int", "table=60,priority=77,cookie=0xabc,actions=NORMAL")  // foreign, in a table of ours
-	w.ofctl("add-flow", "br-int", "table=60,priority=78,ip,actions=dec_ttl,NORMAL")    // foreign, of a kind we do not know
+	w.ofctl("add-flow", "br-int", "table=60,priority=3,cookie=0x1,actions=drop")          // ours, but wrong
+	w.ofctl("add-flow", "br-int", "table=60,priority=77,cookie=0xabc,actions=NORMAL")     // foreign, in a table of ours
+	w.ofctl("add-flow", "br-int", "table=60,priority=78,ip,actions=dec_ttl,NORMAL")       // foreign, of a kind we do not know
 	w.ofctl("add-flow", "br-int", "table=200,priority=5,ip,cookie=0xabc,actions=dec_ttl") // foreign, in a table of theirs
-	w.ofctl("add-flow", "br-int", "table=201,cookie=0x77ef000000000000,actions=drop")  // of an earlier weft
+	w.ofctl("add-flow", "br-int", "table=201,cookie=0x77ef000000000000,actions=drop")     // of an earlier weft
 	age := func() string {
 		for _, l := range strings.Split(w.ofctl("dump-flows", "br-int", "table=0,cookie=0x77ef010000000000/-1"), "\n") {
 			if strings.Contains(l, "duration=") {
