@@ -156,7 +156,7 @@ func dhcpAgent(r store.Reader, h *model.Host, alive bool) *agent {
 		ports += r.PortCountOf(e.Value.NetworkID)
 	}
 	return &agent{
-		ID: agentID(h, agentDHCP), Type: agentDHCP, Binary: "neutron-dhcp-agent", Topic: "dhcp_agent", Zone: "nova", Alive: alive, Host: h,
+		ID: agentID(h, agentDHCP), Type: agentDHCP, Binary: "neutron-dhcp-agent", Topic: "dhcp_agent", Zone: theZone, Alive: alive, Host: h,
 		Configurations: map[string]any{
 			"dhcp_driver":          "weft",
 			"dhcp_lease_duration":  86400,

@@ -125,8 +125,7 @@ func (c *cli) ports() {
 	c.run("port", "set", "p1", "--name", "web", "--disable", "--device", "vm-1")
 	c.has(c.object("port", "show", "web"), "name", "web", "admin_state_up", false, "device_id", "vm-1")
 	c.run("port", "unset", "web", "--host")
-	c.run("port", "set", "web", "--device", "")
-	c.has(c.object("port", "show", "web"), "binding_vif_type", "unbound", "device_id", "")
+	c.has(c.object("port", "show", "web"), "binding_vif_type", "unbound", "binding_host_id", "")
 	for _, by := range [][]string{{"--fixed-ip", "ip-address=10.10.0.121"}, {"--mac-address", "fa:16:3e:7b:71:0b"},
 		{"--network", "demo", "--device-owner", "compute:nova"}} {
 		if rows := c.rows(append([]string{"port", "list"}, by...)...); len(rows) != 1 || rows[0]["Name"] != "web" {

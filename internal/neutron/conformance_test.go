@@ -3,6 +3,7 @@ package neutron
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -379,6 +380,12 @@ func TestAgents(t *testing.T) {
 	}
 	if again := p.do("GET", "/v2.0/agents?agent_type=DHCP+agent", nil).list(); len(again) != 1 || id(again[0]) != id(list[0]) {
 		t.Errorf("the ID of an agent changed: %v", again)
+	}
+	late := httptest.NewServer(New(Options{Control: p.control, Now: func() time.Time { return time.Now().Add(76 * time.Second) }}))
+	defer late.Close()
+	p.url = late.URL
+	if l := p.do("GET", "/v2.0/agents?alive=False", nil).list(); len(l) != 2 {
+		t.Errorf("agents not heard of for 76 s: %v", l)
 	}
 }
 

@@ -60,6 +60,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"network", "POST", `{"network":{"mtu":1e300}}`, "InvalidInput: Invalid input for operation: '1e300' is not an integer."},
 		{"network", "POST", `{"network":{"provider:segmentation_id":"x"}}`, "InvalidInput: Invalid input for operation: 'x' is not an integer."},
 		{"network", "POST", `{"network":{"availability_zone_hints":["a","a"]}}`, "HTTPBadRequest: Invalid input for availability_zone_hints. Reason: Duplicate items in the list: 'a'."},
+		{"network", "POST", `{"network":{"availability_zone_hints":["nova","mars"]}}`, "network: availability_zone mars could not be found"},
 		{"network", "POST", `{"network":{"tags":["a"]}}`, "HTTPBadRequest: Attribute 'tags' not allowed in POST"},
 
 		{"subnet", "POST", `{"subnet":{}}`, "HTTPBadRequest: Failed to parse request. Required attribute 'ip_version' not specified"},
@@ -79,6 +80,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"subnet", "POST", subnet(`"dns_nameservers":["1.1.1.1","1.1.1.1"]`), "HTTPBadRequest: Invalid input for dns_nameservers. Reason: Duplicate nameserver '1.1.1.1'."},
 		{"subnet", "POST", subnet(`"host_routes":[{"destination":"10.9.0.0","nexthop":"10.0.0.9"}]`), "HTTPBadRequest: Invalid input for host_routes. Reason: '10.9.0.0' isn't a recognized IP subnet cidr, '10.9.0.0/32' is recommended."},
 		{"subnet", "POST", subnet(`"ipv6_ra_mode":"slaac"`), "InvalidInput: Invalid input for operation: ipv6_ra_mode is not valid when ip_version is 4."},
+		{"subnet", "POST", subnet(`"service_types":["compute:nova"]`), "InvalidInput: Invalid input for operation: service_types are not offered by this release."},
 		{"subnet", "PUT", `{"subnet":{"cidr":"10.0.0.0/8"}}`, "HTTPBadRequest: Cannot update read-only attribute cidr"},
 		{"subnet", "PUT", `{"subnet":{"shared":true}}`, "HTTPBadRequest: Cannot update read-only attribute shared"},
 

@@ -100,12 +100,14 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindHost:    {"AgentNotFound", "Agent %s could not be found."},
 	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
 	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
+	kindZone:          {"AvailabilityZoneNotFound", "AvailabilityZone %s could not be found."},
 }
 
 // Kinds that this package can only say are missing.
 const (
 	kindSecurityGroup model.Kind = "security_group"
 	kindSubnetPool    model.Kind = "subnetpool"
+	kindZone          model.Kind = "availability_zone"
 )
 
 // faultOf says what to answer for an error. It is the only place where kinds of error

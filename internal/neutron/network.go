@@ -105,8 +105,10 @@ func providerAttributes() []networkAttribute {
 	}
 }
 
-// zoneAttributes are availability zones and address scopes. There is one zone, "nova",
-// and a network is in it when DHCP serves it there; there are no address scopes.
+// theZone is the only availability zone, by Neutron's default name.
+const theZone = "nova"
+
+// zoneAttributes are availability zones and address scopes. There is one zone, and a network is in it when DHCP serves it there; there are no address scopes.
 func zoneAttributes() []networkAttribute {
 	null := func(b []byte, _ *model.Network, _ *aside) []byte { return append(b, "null"...) }
 	return []networkAttribute{
@@ -115,6 +117,11 @@ func zoneAttributes() []networkAttribute {
 				hints, reason := toStrings(v)
 				if reason != "" {
 					return invalidFor(name, reason)
+				}
+				for _, h := range hints {
+					if h != theZone {
+						return model.NotFound{Kind: kindZone, ID: h}
+					}
 				}
 				r.AZHints = control.Some(hints)
 				return nil
@@ -125,7 +132,7 @@ func zoneAttributes() []networkAttribute {
 		{name: "availability_zones", wire: func(b []byte, _ *model.Network, x *aside) []byte {
 			for _, s := range x.subnets {
 				if s.EnableDHCP {
-					return append(b, `["nova"]`...)
+					return appendList(b, []string{theZone}, appendString)
 				}
 			}
 			return append(b, "[]"...)

@@ -218,10 +218,15 @@ func takeHostRoutes(r *subnetRequest, name string, v any) error {
 	return nil
 }
 
+// takeServiceTypes accepts none: addresses are not chosen by them yet, and a subnet that
+// should be closed to some ports must not be open to them in silence.
 func takeServiceTypes(r *subnetRequest, name string, v any) error {
 	list, reason := toStrings(v)
 	if reason != "" {
 		return invalidFor(name, reason)
+	}
+	if len(list) > 0 {
+		return invalidInput("service_types are not offered by this release")
 	}
 	r.ServiceTypes = control.Some(list)
 	return nil
