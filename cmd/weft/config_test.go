@@ -48,8 +48,8 @@ func TestConfigOrder(t *testing.T) {
 	if c.BridgeMappings["physnet1"] != "br-ex" || len(c.VLANRanges) != 2 || c.VLANRanges[0] != "physnet1:100:200" {
 		t.Errorf("%+v", c)
 	}
-	if c.CertDir != "/var/lib/weft/tls" {
-		t.Errorf("cert_dir %q", c.CertDir)
+	if c.authorityDir() != "/var/lib/weft/tls" || c.agentCertDir() != "/var/lib/weft/tls/hosts/from-flag" {
+		t.Errorf("%s, %s", c.authorityDir(), c.agentCertDir())
 	}
 }
 

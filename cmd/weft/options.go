@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ type Config struct {
 	AgentDownTime time.Duration `key:"agent_down_time" use:"server" help:"An agent that has not been heard of for so long counts as dead."`
 
 	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. weft up uses its own."`
-	CertDir           string            `key:"cert_dir" use:"server agent" help:"Directory of the certificates: ca.pem, and for an agent HOST.pem and HOST.key. Empty: tls in state_dir."`
+	CertDir           string            `key:"cert_dir" use:"server agent" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft certificate has made for its host (empty: tls/hosts/HOST in state_dir)."`
 	HeartbeatInterval time.Duration     `key:"heartbeat_interval" use:"agent" help:"How often the agent tells the server that it lives."`
 	OVSDB             string            `key:"ovsdb" use:"agent client" help:"Address of the database of Open vSwitch: unix:PATH or tcp:HOST:PORT."`
 	OpenFlowListen    string            `key:"openflow_listen" use:"agent" help:"Address at which the agent is the controller of its bridges."`
@@ -64,7 +65,7 @@ type Config struct {
 func defaults() Config {
 	return Config{
 		StateDir: "/var/lib/weft", LogLevel: "info", LogFormat: "text",
-		APIListen: "127.0.0.1:9696", FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/",
+		APIListen: "127.0.0.1:9696", FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
@@ -90,9 +91,6 @@ func (c *Config) complete() error {
 	}
 	if c.StateDir == "" {
 		bad("state_dir", "must not be empty")
-	}
-	if c.CertDir == "" {
-		c.CertDir = c.StateDir + "/tls"
 	}
 	for key, addr := range map[string]string{"api_listen": c.APIListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen} {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -138,6 +136,22 @@ func (c *Config) complete() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// authorityDir is where the server keeps its certificates.
+func (c *Config) authorityDir() string {
+	if c.CertDir != "" {
+		return c.CertDir
+	}
+	return filepath.Join(c.StateDir, "tls")
+}
+
+// agentCertDir is where an agent that runs by itself finds its certificate.
+func (c *Config) agentCertDir() string {
+	if c.CertDir != "" {
+		return c.CertDir
+	}
+	return filepath.Join(c.StateDir, "tls", "hosts", c.Host)
 }
 
 // parseRange reads FIRST:LAST.

@@ -64,8 +64,8 @@ type GuestOptions struct {
 	Tap string
 	MAC string
 	MTU int
-	// Demo makes the guest run through the demo's steps and power off; without it the
-	// guest gets an address and then waits.
+	// Demo makes the guest run through the demo's steps, reporting each; without it the
+	// guest gets an address and then offers a shell. Either way it runs until Stop.
 	Demo bool
 	// Accel is "kvm", "tcg" or empty: kvm if it works.
 	Accel string

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"weft/internal/control"
+	"weft/internal/feed"
+	"weft/internal/inspect"
+	"weft/internal/model"
+	"weft/internal/neutron"
+	"weft/internal/store"
+)
+
+func serverCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run the API and the store; agents connect to it",
+		Long: `Runs the Neutron API, the store (an etcd inside the process, or an external one) and the
+feed that agents on the hosts connect to. It makes its certificate authority at its first
+start; "weft certificate HOST" makes the certificate with which an agent may connect.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			log := newLog(c)
+			lock, err := openStateDir(c.StateDir, "server")
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			return runServer(cmd.Context(), c, log, nil)
+		},
+	}
+	addFlags(cmd, "server")
+	return cmd
+}
+
+// runServer runs the server until ctx ends. When it serves it calls ready, if that is not
+// nil, with the CA and the feed's address, so that weft up can add its agent.
+func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(context.Context, *feed.CA, net.Addr) error) (err error) {
+	began := time.Now()
+	ca, tlsConfig, err := serverCertificates(c)
+	if err != nil {
+		return err
+	}
+	etcd, err := openEtcd(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, etcd.close()) }()
+	st, err := store.Open(ctx, etcd.client, store.Options{Prefix: c.EtcdPrefix, Log: log})
+	if err != nil {
+		return err
+	}
+	// Listen before anything runs: a port that is taken is found out at once.
+	apiListener, err := net.Listen("tcp", c.APIListen)
+	if err != nil {
+		return fmt.Errorf("API: %w", err)
+	}
+	defer apiListener.Close()
+	feedListener, err := net.Listen("tcp", c.FeedListen)
+	if err != nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	defer feedListener.Close()
+
+	// The store outlives those who write to it.
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	tasks, ctx := errgroup.WithContext(ctx)
+	storeDone := make(chan error, 1)
+	go func() { storeDone <- st.Run(storeCtx) }()
+	select {
+	case <-st.Ready():
+	case err := <-storeDone:
+		return fmt.Errorf("store: %w", err)
+	case <-ctx.Done():
+		return nil
+	}
+
+	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c)})
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, Log: log})
+	tasks.Go(func() error { return feedServer.Run(ctx) })
+	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
+	api := apiHandler(verbs, feedServer, log, len(c.EtcdEndpoints) > 0)
+	tasks.Go(func() error { return serveHTTP(ctx, apiListener, api, log) })
+	tasks.Go(func() error {
+		select {
+		case err := <-storeDone:
+			return fmt.Errorf("store: %w", err)
+		case err := <-etcd.failed:
+			return fmt.Errorf("etcd: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	if ready != nil {
+		tasks.Go(func() error { return ready(ctx, ca, feedListener.Addr()) })
+	}
+	log.Info("serving", "api", apiListener.Addr(), "feed", feedListener.Addr(), "after", time.Since(began).Round(time.Millisecond), "version", version())
+	err = tasks.Wait()
+	stopStore()
+	log.Info("stopped")
+	return err
+}
+
+// apiHandler is the API; what is not Neutron's is below /weft/.
+func apiHandler(verbs *control.Control, f *feed.Server, log *slog.Logger, shared bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", neutron.New(neutron.Options{Control: verbs, Log: log, Shared: shared}))
+	mux.Handle(inspect.Path, inspect.New(inspect.Options{Cloud: verbs, Hosts: f, Log: log}))
+	return mux
+}
+
+func controlConfig(c Config) control.Config {
+	k := control.DefaultConfig()
+	// complete has checked all that is parsed here.
+	k.BaseMAC, _ = model.ParseMAC(c.BaseMAC)
+	k.PhysicalMTU = c.PhysicalMTU
+	first, last, _ := parseRange(c.VNIRange)
+	k.VNIRange = [2]uint32{uint32(first), uint32(last)}
+	k.VLANRanges = map[string][2]int{}
+	for _, r := range c.VLANRanges {
+		physical, first, last, _ := parseVLANRange(r)
+		k.VLANRanges[physical] = [2]int{first, last}
+	}
+	k.FlatNetworks = c.FlatNetworks
+	k.DNSDomain = c.DNSDomain
+	k.MaxNameservers, k.MaxHostRoutes = c.MaxDNS, c.MaxRoutes
+	k.AgentDownTime = c.AgentDownTime
+	return k
+}
+
+// serverCertificates makes or reads the authority and the server's certificate.
+func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
+	ca, err := feed.EnsureCA(c.authorityDir())
+	if err != nil {
+		return nil, nil, err
+	}
+	names := c.FeedNames
+	if host, _, err := net.SplitHostPort(c.FeedListen); err == nil && host != "" {
+		names = append([]string{host}, names...)
+	}
+	if err := ca.IssueServer(names...); err != nil {
+		return nil, nil, err
+	}
+	t, err := feed.ServerTLS(c.authorityDir())
+	return ca, t, err
+}
+
+// etcdClient is a client of either kind of etcd.
+type etcdClient struct {
+	client *store.Client
+	// failed delivers the end of an embedded etcd; nil for an external one.
+	failed <-chan error
+	close  func() error
+}
+
+func openEtcd(ctx context.Context, c Config, log *slog.Logger) (etcdClient, error) {
+	if len(c.EtcdEndpoints) == 0 {
+		e, err := store.Embedded(ctx, store.EmbeddedConfig{Dir: c.StateDir, Log: log})
+		if err != nil {
+			return etcdClient{}, err
+		}
+		return etcdClient{client: e.Client, failed: e.Err(), close: e.Close}, nil
+	}
+	cfg := clientv3.Config{Endpoints: c.EtcdEndpoints, DialTimeout: 10 * time.Second, DialKeepAliveTime: 10 * time.Second,
+		DialKeepAliveTimeout: 5 * time.Second}
+	if c.EtcdCA != "" || c.EtcdCert != "" {
+		var err error
+		cfg.TLS, err = transport.TLSInfo{TrustedCAFile: c.EtcdCA, CertFile: c.EtcdCert, KeyFile: c.EtcdKey}.ClientConfig()
+		if err != nil {
+			return etcdClient{}, fmt.Errorf("etcd certificates: %w", err)
+		}
+	}
+	client, err := clientv3.New(cfg)
+	if err != nil {
+		return etcdClient{}, fmt.Errorf("etcd at %v: %w", c.EtcdEndpoints, err)
+	}
+	return etcdClient{client: client, close: client.Close}, nil
+}
+
+func serveFeed(ctx context.Context, l net.Listener, t *tls.Config, f *feed.Server) error {
+	g := feed.NewGRPC(t)
+	f.Register(g)
+	stop := context.AfterFunc(ctx, g.Stop)
+	defer stop()
+	if err := g.Serve(l); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("feed: %w", err)
+	}
+	return nil
+}
+
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		// Requests that are under way are answered; idle connections are closed at once.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(grace)
+	})
+	err := srv.Serve(l)
+	if !stop() {
+		<-done
+	}
+	if ctx.Err() == nil {
+		return fmt.Errorf("API: %w", err)
+	}
+	return nil
+}
+
+func certificateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "certificate HOST",
+		Short: "Make the certificate with which the agent of a host may connect",
+		Long: `Makes a certificate for the agent of one host, signed by the authority in this server's
+state directory, and prints the directory that holds it. Copy that directory to the host and
+start the agent there with --cert-dir.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			ca, err := feed.EnsureCA(c.authorityDir())
+			if err != nil {
+				return err
+			}
+			dir, err := ca.IssueHost(model.HostName(args[0]))
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), dir)
+			}
+			return err
+		},
+	}
+	addFlags(cmd, "server")
+	return cmd
+}
+
+func fsckCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "fsck",
+		Short: "Check that what is stored is whole: no address or MAC twice, nothing dangling",
+		Long: `Reads the whole store and checks its invariants: every object decodes, refers only to
+objects that are there, and holds exactly the unique keys of its addresses and MAC. With the
+embedded etcd, stop weft first. The exit code is 0 if all is well and 1 if not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			etcd, err := openEtcd(cmd.Context(), c, slog.New(slog.DiscardHandler))
+			if errors.Is(err, store.ErrInUse) {
+				return fmt.Errorf("%w; stop it first", err)
+			}
+			if err != nil {
+				return err
+			}
+			problems, err := control.Fsck(cmd.Context(), etcd.client)
+			err = errors.Join(err, etcd.close())
+			if err != nil {
+				return err
+			}
+			for _, p := range problems {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", p.Key, p.Message)
+			}
+			if len(problems) > 0 {
+				return fmt.Errorf("%d problems", len(problems))
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the store is whole")
+			return err
+		},
+	}
+	addFlags(cmd, "server")
+	return cmd
+}
