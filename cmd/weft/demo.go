@@ -161,21 +161,19 @@ func (d *demo) startWeft(ctx context.Context) error {
 		}
 	}
 	d.say("the API answers at %s", d.api.base)
+	// What ovs-vsctl show says of the connection is up to five seconds old; the flows are not.
 	for {
-		show, err := d.ovs.Vsctl("show")
-		if err != nil {
-			return err
-		}
-		if strings.Count(show, "is_connected: true") >= 2 {
+		out, err := d.ovs.Ofctl("dump-aggregate", "br-int")
+		if err == nil && strings.Contains(out, "flow_count=") && !strings.Contains(out, "flow_count=0\n") {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the bridges do not connect to the agent:\n%s", show)
+			return fmt.Errorf("the agent does not fill br-int: %s: %w", out, ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	d.say("the agent has made br-int and br-tun, and is their controller")
+	d.say("the agent has made br-int and br-tun, and their flows")
 	return nil
 }
 
