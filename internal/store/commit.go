@@ -92,7 +92,7 @@ func (s *Store) commitLoop(ctx context.Context) {
 			}
 		}
 		group := []*pending{first}
-		if !first.txn.alone && len(first.txn.writes) <= maxBatchOps {
+		if first.txn.combinable() {
 			group, left = s.gather(first)
 		}
 		s.commit(ctx, group)
@@ -123,8 +123,7 @@ func (s *Store) gather(first *pending) (group []*pending, left *pending) {
 	for len(group) < maxBatch && size < maxBatchBytes {
 		select {
 		case p := <-s.queue:
-			if p.txn.alone || len(p.txn.writes) > maxBatchOps || len(p.txn.compares) > maxBatchOps ||
-				!p.txn.independent(written, compared) {
+			if !p.txn.combinable() || !p.txn.independent(written, compared) {
 				return group, p
 			}
 			p.txn.claim(written, compared)
@@ -135,6 +134,11 @@ func (s *Store) gather(first *pending) (group []*pending, left *pending) {
 		}
 	}
 	return group, nil
+}
+
+// combinable reports whether the transaction may travel with others.
+func (t *Txn) combinable() bool {
+	return !t.alone && len(t.writes) <= maxBatchOps && len(t.compares) <= maxBatchOps
 }
 
 func (t *Txn) claim(written, compared map[string]bool) {

@@ -125,8 +125,11 @@ func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 // Err delivers an error when etcd stops by itself.
 func (e *EmbeddedEtcd) Err() <-chan error { return e.etcd.Err() }
 
-// Close stops etcd and gives the directory free.
+// Close stops etcd and gives the directory free. Closing twice is harmless.
 func (e *EmbeddedEtcd) Close() error {
+	if e.lock == nil {
+		return nil
+	}
 	if e.Client != nil {
 		_ = e.Client.Close() // it holds no connection
 	}
@@ -136,7 +139,9 @@ func (e *EmbeddedEtcd) Close() error {
 	if strings.HasPrefix(filepath.Base(e.sockets), "weft-etcd-") {
 		_ = os.RemoveAll(e.sockets)
 	}
-	return e.lock.Close() // also unlocks
+	err := e.lock.Close() // also unlocks
+	e.lock = nil
+	return err
 }
 
 // lockDir locks the file "lock" in dir for as long as the process lives or the file is open.
