@@ -291,18 +291,19 @@ func (a *Agent) publish(st feed.State, v view.View, p plan.Plan) {
 }
 
 // Plan waits until everything is known and returns what would be applied, touching
-// nothing: a dry run. It runs in the place of Run.
+// nothing: a dry run. It disturbs no agent that runs on this host.
 func (a *Agent) Plan(ctx context.Context) (plan.Plan, error) {
+	fo := a.o.Feed
+	fo.Observe, fo.Log = true, a.log
+	observer := feed.NewClient(fo)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	failed := make(chan error, 1)
-	wg.Go(func() { failed <- a.feed.Run(ctx) })
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
+	wg.Go(func() { failed <- observer.Run(ctx) })
 	for {
-		st, obs := a.feed.State(), a.o.Machine.Observe()
+		st, obs := observer.State(), a.o.Machine.Observe()
 		why, _ := a.unready(st, obs)
 		if why == "" {
 			_, p := a.plan(st, obs)
@@ -310,10 +311,11 @@ func (a *Agent) Plan(ctx context.Context) (plan.Plan, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return plan.Plan{}, fmt.Errorf("waiting for %s: %w", why, ctx.Err())
+			return plan.Plan{}, fmt.Errorf("waiting for %s: %w; feed: %s", why, ctx.Err(), st.Err)
 		case err := <-failed:
 			return plan.Plan{}, err
-		case <-poll.C:
+		case <-observer.Changed():
+		case <-a.o.Machine.Changed():
 		}
 	}
 }

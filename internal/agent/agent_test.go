@@ -279,13 +279,13 @@ func TestServerRestartLosesNoStatus(t *testing.T) {
 
 func TestDryRunTouchesNothing(t *testing.T) {
 	w, m, l := newWorld(t), newMachine(), &logs{}
-	_, stop := w.agent(w.options(m, l))
+	running, _ := w.agent(w.options(m, l))
 	w.joined()
 	n, _ := w.network()
 	p := w.port(n)
 	m.plug(p.ID)
 	w.becomes(p.ID, model.PortActive)
-	stop()
+	w.eventually("the loop is idle", func() bool { c := m.count(); time.Sleep(30 * time.Millisecond); return c == m.count() })
 	before := m.count()
 	a, err := New(w.options(m, l))
 	if err != nil {
@@ -302,6 +302,9 @@ func TestDryRunTouchesNothing(t *testing.T) {
 	}
 	if m.count() != before {
 		t.Error("a dry run applied something")
+	}
+	if st := running.Feed().State(); !st.InSync || st.Session != 1 {
+		t.Errorf("a dry run disturbed the agent: in sync %v, session %d", st.InSync, st.Session)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"weft/internal/plan/vswitch"
 	"weft/internal/store"
 	"weft/internal/store/storetest"
+	"weft/internal/trace"
 )
 
 // fakeMachine stands for the host where a test has to see what is applied, or to make
@@ -322,4 +323,18 @@ func (w *world) forceDown(id model.PortID) {
 	if _, err := tx.Commit(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func traceQuery(p *model.Port) trace.Query { return trace.Query{PortID: p.ID} }
+
+// revisions are those of the records: one that changes tells of a flapping status.
+func (w *world) revisions(ports []*model.Port) (out []int) {
+	for _, p := range ports {
+		e, err := w.control.Port(w.t.Context(), p.ID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, e.Value.Revision)
+	}
+	return out
 }

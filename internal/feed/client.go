@@ -35,6 +35,9 @@ type ClientOptions struct {
 	StateDir string
 	// Evidence answers the server's queries; nil refuses them. Called in a goroutine per query.
 	Evidence func(ctx context.Context, query []byte) ([]byte, error)
+	// Observe only reads: the host's agent, if it runs, is not disturbed. Nothing is kept on
+	// disk, and what is reported is not sent.
+	Observe bool
 	// Heartbeat is the interval of heartbeats; 0 means 30 s.
 	Heartbeat time.Duration
 	// MinBackoff and MaxBackoff bound the wait between attempts to connect; 0 means 50 ms and 5 s.
@@ -99,7 +102,7 @@ func NewClient(o ClientOptions) *Client {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.state = State{Cloud: newCloud(), Since: time.Now(), Err: "not connected yet"}
-	if o.StateDir != "" {
+	if o.StateDir != "" && !o.Observe {
 		c.keep = &keeper{dir: o.StateDir, host: o.Name, log: c.log, wake: make(chan struct{}, 1),
 			take: func() (view.Cloud, int64) { s := c.State(); return s.Cloud, s.Revision }}
 		cloud, rev, ok, err := readDisk(o.StateDir, o.Name)
@@ -133,7 +136,7 @@ func (c *Client) State() State {
 func (c *Client) Report(session int, rev int64, full bool, facts []PortFact) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if session != c.state.Session || !c.state.InSync {
+	if session != c.state.Session || !c.state.InSync || c.o.Observe {
 		return
 	}
 	if full {
@@ -224,7 +227,7 @@ func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool
 	if err != nil {
 		return false, fmt.Errorf("describe this host: %w", err)
 	}
-	if err := out.send(&feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: hello}}}); err != nil {
+	if err := out.send(&feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: hello, Observe: c.o.Observe}}}); err != nil {
 		return false, recvErr(stream, err)
 	}
 	var wg sync.WaitGroup

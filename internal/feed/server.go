@@ -130,7 +130,7 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	if err != nil {
 		return err
 	}
-	host, err := readHello(g, name)
+	host, observe, err := readHello(g, name)
 	if err != nil {
 		return err
 	}
@@ -140,6 +140,10 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	case <-s.started:
 	case <-ctx.Done():
 		return status.FromContextError(ctx.Err()).Err()
+	}
+	if observe {
+		s.log.Info("host is observed", "host", name)
+		return s.observe(ctx, newStream(s, name, g, cancel))
 	}
 	// Before the snapshot: registering makes the DHCP ports that the host will serve.
 	if _, err := s.control.RegisterHost(ctx, host); err != nil {
@@ -177,6 +181,20 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	return err
 }
 
+// observe sends a snapshot and waits for the end of the stream.
+func (s *Server) observe(ctx context.Context, st *stream) error {
+	defer s.leave(st)
+	if err := st.snapshot(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.stop:
+		return status.Error(codes.Unavailable, "server is stopping")
+	}
+}
+
 // peerName is the host's name: the common name of the verified client certificate.
 func peerName(ctx context.Context) (model.HostName, error) {
 	p, ok := peer.FromContext(ctx)
@@ -195,7 +213,7 @@ func peerName(ctx context.Context) (model.HostName, error) {
 }
 
 // readHello waits for the first message and checks that it is of the host it should be of.
-func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (model.Host, error) {
+func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (h model.Host, observe bool, err error) {
 	type first struct {
 		m   *feedpb.ToServer
 		err error
@@ -207,26 +225,26 @@ func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (model.Host, er
 	}()
 	t := time.NewTimer(helloTimeout)
 	defer t.Stop()
-	var h model.Host
 	select {
 	case f := <-got:
 		if f.err != nil {
-			return h, f.err
+			return h, false, f.err
 		}
 		hello := f.m.GetHello()
 		if hello == nil {
-			return h, status.Error(codes.InvalidArgument, "first message is not Hello")
+			return h, false, status.Error(codes.InvalidArgument, "first message is not Hello")
 		}
 		if err := json.Unmarshal(hello.Host, &h); err != nil {
-			return h, status.Errorf(codes.InvalidArgument, "Hello of %s: %v", name, err)
+			return h, false, status.Errorf(codes.InvalidArgument, "Hello of %s: %v", name, err)
 		}
+		observe = hello.Observe
 	case <-t.C:
-		return h, status.Error(codes.DeadlineExceeded, "no Hello")
+		return h, false, status.Error(codes.DeadlineExceeded, "no Hello")
 	}
 	if h.Name != name {
-		return h, status.Errorf(codes.PermissionDenied, "certificate of host %s, Hello of host %q", name, h.Name)
+		return h, false, status.Errorf(codes.PermissionDenied, "certificate of host %s, Hello of host %q", name, h.Name)
 	}
-	return h, nil
+	return h, observe, nil
 }
 
 // join makes st the stream of its host, in the place of an older one: a host that comes

@@ -271,7 +271,10 @@ func (*ToHost_Query) isToHost_Kind() {}
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// host is model.Host as JSON; its name must be that of the certificate.
-	Host          []byte `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Host []byte `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// observe: the stream only wants the snapshot (a dry run). The host is not registered by
+	// it, facts on it are passed over, and the agent's own stream is left alone.
+	Observe       bool `protobuf:"varint,2,opt,name=observe,proto3" json:"observe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +314,13 @@ func (x *Hello) GetHost() []byte {
 		return x.Host
 	}
 	return nil
+}
+
+func (x *Hello) GetObserve() bool {
+	if x != nil {
+		return x.Observe
+	}
+	return false
 }
 
 // Heartbeat says that the host's agent lives.
@@ -853,9 +863,10 @@ const file_feed_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\v2\x11.weft.feed.v1.EndH\x00R\x03end\x121\n" +
 	"\achanges\x18\x04 \x01(\v2\x15.weft.feed.v1.ChangesH\x00R\achanges\x12+\n" +
 	"\x05query\x18\x05 \x01(\v2\x13.weft.feed.v1.QueryH\x00R\x05queryB\x06\n" +
-	"\x04kind\"\x1b\n" +
+	"\x04kind\"5\n" +
 	"\x05Hello\x12\x12\n" +
-	"\x04host\x18\x01 \x01(\fR\x04host\"\v\n" +
+	"\x04host\x18\x01 \x01(\fR\x04host\x12\x18\n" +
+	"\aobserve\x18\x02 \x01(\bR\aobserve\"\v\n" +
 	"\tHeartbeat\"e\n" +
 	"\x05Facts\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12,\n" +
