@@ -156,3 +156,35 @@ func (c *cli) deletes() {
 		c.t.Errorf("left over: %v", ports)
 	}
 }
+
+// TestSDK runs what Nova and programs on the SDK do; both libraries come with the CLI.
+func TestSDK(t *testing.T) {
+	labtest.Require(t, "openstack")
+	a := startAPI(t)
+	a.host("node-1")
+	cmd := exec.Command(interpreter(t), "testdata/sdk.py", a.url)
+	cmd.Env = []string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "done") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// interpreter is the Python that the CLI itself runs on, by its first line.
+func interpreter(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("openstack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	python, ok := strings.CutPrefix(first, "#!")
+	if !ok {
+		t.Skipf("%s is no script", path)
+	}
+	return strings.Fields(python)[0]
+}
