@@ -187,11 +187,16 @@ func (k *Kernel) Apply(ctx context.Context, want []netns.Namespace, e Extent) []
 	k.mu.Unlock()
 
 	var faults []Fault
+	root, err := handleAt("")
+	if err != nil {
+		return []Fault{{Dir, "open netlink", err}}
+	}
+	defer root.Close()
 	for _, n := range todo {
 		if err := ctx.Err(); err != nil {
 			return append(faults, Fault{n.Name, "apply", err})
 		}
-		fs := k.namespace(n)
+		fs := k.namespace(root, n)
 		faults = append(faults, fs...)
 		k.mu.Lock()
 		if len(fs) == 0 && !k.stirred[n.Name] {
@@ -206,7 +211,7 @@ func (k *Kernel) Apply(ctx context.Context, want []netns.Namespace, e Extent) []
 }
 
 // namespace makes one namespace what it must be.
-func (k *Kernel) namespace(n netns.Namespace) []Fault {
+func (k *Kernel) namespace(root *netlink.Handle, n netns.Namespace) []Fault {
 	if !exists(n.Name) {
 		if err := create(n.Name); err != nil {
 			return []Fault{{n.Name, "create namespace", err}}
@@ -227,7 +232,7 @@ func (k *Kernel) namespace(n netns.Namespace) []Fault {
 		faults = append(faults, Fault{n.Name, "set sysctls", err})
 	}
 	for _, l := range n.Links {
-		if err := placeLink(h, n.Name, l); err != nil {
+		if err := placeLink(root, h, n.Name, l); err != nil {
 			faults = append(faults, Fault{n.Name + "/" + l.Name, "place link", err})
 		}
 	}

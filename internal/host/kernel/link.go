@@ -33,16 +33,24 @@ func linkByName(h *netlink.Handle, name string) (netlink.Link, error) {
 	return l, err
 }
 
-// placeLink makes one link what it must be inside the namespace that h belongs to.
-func placeLink(h *netlink.Handle, ns string, want netns.Link) error {
+// placeLink makes one link what it must be inside the namespace that h belongs to; root
+// belongs to the namespace of the process.
+func placeLink(root, h *netlink.Handle, ns string, want netns.Link) error {
 	l, err := linkByName(h, want.Name)
 	if err != nil {
 		return err
 	}
-	if l == nil {
-		if l, err = fetch(h, ns, want.Name); err != nil {
+	made, err := linkByName(root, want.Name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case made != nil:
+		if l, err = replace(root, h, ns, l, made); err != nil {
 			return err
 		}
+	case l == nil:
+		return ErrNoDevice
 	}
 	a := l.Attrs()
 	if !want.MAC.IsZero() && !bytes.Equal(a.HardwareAddr, want.MAC[:]) {
@@ -71,29 +79,28 @@ func placeLink(h *netlink.Handle, ns string, want netns.Link) error {
 	return nil
 }
 
-// fetch moves a device from the process's namespace.
+// replace moves a device that the switch has made into its namespace, where old, if any,
+// is what a former run of the switch has left: with the userspace datapath its devices
+// stay behind, without carrier, when ovs-vswitchd ends.
 //
-// The kernel takes up to 20 ms for it, as it waits for readers of the old place; but the
-// switch can only make its devices where it runs.
-func fetch(h *netlink.Handle, ns, name string) (netlink.Link, error) {
-	root, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	l, err := linkByName(root, name)
-	if err != nil {
-		return nil, err
-	}
-	if l == nil {
-		return nil, ErrNoDevice
+// The kernel takes up to 20 ms for a move, as it waits for readers of the old place; but
+// the switch can only make its devices where it runs.
+func replace(root, h *netlink.Handle, ns string, old, made netlink.Link) (netlink.Link, error) {
+	name := made.Attrs().Name
+	if old != nil {
+		if old.Attrs().RawFlags&unix.IFF_LOWER_UP != 0 && isUp(old) {
+			return nil, errors.New("the device exists twice, and both are in use")
+		}
+		if err := h.LinkDel(old); err != nil {
+			return nil, fmt.Errorf("remove the device left by the switch: %w", err)
+		}
 	}
 	fd, err := vnetns.GetFromPath(filepath.Join(Dir, ns))
 	if err != nil {
 		return nil, err
 	}
 	defer fd.Close()
-	if err := root.LinkSetNsFd(l, int(fd)); err != nil {
+	if err := root.LinkSetNsFd(made, int(fd)); err != nil {
 		return nil, fmt.Errorf("move into namespace: %w", err)
 	}
 	moved, err := h.LinkByName(name)
@@ -296,8 +303,13 @@ func PlaceLink(ctx context.Context, ns string, want netns.Link) error {
 		return fmt.Errorf("namespace %s: %w", ns, err)
 	}
 	defer h.Close()
+	root, err := handleAt("")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	for {
-		err := placeLink(h, ns, want)
+		err := placeLink(root, h, ns, want)
 		if !errors.Is(err, ErrNoDevice) {
 			return err
 		}
