@@ -70,6 +70,7 @@ type Control struct {
 	cfg   Config
 	now   func() time.Time
 	rnd   func(n int) int
+	facts facts
 }
 
 // New returns a Control.

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -134,6 +135,7 @@ func (c *Control) ReportPorts(ctx context.Context, host model.HostName, facts []
 	known := make(map[model.PortID]PortFact, len(facts))
 	for _, f := range facts {
 		known[f.PortID] = f
+		c.facts.put(host, f)
 	}
 	derive := func(r store.Reader, p *model.Port) {
 		if p.Binding.Host == host {
@@ -176,4 +178,30 @@ func needsDHCP(r store.Reader, p *model.Port) bool {
 		s := r.Subnet(f.SubnetID)
 		return s != nil && s.Value.EnableDHCP
 	})
+}
+
+// facts remembers what hosts said last, so that a port that is administratively raised
+// again gets its status without waiting for a host that has nothing new to say. It is
+// memory only: hosts report everything when they connect.
+type facts struct{ byPort sync.Map }
+
+type hostFact struct {
+	host model.HostName
+	PortFact
+}
+
+func (f *facts) put(host model.HostName, fact PortFact) {
+	if !fact.Wired {
+		f.byPort.Delete(fact.PortID)
+		return
+	}
+	f.byPort.Store(fact.PortID, hostFact{host, fact})
+}
+
+// of returns the last fact about a port from the host it is bound to.
+func (f *facts) of(p *model.Port) PortFact {
+	if v, ok := f.byPort.Load(p.ID); ok && v.(hostFact).host == p.Binding.Host {
+		return v.(hostFact).PortFact
+	}
+	return PortFact{PortID: p.ID}
 }

@@ -201,6 +201,9 @@ func TestStatusFollowsFacts(t *testing.T) {
 	if err != nil || e.Value.Status != model.PortDown {
 		t.Errorf("%+v, %v", e, err)
 	}
+	if e, err = c.UpdatePort(t.Context(), vm.ID, control.PortRequest{AdminStateUp: ptr(true)}); err != nil || e.Value.Status != model.PortActive {
+		t.Errorf("raised again, and still wired: %+v, %v", e, err)
+	}
 }
 
 func TestReportManyPorts(t *testing.T) {

@@ -272,8 +272,11 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 		p.FixedIPs = ips
 	}
 	c.rebind(&p, req, at.network.Value)
-	if !p.AdminStateUp {
+	switch {
+	case !p.AdminStateUp:
 		p.Status = model.PortDown
+	case !old.AdminStateUp:
+		c.Read(func(r store.Reader) { p.Status = status(r, &p, c.facts.of(&p)) })
 	}
 	return &p, nil
 }
@@ -293,8 +296,12 @@ func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Op
 		_, err = txn.Commit(ctx)
 		return err
 	})
-	if err == nil && old.Value.DeviceOwner == model.OwnerDHCP {
+	if err != nil {
+		return err
+	}
+	c.facts.byPort.Delete(id)
+	if old.Value.DeviceOwner == model.OwnerDHCP {
 		c.ensureDHCP(ctx, old.Value.NetworkID)
 	}
-	return err
+	return nil
 }
