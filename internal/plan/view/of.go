@@ -63,16 +63,19 @@ func Part(c Cloud, host model.HostName) Cloud {
 // It answers for any input. A subnet or a port whose network is unknown is left
 // out. Of several attachments of one port the newest counts, the one with the highest
 // OpenFlow port: the others are devices left behind. Of several on one OpenFlow port
-// the first by port ID counts. An attachment without an OpenFlow port (the device is missing or
+// the first by port ID counts; of several networks with one local VLAN the first by ID
+// has it. An attachment without an OpenFlow port (the device is missing or
 // broken) is none. Keys of the cloud's maps count, should an object disagree.
 func Of(c Cloud, attachments []Attachment, host model.HostName, vlans map[model.NetworkID]LocalVLAN) View {
 	v := View{Host: host}
 	networks := map[model.NetworkID]*Network{}
+	taken := map[LocalVLAN]bool{}
 	for _, id := range NetworksOf(c, host) {
 		n := &Network{Network: c.Networks[id], LocalVLAN: vlans[id]}
-		if n.LocalVLAN > maxVLAN {
-			n.LocalVLAN = 0
+		if n.LocalVLAN > maxVLAN || taken[n.LocalVLAN] {
+			n.LocalVLAN = 0 // rather unwired than wired to another's network
 		}
+		taken[n.LocalVLAN] = n.LocalVLAN != 0
 		networks[id] = n
 		v.Networks = append(v.Networks, n)
 	}

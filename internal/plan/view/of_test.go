@@ -94,6 +94,10 @@ func TestOf(t *testing.T) {
 			"net n1 vlan 1: s1 p1 p2 p4 p5 p9 dhcp p5\nlocal p1 on n1 as a:4\nstranger p5 b:4\n"},
 		{"no OpenFlow port yet", all, []Attachment{{PortID: "p1", Device: "a"}}, map[model.NetworkID]LocalVLAN{"n1": 1},
 			"net n1 vlan 1: s1 p1 p2 p4 p5 p9 dhcp p5\nstranger p1 a:0\n"},
+		{"one VLAN for two", cloud(network("n1"), network("n2"), port("p1", "n1", "h1"), port("p2", "n2", "h1")), nil,
+			map[model.NetworkID]LocalVLAN{"n1": 5, "n2": 5}, "net n1 vlan 5: p1\nnet n2 vlan 0: p2\n"},
+		{"VLANs that cannot be", cloud(network("n1"), network("n2"), port("p1", "n1", "h1"), port("p2", "n2", "h1")), nil,
+			map[model.NetworkID]LocalVLAN{"n1": 4095, "n2": 9999}, "net n1 vlan 0: p1\nnet n2 vlan 0: p2\n"},
 		{"nil objects", Cloud{Ports: map[model.PortID]*model.Port{"a": nil}, Networks: map[model.NetworkID]*model.Network{"n": nil}}, nil, nil, ""},
 	} {
 		if got := describe(Of(c.cloud, c.at, "h1", c.vlans)); got != c.want {
