@@ -1,0 +1,171 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/control"
+	"weft/internal/feed"
+	"weft/internal/model"
+	"weft/internal/store/storetest"
+	"weft/internal/trace"
+)
+
+// hosts answers for agents; the real path is tested in package agent.
+type hosts func(host model.HostName, q trace.Query) ([]byte, error)
+
+func (h hosts) Evidence(_ context.Context, host model.HostName, query []byte) ([]byte, error) {
+	var q trace.Query
+	if err := json.Unmarshal(query, &q); err != nil {
+		return nil, err
+	}
+	return h(host, q)
+}
+
+type world struct {
+	t    *testing.T
+	c    *control.Control
+	in   *Inspector
+	ask  hosts
+	net  model.NetworkID
+	a, b *model.Port
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t}
+	w.c = control.New(control.Options{Store: storetest.New(t), Config: control.DefaultConfig()})
+	w.ask = func(h model.HostName, q trace.Query) ([]byte, error) {
+		return json.Marshal(trace.Evidence{PortID: q.PortID, Host: h, Known: true, LocalVLAN: 3})
+	}
+	w.in = New(Options{Cloud: w.c, Hosts: hosts(func(h model.HostName, q trace.Query) ([]byte, error) { return w.ask(h, q) }), Timeout: 200 * time.Millisecond})
+	if _, err := w.c.RegisterHost(t.Context(), model.Host{Name: "h1", IntegrationBridge: "br-int", TunnelTypes: []string{"vxlan"}, ServesDHCP: true}); err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.c.CreateNetwork(t.Context(), control.NetworkRequest{Name: control.Some("demo")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.net = n.Value.ID
+	if _, err := w.c.CreateSubnet(t.Context(), control.SubnetRequest{NetworkID: w.net, CIDR: netip.MustParsePrefix("10.10.0.0/24")}); err != nil {
+		t.Fatal(err)
+	}
+	w.a, w.b = w.port("web", "h1"), w.port("db", "")
+	w.port("twin", "")
+	w.port("twin", "")
+	return w
+}
+
+func (w *world) port(name, host string) *model.Port {
+	w.t.Helper()
+	e, err := w.c.CreatePort(w.t.Context(), control.PortRequest{NetworkID: w.net, Name: control.Some(name), HostID: control.Some(host)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e.Value
+}
+
+// get asks over HTTP.
+func (w *world) get(q string) (int, trace.Chain, string) {
+	w.t.Helper()
+	rec := httptest.NewRecorder()
+	w.in.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, Path+"?q="+url.QueryEscape(q), nil))
+	var c trace.Chain
+	var p problem
+	if err := json.Unmarshal(rec.Body.Bytes(), &c); err != nil {
+		w.t.Fatalf("%s: %v", rec.Body, err)
+	}
+	_ = json.Unmarshal(rec.Body.Bytes(), &p)
+	return rec.Code, c, p.Error
+}
+
+func TestFindsThePortThatIsMeant(t *testing.T) {
+	w := newWorld(t)
+	for what, q := range map[string]string{
+		"ID": string(w.a.ID), "ID in capitals": strings.ToUpper(string(w.a.ID)), "name": "web", "MAC": w.a.MAC.String(),
+		"MAC with dashes": strings.ReplaceAll(w.a.MAC.String(), ":", "-"), "address": w.a.FixedIPs[0].Addr.String(),
+		"mapped address": "::ffff:" + w.a.FixedIPs[0].Addr.String(), "tap": "tap" + string(w.a.ID)[:11],
+		"tap's MAC": "fe" + w.a.MAC.String()[2:], "spaces around": "  web ",
+	} {
+		code, c, msg := w.get(q)
+		if code != http.StatusOK || c.PortID != w.a.ID || len(c.Steps) < 5 {
+			t.Errorf("%s %q: %d, port %s, %d steps, %s", what, q, code, c.PortID, len(c.Steps), msg)
+		}
+	}
+	for _, c := range []struct {
+		q    string
+		code int
+		want string
+	}{
+		{"nobody", 404, `"nobody"`}, {"10.10.0.254", 404, "no port"}, {"", 400, "empty"},
+		{"twin", 409, "2 ports answer"}, {"tap", 404, "no port"}, {"tap00000000", 404, "no port"},
+	} {
+		code, _, msg := w.get(c.q)
+		if code != c.code || !strings.Contains(msg, c.want) {
+			t.Errorf("%q: %d %q, want %d %q", c.q, code, msg, c.code, c.want)
+		}
+	}
+	rec := httptest.NewRecorder()
+	w.in.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, Path, nil))
+	if rec.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", rec.Code)
+	}
+}
+
+// Whatever the host does, there is an answer that says what is known.
+func TestHostsThatDoNotAnswer(t *testing.T) {
+	w := newWorld(t)
+	item := func(c trace.Chain, step, what string) trace.Item {
+		for _, s := range c.Steps {
+			for _, it := range s.Items {
+				if s.Name == step && it.What == what {
+					return it
+				}
+			}
+		}
+		t.Fatalf("no %s of %s in %+v", what, step, c)
+		return trace.Item{}
+	}
+	_, c, _ := w.get("db")
+	if it := item(c, "binding", "host"); it.Same || it.Observed != "none" {
+		t.Errorf("unbound: %+v", it)
+	}
+	for want, answer := range map[string]func(model.HostName, trace.Query) ([]byte, error){
+		"host h1 is not connected to this server": func(h model.HostName, _ trace.Query) ([]byte, error) {
+			return nil, fmt.Errorf("host %s: %w", h, feed.ErrNotConnected)
+		},
+		"on fire":        func(model.HostName, trace.Query) ([]byte, error) { return nil, errors.New("on fire") },
+		"cannot be read": func(model.HostName, trace.Query) ([]byte, error) { return []byte("{"), nil },
+	} {
+		w.ask = answer
+		code, c, _ := w.get("web")
+		if it := item(c, "host", "evidence"); code != http.StatusOK || it.Same || !strings.Contains(it.Observed, want) {
+			t.Errorf("%s: %d %+v", want, code, it)
+		}
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	w := newWorld(t)
+	slow := New(Options{Cloud: w.c, Timeout: 20 * time.Millisecond, Hosts: slowHosts{}})
+	begin := time.Now()
+	c, err := slow.Chain(t.Context(), "web")
+	if err != nil || c.PortID != w.a.ID || time.Since(begin) > 2*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begin))
+	}
+}
+
+type slowHosts struct{}
+
+func (slowHosts) Evidence(ctx context.Context, _ model.HostName, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
