@@ -76,6 +76,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"subnet", "POST", subnet(`"gateway_ip":"fe80::1"`), "InvalidInput: Invalid input for operation: gateway_ip 'fe80::1' does not match the ip_version '4'."},
 		{"subnet", "POST", subnet(`"allocation_pools":"x"`), "HTTPBadRequest: Invalid input for allocation_pools. Reason: Invalid data format for IP pool: 'x'."},
 		{"subnet", "POST", subnet(`"allocation_pools":[{"start":"10.0.0.1"}]`), "HTTPBadRequest: Invalid input for allocation_pools. Reason: Validation of dictionary's keys failed. Expected keys: {'start', 'end'} Provided keys: {'start'}."},
+		{"subnet", "POST", subnet(`"allocation_pools":[{"start":"fe80::1","end":"fe80::2"}]`), "The allocation pool {'start': 'fe80::1', 'end': 'fe80::2'} is not valid."},
 		{"subnet", "POST", subnet(`"dns_nameservers":["x"]`), "HTTPBadRequest: Invalid input for dns_nameservers. Reason: 'x' is not a valid nameserver. 'x' is not a valid IP address."},
 		{"subnet", "POST", subnet(`"dns_nameservers":["1.1.1.1","1.1.1.1"]`), "HTTPBadRequest: Invalid input for dns_nameservers. Reason: Duplicate nameserver '1.1.1.1'."},
 		{"subnet", "POST", subnet(`"host_routes":[{"destination":"10.9.0.0","nexthop":"10.0.0.9"}]`), "HTTPBadRequest: Invalid input for host_routes. Reason: '10.9.0.0' isn't a recognized IP subnet cidr, '10.9.0.0/32' is recommended."},

@@ -53,7 +53,8 @@ func serveHealth(w http.ResponseWriter, r *http.Request) error {
 }
 
 // extension tells clients that something beyond the core is there. Clients change what
-// they do by the alias, so an alias is listed only when all of it is honoured.
+// they do by the alias, so an alias is listed only when it is honoured. One is not wholly:
+// agents can be listed and shown, and not be changed.
 type extension struct {
 	Name        string `json:"name"`
 	Alias       string `json:"alias"`

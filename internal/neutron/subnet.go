@@ -284,7 +284,7 @@ func checkSubnet(r *subnetRequest, given map[string]any, created bool) error {
 	}
 	for _, p := range r.Pools.Value {
 		if !p.First.Is4() || !p.Last.Is4() {
-			return model.Faultf(model.InvalidAllocationPool, "The allocation pool %s-%s is not valid.", p.First, p.Last)
+			return model.Faultf(model.InvalidAllocationPool, "The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.First, p.Last)
 		}
 	}
 	for _, a := range r.DNS.Value {
