@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
@@ -84,12 +85,28 @@ func New(o Options) *Kernel {
 // its namespace.
 func (k *Kernel) Changed() <-chan struct{} { return k.changed }
 
-// Run watches the devices of the process's namespace until ctx is done.
+// Run watches the devices of the process's namespace until ctx is done. When the kernel
+// had more to tell than there was room for, everything is looked at again.
 func (k *Kernel) Run(ctx context.Context) error {
+	for {
+		err := k.watch(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		k.log.Warn("watching devices is interrupted", "err", err)
+		k.signal()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (k *Kernel) watch(ctx context.Context) error {
 	updates := make(chan netlink.LinkUpdate, 64)
 	done := make(chan struct{})
 	defer close(done)
-	// An overrun means lost events: everything has to be looked at again.
 	lost := make(chan error, 1)
 	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{
 		ErrorCallback: func(err error) {
@@ -102,7 +119,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		ReceiveBufferSize: 1 << 20,
 	})
 	if err != nil {
-		return fmt.Errorf("watch links: %w", err)
+		return err
 	}
 	k.setWatching(true)
 	defer k.setWatching(false)
@@ -111,10 +128,10 @@ func (k *Kernel) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case err := <-lost:
-			return fmt.Errorf("watch links: %w", err)
+			return err
 		case u, ok := <-updates:
 			if !ok {
-				return errors.New("watch links: the kernel has closed the socket")
+				return errors.New("the kernel has closed the socket")
 			}
 			if u.Header.Type == unix.RTM_NEWLINK {
 				k.seen(u.Attrs().Name)
@@ -128,7 +145,7 @@ func (k *Kernel) setWatching(on bool) {
 	defer k.mu.Unlock()
 	k.watching = on
 	if on {
-		// What happened before is not known.
+		// What happened before is not known. What is there already will be told now.
 		clear(k.done)
 	}
 }
@@ -142,9 +159,12 @@ func (k *Kernel) seen(device string) {
 		k.stirred[ns] = true
 	}
 	k.mu.Unlock()
-	if !wanted {
-		return
+	if wanted {
+		k.signal()
 	}
+}
+
+func (k *Kernel) signal() {
 	select {
 	case k.changed <- struct{}{}:
 	default:
@@ -187,11 +207,23 @@ func (k *Kernel) Apply(ctx context.Context, want []netns.Namespace, e Extent) []
 	k.mu.Unlock()
 
 	var faults []Fault
+	if len(todo) > 0 {
+		faults = k.make(ctx, todo)
+	}
+	if e.InSync {
+		faults = append(faults, k.sweep(names)...)
+	}
+	return faults
+}
+
+// make makes namespaces and remembers those that are done.
+func (k *Kernel) make(ctx context.Context, todo []netns.Namespace) []Fault {
 	root, err := handleAt("")
 	if err != nil {
 		return []Fault{{Dir, "open netlink", err}}
 	}
 	defer root.Close()
+	var faults []Fault
 	for _, n := range todo {
 		if err := ctx.Err(); err != nil {
 			return append(faults, Fault{n.Name, "apply", err})
@@ -203,9 +235,6 @@ func (k *Kernel) Apply(ctx context.Context, want []netns.Namespace, e Extent) []
 			k.done[n.Name] = n
 		}
 		k.mu.Unlock()
-	}
-	if e.InSync {
-		faults = append(faults, k.sweep(names)...)
 	}
 	return faults
 }
@@ -288,14 +317,14 @@ func isOurs(name string) (bool, error) {
 // handleAt opens a netlink socket inside a namespace.
 func handleAt(name string) (*netlink.Handle, error) {
 	if name == "" {
-		return netlink.NewHandle()
+		return netlink.NewHandle(unix.NETLINK_ROUTE)
 	}
 	fd, err := vnetns.GetFromPath(Dir + "/" + name)
 	if err != nil {
 		return nil, err
 	}
 	defer fd.Close()
-	return netlink.NewHandleAt(fd)
+	return netlink.NewHandleAt(fd, unix.NETLINK_ROUTE)
 }
 
 // adopt puts our mark on a namespace and its loopback up.

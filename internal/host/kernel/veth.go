@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/model"
 )
@@ -55,12 +56,12 @@ func (v Veth) create() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("disable IPv6: %w", err)
 	}
-	outer, err := netlink.NewHandle()
+	outer, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer outer.Close()
-	inner, err := netlink.NewHandleAt(ns)
+	inner, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
