@@ -100,6 +100,12 @@ func newHost(t testing.TB, args ...string) *host {
 		b, _ := os.ReadFile(h.log)
 		lines := strings.Split(string(b), "\n")
 		t.Logf("the end of weft's log:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
+		for _, c := range []string{"ip -br addr", "for n in $(ls /run/netns); do echo $n; ip -br -n $n addr; done"} {
+			out, _ := exec.Command("sh", "-c", c).CombinedOutput()
+			t.Logf("%s\n%s", c, out)
+		}
+		show, _ := h.ovs.Vsctl("show")
+		t.Log(show)
 	})
 	return h
 }

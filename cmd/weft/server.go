@@ -158,6 +158,10 @@ func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 	if err := ca.IssueServer(names...); err != nil {
 		return nil, nil, err
 	}
+	// An agent beside its server needs nothing copied.
+	if _, err := ca.IssueHost(model.HostName(c.Host)); err != nil {
+		return nil, nil, err
+	}
 	t, err := feed.ServerTLS(c.authorityDir())
 	return ca, t, err
 }
@@ -236,7 +240,7 @@ func certificateCommand() *cobra.Command {
 		Short: "Make the certificate with which the agent of a host may connect",
 		Long: `Makes a certificate for the agent of one host, signed by the authority in this server's
 state directory, and prints the directory that holds it. Copy that directory to the host and
-start the agent there with --cert-dir.`,
+start the agent there with --cert-dir. The server's own host has its certificate already.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadConfig(cmd)
