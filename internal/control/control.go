@@ -214,15 +214,25 @@ func (c *Control) wait(ctx context.Context, p store.Pending, waits int, deadline
 	return nil
 }
 
-// stale reports whether a refusal could come from a mirror that lags behind.
+// stale reports whether a refusal could come from a mirror that lags behind: all but
+// those that follow from the request alone.
 func (c *Control) stale(err error) bool {
 	var missing model.NotFound
 	if errors.As(err, &missing) {
 		return true
 	}
 	var f model.Fault
-	return errors.As(err, &f) && (f.Kind == model.IPExhausted || f.Kind == model.IPAlreadyAllocated)
+	if !errors.As(err, &f) {
+		return false
+	}
+	switch f.Kind {
+	case model.Unavailable, model.InvalidInput, model.InvalidAllocationPool, model.OutOfBoundsPool,
+		model.OverlappingPools, model.NameserversExhausted, model.HostRoutesExhausted, model.AddressPairExhausted:
+		return false
+	}
+	return true
 }
 
-// stamp returns the time to record: whole seconds in UTC, as the API shows them.
-func (c *Control) stamp() time.Time { return c.now().UTC().Truncate(time.Second) }
+// stamp returns the time to record. The API shows whole seconds; the rest keeps objects
+// made in the same second in order.
+func (c *Control) stamp() time.Time { return c.now().UTC().Truncate(time.Microsecond) }

@@ -123,6 +123,7 @@ func TestDHCPPort(t *testing.T) {
 		d.Binding.VIFType != model.VIFOVS || d.Status != model.PortDown {
 		t.Errorf("%+v", d)
 	}
+	clk.forward(time.Second)
 	two := c.subnet(n, "10.11.0.0/24")
 	if d := c.dhcpPort(n.ID); len(d.FixedIPs) != 2 || d.FixedIPs[1].Addr != addr("10.11.0.2") {
 		t.Errorf("%v", d.FixedIPs)

@@ -53,14 +53,19 @@ func (t *Txn) Commit(ctx context.Context) (int64, error) {
 		return 0, t.err
 	}
 	p := &pending{txn: t, done: make(chan outcome, 1)}
+	end := t.s.end()
 	select {
 	case t.s.queue <- p:
+	case <-end:
+		return 0, unavailable(errStopped)
 	case <-ctx.Done():
 		return 0, unavailable(ctx.Err())
 	}
 	var o outcome
 	select {
 	case o = <-p.done:
+	case <-end:
+		return 0, unavailable(errStopped)
 	case <-ctx.Done():
 		return 0, unavailable(ctx.Err())
 	}

@@ -330,6 +330,19 @@ func TestIndexesForget(t *testing.T) {
 	}
 }
 
+func TestCommitAfterStop(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	s, stop := run(t, e.Client)
+	seed(t, s, 1)
+	stop()
+	x := s.Txn()
+	x.CreatePort(port(2))
+	var f model.Fault
+	if _, err := x.Commit(t.Context()); !errors.As(err, &f) || f.Kind != model.Unavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestDeleteSeesNewChildren: the conditions on ranges catch what a stale reader missed.
 func TestDeleteSeesNewChildren(t *testing.T) {
 	e := testEtcd(t, t.TempDir())

@@ -64,6 +64,10 @@ type Store struct {
 	queue  chan *pending
 	ready  chan struct{}
 	once   sync.Once
+
+	runMu   sync.Mutex
+	stopped chan struct{} // closed while Run is not running any more
+
 	// skipLocal makes writes wait for the watch instead of being applied at once; tests use it.
 	skipLocal bool
 }
@@ -82,13 +86,14 @@ func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
 	}
 	alloc := newAllocator()
 	s := &Store{
-		client: client,
-		keys:   keys{prefix: o.Prefix},
-		log:    o.Log,
-		mirror: newMirror(alloc),
-		alloc:  alloc,
-		queue:  make(chan *pending, 4*maxBatch),
-		ready:  make(chan struct{}),
+		client:  client,
+		keys:    keys{prefix: o.Prefix},
+		log:     o.Log,
+		mirror:  newMirror(alloc),
+		alloc:   alloc,
+		queue:   make(chan *pending, 4*maxBatch),
+		ready:   make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
@@ -124,6 +129,15 @@ func (s *Store) Ready() <-chan struct{} { return s.ready }
 // Run keeps the mirror equal to etcd and commits transactions until ctx ends. It returns
 // nil then, and an error only when it cannot go on.
 func (s *Store) Run(ctx context.Context) error {
+	s.runMu.Lock()
+	select {
+	case <-s.stopped:
+		s.stopped = make(chan struct{}) // run again
+	default:
+	}
+	stopped := s.stopped
+	s.runMu.Unlock()
+	defer close(stopped)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -133,6 +147,16 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	return s.follow(ctx)
 }
+
+// end closes when Run ends; transactions then have nobody to carry them out.
+func (s *Store) end() <-chan struct{} {
+	s.runMu.Lock()
+	defer s.runMu.Unlock()
+	return s.stopped
+}
+
+// errStopped is why a transaction fails when the store does not run any more.
+var errStopped = errors.New("the store has stopped")
 
 // View calls f with a Reader of the mirror at one revision. f must not block, write to
 // the store, or keep the Reader; it may keep entries. Writers wait while f runs.
