@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +21,8 @@ import (
 // portTimeout bounds the wait for ovs-vswitchd to make an interface.
 const portTimeout = 5 * time.Second
 
-// comeBack is how long a bridge needs at most to find a controller that has just
-// begun to listen: it tries every maxBackoff, but counts whole seconds. Meanwhile
-// its flows are what they were.
+// comeBack is how long a bridge that cannot be reached otherwise is given to find a
+// controller that has just begun to listen. Meanwhile its flows are what they were.
 const comeBack = 4 * time.Second
 
 // Apply makes the Open vSwitch as wanted and returns what could not be made. It
@@ -126,7 +128,9 @@ func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Swi
 	var faults []Fault
 	for i := range want.Bridges {
 		for _, p := range want.Bridges[i].Ports {
-			wait := time.Duration(0)
+			// A port of an earlier attempt may still be in the making; but an
+			// ovs-vswitchd that is away must not hold up everything each time.
+			wait := 500 * time.Millisecond
 			if fresh["port "+p.Name] {
 				wait = portTimeout
 			}
@@ -187,7 +191,7 @@ func (s *Switch) applyFlows(ctx context.Context, want *vswitch.Switch, fresh map
 }
 
 // awaitConn is the connection of a bridge. It is waited for when it must come any
-// moment: the bridge is new, or this process is.
+// moment: the bridge is new, or this process is, or the bridge has been called.
 func (s *Switch) awaitConn(ctx context.Context, bridge string, isNew bool) *conn {
 	if s.listen == nil {
 		return nil
@@ -195,6 +199,8 @@ func (s *Switch) awaitConn(ctx context.Context, bridge string, isNew bool) *conn
 	wait := time.Until(s.listened.Add(comeBack))
 	if isNew {
 		wait = max(wait, portTimeout)
+	} else if s.connOf(bridge) == nil && s.reach(ctx, bridge) {
+		wait = max(wait, time.Second)
 	}
 	deadline := time.Now().Add(wait)
 	for {
@@ -211,6 +217,29 @@ func (s *Switch) awaitConn(ctx context.Context, bridge string, isNew bool) *conn
 		case <-time.After(5 * time.Millisecond): // or the datapath ID has become known
 		}
 	}
+}
+
+// reach opens an OpenFlow connection to the bridge's own management socket, which OVS
+// keeps beside that of the database. A bridge that has lost its controller tries to
+// find it after one second, then two, four, eight; this process need not wait for it
+// to wire what was plugged meanwhile. The controller connection replaces this one.
+func (s *Switch) reach(ctx context.Context, bridge string) bool {
+	sock, ok := strings.CutPrefix(s.opt.OVSDB, "unix:")
+	if !ok {
+		return false
+	}
+	nc, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(filepath.Dir(sock), bridge+".mgmt"))
+	if err != nil {
+		return false
+	}
+	select {
+	case s.adopt <- nc:
+		return true
+	case <-ctx.Done():
+	case <-time.After(time.Second): // nobody runs Run
+	}
+	_ = nc.Close()
+	return false
 }
 
 // AddPort plugs a VIF: it puts a port on the bridge, or writes what is given to the one

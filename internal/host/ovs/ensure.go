@@ -22,8 +22,9 @@ var wiring = []string{"net_uuid", "network_type", "physical_network", "segmentat
 const (
 	// inactivityProbe is Neutron's, in milliseconds.
 	inactivityProbe = 10000
-	// maxBackoff is how long a bridge waits at most before it tries to reach the
-	// controller again: OVS allows no less, and its default is eight seconds.
+	// maxBackoff is how long a bridge should wait at most before it tries to reach the
+	// controller again. OVS allows no less; OVS 3.1 was seen to wait eight seconds all
+	// the same, which is why Apply can also go to the bridge (see reach).
 	maxBackoff = 1000
 	// outOfBand: the controller is on this host, so no hidden flows are needed to reach it.
 	outOfBand = "out-of-band"

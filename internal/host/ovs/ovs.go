@@ -80,6 +80,8 @@ type Switch struct {
 	changed chan struct{}
 	// kick asks Run to look at bridges whose datapath ID has become known.
 	kick chan struct{}
+	// adopt hands Run a connection that Apply has opened to a bridge itself.
+	adopt chan net.Conn
 
 	mu     sync.Mutex
 	conns  map[uint64]*conn
@@ -111,7 +113,7 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 		opt.Resync = time.Minute
 	}
 	s := &Switch{
-		opt: opt, log: opt.Log, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), connUp: make(chan struct{}),
+		opt: opt, log: opt.Log, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), adopt: make(chan net.Conn), connUp: make(chan struct{}),
 		conns: map[uint64]*conn{}, flows: map[string]*flows{}, seen: map[string]bool{}, tags: map[string]vswitch.PortTag{},
 	}
 	if s.log == nil {
@@ -170,6 +172,16 @@ func (s *Switch) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { s.keepDatabase(ctx) })
 	wg.Go(func() { s.resyncOnKick(ctx) })
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case nc := <-s.adopt:
+				wg.Go(func() { s.serveBridge(ctx, nc) })
+			}
+		}
+	})
 	if s.listen == nil {
 		<-ctx.Done()
 		return nil
@@ -282,6 +294,20 @@ func (s *Switch) serveBridge(ctx context.Context, nc net.Conn) {
 	if ctx.Err() == nil {
 		s.log.Warn("bridge disconnected", "bridge", s.bridgeName(c.dpid), "err", err)
 		s.notify()
+		s.callBack(ctx, c.dpid)
+	}
+}
+
+// callBack opens a connection to a bridge that has closed the last one, unless it has
+// come back itself: it may be in no hurry to.
+func (s *Switch) callBack(ctx context.Context, dpid uint64) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(50 * time.Millisecond):
+	}
+	if name := s.bridgeName(dpid); name != "" && s.connOf(name) == nil {
+		s.reach(ctx, name)
 	}
 }
 

@@ -351,7 +351,7 @@ func TestOwnRestart(t *testing.T) {
 	flows := w.flowTexts("br-tun")
 	w.restart()
 	w.apply(want)
-	if st := w.s.Stats(); st.Transactions+st.Bundles != 0 || st.Dumps != 2 {
+	if st := w.s.Stats(); st.Transactions+st.Bundles != 0 || st.Dumps < 2 {
 		t.Errorf("a new process changed something: %+v", st)
 	}
 	if now := w.flowTexts("br-tun"); !slices.Equal(flows, now) {
