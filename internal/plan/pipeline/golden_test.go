@@ -220,6 +220,35 @@ func sample(t *testing.T, scene, bridge, table string) string {
 	return ""
 }
 
+// TestManyPorts: a network of more ports than a flow can list is spread over several.
+func TestManyPorts(t *testing.T) {
+	w := crowd(7000)
+	sw := Switch(w.view(), settings())
+	var parts []string
+	reached := map[uint32]int{}
+	for _, f := range sw.Flows["br-int"] {
+		if f.Table != AcceptedEgress || f.Priority < 20 {
+			continue
+		}
+		parts = append(parts, vswitch.MatchString(f.Match))
+		if len(f.Actions) > maxActions+2 {
+			t.Errorf("%s does %d things", vswitch.MatchString(f.Match), len(f.Actions))
+		}
+		for _, a := range f.Actions {
+			if o, ok := a.(vswitch.Output); ok {
+				reached[o.Port]++
+			}
+		}
+	}
+	const all = ",dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
+	if d := cmp.Diff([]string{"reg3=0x1,reg6=0x1" + all, "reg3=0x2,reg6=0x1" + all, "reg6=0x1" + all}, parts); d != "" {
+		t.Error(d)
+	}
+	if len(reached) != 7001 || reached[OFPatchTun] != 1 {
+		t.Errorf("%d ports are reached", len(reached))
+	}
+}
+
 func BenchmarkSwitch1000(b *testing.B) {
 	w := crowd(1000)
 	for b.Loop() {

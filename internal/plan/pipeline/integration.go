@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 
 	"weft/internal/model"
@@ -81,9 +82,30 @@ func (l *layout) network(n *view.Network) []vswitch.Flow {
 		everyone, anyMAC = append(everyone, away...), append(anyMAC, away...)
 	}
 	here := match().Reg(RegNet, uint32(vlan))
-	return append(flows,
-		flow(AcceptedEgress, 20, c, here.Multicast(), everyone...),
-		flow(AcceptedEgress, 10, c, here, anyMAC...))
+	flows = append(flows, spread(c, 20, here.Multicast(), everyone)...)
+	return append(flows, spread(c, 10, here, anyMAC)...)
+}
+
+// maxActions keeps a flow well within an OpenFlow message: 64 KiB, 16 bytes an output.
+const maxActions = 3000
+
+// spread makes the flow of table 94 that does all the actions; if they are too many for
+// one message, a chain of flows, each of which counts on in RegPart and looks up the next.
+func spread(c uint64, priority uint16, m vswitch.Match, actions []vswitch.Action) []vswitch.Flow {
+	var flows []vswitch.Flow
+	for part := uint32(0); ; part++ {
+		at := m
+		p := priority
+		if part > 0 {
+			at, p = m.Reg(RegPart, part), priority+1
+		}
+		if len(actions) <= maxActions {
+			return append(flows, flow(AcceptedEgress, p, c, at, actions...))
+		}
+		now := append(slices.Clip(actions[:maxActions]), vswitch.SetReg(RegPart, part+1), vswitch.Resubmit{Table: AcceptedEgress})
+		flows = append(flows, flow(AcceptedEgress, p, c, at, now...))
+		actions = actions[maxActions:]
+	}
 }
 
 // provider turns what comes from a physical network into the local VLAN.

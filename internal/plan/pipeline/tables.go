@@ -36,6 +36,8 @@ const (
 	RegPort = vswitch.Reg5
 	// RegNet holds the local VLAN, which is also the conntrack zone.
 	RegNet = vswitch.Reg6
+	// RegPart counts the parts of a list of receivers that is too long for one flow.
+	RegPart = vswitch.Reg3
 )
 
 // OpenFlow numbers that weft asks for its own ports (ofport_request), so that flows can
