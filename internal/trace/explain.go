@@ -12,7 +12,7 @@ import (
 )
 
 // metadataAddr is the address that every DHCP namespace holds besides its own.
-var metadataAddr = netip.MustParsePrefix("169.254.169.254/16")
+var metadataAddr = netip.MustParsePrefix("169.254.169.254/32")
 
 // Explain judges a port. ev is nil when its host said nothing; then silence says why.
 func Explain(r Record, ev *Evidence, silence string, now time.Time) Chain {

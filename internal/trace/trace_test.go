@@ -51,7 +51,7 @@ func evidence() *Evidence {
 		Device: &Device{Name: "tap7f3a0c11-22", Kind: "tun", MAC: "fe:16:3e:7b:71:0b", MTU: 1450, Up: true, Carrier: true, RxPackets: 10, TxPackets: 20},
 		Flows:  &Flows{Wanted: 6, Present: 6, Packets: 42},
 		DHCP: &DHCP{Wanted: true, Namespace: "qdhcp-b6d0aaaa-0000-4000-8000-000000000001", Exists: true, Device: "tapd0000000-00",
-			Addresses: []string{"10.10.0.2/24", "169.254.169.254/16"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Leases: []string{"10.10.0.121"}},
+			Addresses: []string{"10.10.0.2/24", "169.254.169.254/32"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Leases: []string{"10.10.0.121"}},
 		Transactions: []Transaction{
 			{At: now.Add(-60 * time.Second), Message: "DISCOVER", Reply: "OFFER", Addr: "10.10.0.121", Elapsed: 80 * time.Microsecond},
 			{At: now.Add(-59 * time.Second), Message: "REQUEST", Reply: "ACK", Addr: "10.10.0.121", Elapsed: 90 * time.Microsecond},
