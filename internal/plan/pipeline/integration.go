@@ -69,7 +69,7 @@ func (l *layout) network(n *view.Network) []vswitch.Flow {
 
 	// OpenFlow never sends a frame back out of the port that it came in by, so one flow
 	// serves every sender, the uplink included.
-	var everyone, anyMAC []vswitch.Action
+	var everyone, anyMAC []vswitch.Action // outputs
 	for _, p := range l.members[n.ID] {
 		out := vswitch.Output{Port: uint32(p.Attachment.OFPort)}
 		everyone = append(everyone, out)
@@ -77,21 +77,23 @@ func (l *layout) network(n *view.Network) []vswitch.Flow {
 			anyMAC = append(anyMAC, out)
 		}
 	}
+	var away []vswitch.Action
 	if wired {
-		away := []vswitch.Action{vswitch.PushVLAN{}, vswitch.SetVLAN(vlan), vswitch.Output{Port: up}}
-		everyone, anyMAC = append(everyone, away...), append(anyMAC, away...)
+		away = []vswitch.Action{vswitch.PushVLAN{}, vswitch.SetVLAN(vlan), vswitch.Output{Port: up}}
 	}
 	here := match().Reg(RegNet, uint32(vlan))
-	flows = append(flows, spread(c, 20, here.Multicast(), everyone)...)
-	return append(flows, spread(c, 10, here, anyMAC)...)
+	flows = append(flows, spread(c, 20, here.Multicast(), everyone, away)...)
+	return append(flows, spread(c, 10, here, anyMAC, away)...)
 }
 
 // maxActions keeps a flow well within an OpenFlow message: 64 KiB, 16 bytes an output.
 const maxActions = 3000
 
-// spread makes the flow of table 94 that does all the actions; if they are too many for
-// one message, a chain of flows, each of which counts on in RegPart and looks up the next.
-func spread(c uint64, priority uint16, m vswitch.Match, actions []vswitch.Action) []vswitch.Flow {
+// spread makes the flow of table 94 that does all the outputs and then what comes last; if
+// they are too many for one message, a chain of flows, each of which counts on in RegPart and
+// looks up the next. What comes last stays together: OVS wants to see a tag pushed before
+// it sees it written.
+func spread(c uint64, priority uint16, m vswitch.Match, outputs, last []vswitch.Action) []vswitch.Flow {
 	var flows []vswitch.Flow
 	for part := uint32(0); ; part++ {
 		at := m
@@ -99,12 +101,12 @@ func spread(c uint64, priority uint16, m vswitch.Match, actions []vswitch.Action
 		if part > 0 {
 			at, p = m.Reg(RegPart, part), priority+1
 		}
-		if len(actions) <= maxActions {
-			return append(flows, flow(AcceptedEgress, p, c, at, actions...))
+		if len(outputs) <= maxActions {
+			return append(flows, flow(AcceptedEgress, p, c, at, append(slices.Clip(outputs), last...)...))
 		}
-		now := append(slices.Clip(actions[:maxActions]), vswitch.SetReg(RegPart, part+1), vswitch.Resubmit{Table: AcceptedEgress})
+		now := append(slices.Clip(outputs[:maxActions]), vswitch.SetReg(RegPart, part+1), vswitch.Resubmit{Table: AcceptedEgress})
 		flows = append(flows, flow(AcceptedEgress, p, c, at, now...))
-		actions = actions[maxActions:]
+		outputs = outputs[maxActions:]
 	}
 }
 
