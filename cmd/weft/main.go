@@ -68,7 +68,7 @@ func root() *cobra.Command {
 	}
 	add("run", upCommand(), serverCommand(), agentCommand(), certificateCommand())
 	add("use", plugCommand(), unplugCommand(), showCommand())
-	add("other", demoCommand(), fsckCommand(), versionCommand())
+	add("other", demoCommand(), fsckCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")
 	return cmd
 }
