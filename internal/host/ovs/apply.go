@@ -126,8 +126,12 @@ func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operati
 // so that who comes after finds their devices; of the others it only says which fail.
 func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
 	var faults []Fault
+	there := rowsByName(db)
 	for i := range want.Bridges {
 		for _, p := range want.Bridges[i].Ports {
+			if r := there[p.Name]; r != nil && attached(r) {
+				continue
+			}
 			// A port of an earlier attempt may still be in the making; but an
 			// ovs-vswitchd that is away must not hold up everything each time.
 			wait := 500 * time.Millisecond
@@ -142,17 +146,19 @@ func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Swi
 	return faults
 }
 
+func rowsByName(db *database) map[string]*rowInterface {
+	m := map[string]*rowInterface{}
+	for _, r := range rows[rowInterface](db, tableInterface) {
+		m[r.Name] = r
+	}
+	return m
+}
+
 // awaitPort waits until the interface has an OpenFlow port number.
 func (s *Switch) awaitPort(ctx context.Context, db *database, name string, wait time.Duration) (view.OFPort, error) {
 	deadline := time.Now().Add(wait)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		var row *rowInterface
-		for _, r := range rows[rowInterface](db, tableInterface) {
-			if r.Name == name {
-				row = r
-				break
-			}
-		}
+		row := rowsByName(db)[name]
 		switch {
 		case row == nil:
 			return 0, errors.New("there is no such interface in the database")
