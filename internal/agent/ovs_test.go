@@ -12,6 +12,7 @@ import (
 	"weft/internal/host"
 	"weft/internal/host/ovs"
 	"weft/internal/lab"
+	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/vif"
 )
@@ -19,9 +20,7 @@ import (
 // realSwitch starts a private Open vSwitch without any device of the kernel.
 func realSwitch(t *testing.T) *lab.OVS {
 	t.Helper()
-	if err := lab.HaveOVS(); err != nil {
-		t.Skip(err)
-	}
+	labtest.Require(t, "ovs")
 	dir, err := os.MkdirTemp("", "weft-agent")
 	if err != nil {
 		t.Fatal(err)

@@ -206,7 +206,7 @@ func (w *world) options(m Machine, l *logs) Options {
 		Machine: m, Settings: plan.Defaults(), StateDir: filepath.Join(w.dir, "agent"),
 		Host:     model.Host{IntegrationBridge: "br-int", DatapathType: "system", ServesDHCP: true, TunnelTypes: []string{"vxlan"}, VTEP: netip.MustParseAddr("192.0.2.1")},
 		RetryMin: 2 * time.Millisecond, RetryMax: 20 * time.Millisecond, DiskGrace: 50 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: w.logger(l),
 	}
 }
 
@@ -337,4 +337,23 @@ func (w *world) revisions(ports []*model.Port) (out []int) {
 		out = append(out, e.Value.Revision)
 	}
 	return out
+}
+
+var noRevision control.Opt[int]
+
+func (l *logs) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
+
+func (w *world) logger(l *logs) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// withoutPasses leaves out the one line per pass.
+func (l *logs) withoutPasses() string {
+	var out strings.Builder
+	for line := range strings.Lines(l.String()) {
+		if !strings.Contains(line, "msg=pass") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
 }
