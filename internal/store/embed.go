@@ -113,7 +113,7 @@ func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	// raft keeps this many entries in memory; a lone member needs none of them.
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2000, 500
 	// A lone member waits one election timeout at start and has nobody to time out on.
-	cfg.TickMs, cfg.ElectionMs = 50, 500
+	cfg.TickMs, cfg.ElectionMs = 20, 200
 	if c.Testing {
 		cfg.UnsafeNoFsync = true
 		cfg.TickMs, cfg.ElectionMs = 10, 100

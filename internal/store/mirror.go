@@ -301,7 +301,10 @@ func (m *mirror) unindex(e *Entry[model.Port]) {
 				delete(m.perSubnet, f.SubnetID)
 			}
 		}
-		m.alloc.free(f.SubnetID, f.Addr)
+		// After a lost watch, another port may have been seen to hold it already.
+		if (Reader{m}).PortByAddr(f.SubnetID, f.Addr) == nil {
+			m.alloc.free(f.SubnetID, f.Addr)
+		}
 	}
 	remove(m.portNames, p.Name, e)
 	remove(m.byDevice, p.DeviceID, e)

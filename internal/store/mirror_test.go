@@ -181,6 +181,38 @@ func TestCatchUpByDifference(t *testing.T) {
 	}
 }
 
+// TestCatchUpWithSwappedAddresses: while a store is away, addresses change hands; each is
+// still known as taken afterwards.
+func TestCatchUpWithSwappedAddresses(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	away, stop := run(t, e.Client)
+	seed(t, away, 3)
+	stop()
+	other, _ := run(t, e.Client)
+	move := func(id model.PortID, last byte) {
+		p := *other.entryOf(id).Value
+		p.FixedIPs = []model.FixedIP{{SubnetID: "s1", Addr: netip.AddrFrom4([4]byte{10, 0, 0, last})}}
+		put(t, other, func(x *Txn) { x.UpdatePort(other.entryOf(id), &p) })
+	}
+	move("p1", 100)
+	move("p2", 1)
+	move("p1", 2)
+	put(t, other, func(x *Txn) { x.DeletePort(other.entryOf("p3")) })
+	p := port(4)
+	p.FixedIPs = port(3).FixedIPs
+	put(t, other, func(x *Txn) { x.CreatePort(p) })
+	start(t, away)
+	if err := away.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for last, want := range map[byte]error{1: ErrTaken, 2: ErrTaken, 3: ErrTaken, 100: nil} {
+		addr := netip.AddrFrom4([4]byte{10, 0, 0, last})
+		if err := away.Reserve().Address("s1", addr); err != want {
+			t.Errorf("%s: %v, want %v", addr, err, want)
+		}
+	}
+}
+
 // TestWatchCompacted: the watch reports that its revisions are gone; follow then lists.
 func TestWatchCompacted(t *testing.T) {
 	e := testEtcd(t, t.TempDir())

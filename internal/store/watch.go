@@ -89,6 +89,9 @@ func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
 			seen[dir+"/"+rest] = true
 		}
 	}
+	for _, w := range m.missing(seen) {
+		m.applyOne(w, rev)
+	}
 	for _, dir := range order {
 		for _, kv := range perDir[dir] {
 			_, id, _ := s.keys.split(string(kv.Key))
@@ -99,9 +102,6 @@ func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
 				m.applyOne(w, kv.ModRevision)
 			}
 		}
-	}
-	for _, w := range m.missing(seen) {
-		m.applyOne(w, rev)
 	}
 	m.advance(rev)
 }

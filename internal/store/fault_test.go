@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/internal/model"
+)
+
+// TestEtcdGoesAway: writes fail with a fault instead of hanging, reads go on.
+func TestEtcdGoesAway(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	s, _ := run(t, e.Client)
+	seed(t, s, 3)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	x := s.Txn()
+	x.CreatePort(port(9))
+	var f model.Fault
+	if _, err := x.Commit(ctx); !errors.As(err, &f) || f.Kind != model.Unavailable {
+		t.Errorf("write: %v", err)
+	}
+	if err := s.Sync(ctx); !errors.As(err, &f) || f.Kind != model.Unavailable {
+		t.Errorf("sync: %v", err)
+	}
+	if s.entryOf("p3") == nil {
+		t.Error("reads stopped")
+	}
+}
+
+// TestEtcdRestarts: a store on an etcd of its own process loses it and goes on when it is back.
+func TestEtcdRestarts(t *testing.T) {
+	dir := t.TempDir()
+	e := testEtcd(t, dir)
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint}, DialTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	s, stop := run(t, client)
+	defer stop()
+	seed(t, s, 3)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = testEtcd(t, dir)
+	other, _ := run(t, e.Client)
+	put(t, other, func(x *Txn) { x.CreatePort(port(7)) })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for s.Sync(ctx) != nil && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if s.entryOf("p7") == nil {
+		t.Error("what happened meanwhile is missing")
+	}
+	put(t, s, func(x *Txn) { x.CreatePort(port(8)) })
+	if err := other.Sync(ctx); err != nil || other.entryOf("p8") == nil {
+		t.Errorf("the other server does not see it: %v", err)
+	}
+}
+
+// TestContextEnds: a caller that gives up is let go.
+func TestContextEnds(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	s, err := Open(t.Context(), e.Client, Options{}) // nobody runs it
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	x := s.Txn()
+	x.CreatePort(port(1))
+	if _, err := x.Commit(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
