@@ -357,6 +357,28 @@ func TestDeviceMadeAnew(t *testing.T) {
 	}
 }
 
+// A namespace that is deleted lives on in our sockets; they must let go.
+func TestNamespaceMadeAnew(t *testing.T) {
+	s := start(t, plan())
+	if err := kernel.RemoveNamespace(serverNS); err != nil {
+		t.Fatal(err)
+	}
+	if fs := s.Apply(t.Context(), []dhcp.Server{plan()}); len(fs) != 1 || s.Serving("net") {
+		t.Errorf("without its namespace: %v, serving %v", fs, s.Serving("net"))
+	}
+	// The pair goes with the namespace, in the kernel's own time.
+	waitFor(t, func() bool { _, err := kernel.LinkInfo(clientNS, nic); return errors.Is(err, kernel.ErrNoLink) })
+	makeLink(t)
+	for _, f := range s.Apply(t.Context(), []dhcp.Server{plan()}) {
+		t.Fatal(f)
+	}
+	c := newRawClient(t)
+	c.send(request(t, "dhclient-discover"), nil)
+	if c.receive() == nil {
+		t.Error("no answer")
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	var got []Completion
 	labtest.Require(t, "root")

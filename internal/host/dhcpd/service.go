@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -106,8 +107,13 @@ func changedPorts(a, b *dhcp.Server) []model.PortID {
 func (v *service) ready() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.sockets != nil {
+	if v.sockets != nil && v.sockets.ns == namespaceID(v.namespace) {
 		return nil
+	}
+	if v.sockets != nil {
+		// Somebody has deleted the namespace: the sockets keep it alive, out of everybody's reach.
+		v.sockets.interrupt()
+		v.sockets = nil
 	}
 	if v.stoppedNow() {
 		return errStopped
@@ -172,7 +178,9 @@ func (v *service) run() {
 		v.log.Warn("DHCP device lost", "network", v.network, "device", v.device, "err", err)
 		v.mu.Lock()
 		so.close()
-		v.sockets = nil
+		if v.sockets == so {
+			v.sockets = nil
+		}
 		v.mu.Unlock()
 	}
 }
@@ -210,6 +218,7 @@ type sockets struct {
 	packet  *os.File
 	conn    syscall.RawConn
 	ifindex int
+	ns      nsID
 	// udp is bound to port 67, so that the kernel takes it for open and sends no ICMP
 	// errors; what it receives is dropped by a filter. It sends replies to relays, which
 	// the kernel routes.
@@ -218,13 +227,25 @@ type sockets struct {
 
 // openSockets opens the sockets of a device inside its namespace.
 func openSockets(namespace, device string) (*sockets, error) {
-	so := &sockets{udp: -1}
+	so := &sockets{udp: -1, ns: namespaceID(namespace)}
 	err := kernel.Do(namespace, func() error { return so.open(device) })
 	if err != nil {
 		so.close()
 		return nil, err
 	}
 	return so, nil
+}
+
+// nsID tells a namespace from another of the same name.
+type nsID struct{ dev, ino uint64 }
+
+// namespaceID is that of the named namespace, zero if there is none.
+func namespaceID(name string) nsID {
+	var st unix.Stat_t
+	if unix.Stat(filepath.Join(kernel.Dir, name), &st) != nil {
+		return nsID{}
+	}
+	return nsID{uint64(st.Dev), st.Ino}
 }
 
 func (so *sockets) open(device string) error {
