@@ -100,16 +100,17 @@ func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
 // dhcpHost returns the host for a network's DHCP port: where it is, if that lives, else
 // one of the live ones, the same for the same network and hosts; nil when there is none.
 func (c *Control) dhcpHost(r store.Reader, d dhcpState) *model.Host {
+	able := func(h *model.Host) bool { return h.ServesDHCP && c.cannotServe(h, d.at.network.Value) == "" }
+	if d.port != nil {
+		if e := r.Host(d.port.Value.Binding.Host); e != nil && able(e.Value) {
+			return e.Value
+		}
+	}
 	var live []*model.Host
 	for _, e := range r.Hosts() {
-		h := e.Value
-		if !h.ServesDHCP || c.cannotServe(h, d.at.network.Value) != "" {
-			continue
+		if able(e.Value) {
+			live = append(live, e.Value)
 		}
-		if d.port != nil && d.port.Value.Binding.Host == h.Name {
-			return h
-		}
-		live = append(live, h)
 	}
 	if len(live) == 0 {
 		return nil

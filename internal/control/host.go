@@ -54,12 +54,34 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 	return made, nil
 }
 
-// Heartbeat records that a host lives now. It writes one small key and wakes nobody.
+// Heartbeat records that a host lives now: one small key, and nobody is woken. When the
+// host had been taken for dead, what was refused to it meanwhile is tried again; and a
+// DHCP port that could not be made earlier is, now that someone asks. A host that never
+// joined is model.NotFound.
 func (c *Control) Heartbeat(ctx context.Context, host model.HostName) error {
+	var old *store.Entry[model.Host]
+	err := c.attempt(ctx, func(*store.Reservation) error {
+		if c.Read(func(r store.Reader) { old = r.Host(host) }); old == nil {
+			return model.NotFound{Kind: model.KindHost, ID: string(host)}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	wasAlive := c.HostAlive(old.Value, c.now())
 	txn := c.store.Txn()
 	txn.PutHeartbeat(host, c.stamp())
-	_, err := txn.Commit(ctx)
-	return err
+	if _, err := txn.Commit(ctx); err != nil {
+		return err
+	}
+	if !wasAlive {
+		c.retryBindings(ctx, host)
+	}
+	if old.Value.ServesDHCP {
+		c.ensureAllDHCP(ctx)
+	}
+	return nil
 }
 
 // retryBindings binds the ports of a host whose binding failed while it was away.

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -96,6 +97,9 @@ func TestRegisterAndHeartbeat(t *testing.T) {
 	if c.HostAlive(h, clk.now()) {
 		t.Error("alive 76 s after its heartbeat")
 	}
+	if err := c.Heartbeat(t.Context(), "ghost"); !errors.Is(err, model.NotFound{Kind: model.KindHost, ID: "ghost"}) {
+		t.Errorf("heartbeat of a host that never joined: %v", err)
+	}
 	again := c.host(model.Host{Name: "h1", OVSVersion: "3.1"})
 	if again.AgentID != first.AgentID || again.CreatedAt != first.CreatedAt || again.OVSVersion != "3.1" {
 		t.Errorf("%+v", again)
@@ -153,6 +157,27 @@ func TestDHCPPort(t *testing.T) {
 		t.Error("a DHCP port without a DHCP subnet")
 	}
 	c.sound()
+}
+
+// TestHostComesBack: what was refused while a host was taken for dead is made good when
+// it is heard of again.
+func TestHostComesBack(t *testing.T) {
+	clk := newClock()
+	c := cloudOn(t, storetest.Etcd(t), clk.now)
+	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	clk.forward(80 * time.Second)
+	n := c.network(control.NetworkRequest{})
+	c.subnet(n, "10.0.0.0/24")
+	p := c.port(control.PortRequest{NetworkID: n.ID, HostID: ptr("h1")})
+	if c.dhcpPort(n.ID) != nil || p.Binding.VIFType != model.VIFBindingFailed {
+		t.Fatal("a dead host was used")
+	}
+	if err := c.Heartbeat(t.Context(), "h1"); err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := c.Port(t.Context(), p.ID); c.dhcpPort(n.ID) == nil || e.Value.Binding.VIFType != model.VIFOVS {
+		t.Errorf("DHCP port %v, binding %+v", c.dhcpPort(n.ID), e.Value.Binding)
+	}
 }
 
 func TestStatusFollowsFacts(t *testing.T) {

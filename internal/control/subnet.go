@@ -355,7 +355,7 @@ func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevisio
 }
 
 // ensureDHCP is EnsureDHCP for verbs that have already succeeded: what fails is logged,
-// and made good when a DHCP host next joins or the network changes.
+// and made good at the next heartbeat of a host that serves DHCP.
 func (c *Control) ensureDHCP(ctx context.Context, id model.NetworkID) {
 	if err := c.EnsureDHCP(ctx, id); err != nil {
 		c.log.Warn("no DHCP port", "network", id, "err", err)
