@@ -84,6 +84,8 @@ type Agent struct {
 	plugged  map[model.PortID]plugged
 	reports  reporter
 	faults   faultTable
+	// seen is the generation of the feed's state that the last pass worked on.
+	seen uint64
 
 	mu  sync.Mutex
 	now published
@@ -213,6 +215,10 @@ func (a *Agent) loop(ctx context.Context) {
 			a.log.Info("agent stops; switch, namespaces and flows stay as they are")
 			return
 		case <-a.feed.Changed():
+			// A pass for another reason may have seen the change already.
+			if a.feed.Status().Generation == a.seen {
+				continue
+			}
 		case <-a.o.Machine.Changed():
 		case <-again.C:
 		case <-resync.C:
@@ -229,6 +235,7 @@ func (a *Agent) loop(ctx context.Context) {
 func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	begin := time.Now()
 	st := a.feed.State()
+	a.seen = st.Generation
 	obs := a.o.Machine.Observe()
 	if why, wait := a.unready(st, obs); why != "" {
 		a.wait(why)

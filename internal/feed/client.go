@@ -62,6 +62,8 @@ type State struct {
 	// Session counts the snapshots: a new number means that the server has forgotten what
 	// this host reported.
 	Session int
+	// Generation grows with every change of this state.
+	Generation uint64
 	// Since is when InSync last changed.
 	Since time.Time
 	// Err is why the server is not there, or nil.
@@ -126,6 +128,15 @@ func (c *Client) State() State {
 	defer c.mu.Unlock()
 	s := c.state
 	s.Cloud = cloneCloud(s.Cloud)
+	return s
+}
+
+// Status is State without the Cloud, at no cost.
+func (c *Client) Status() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	s.Cloud = view.Cloud{}
 	return s
 }
 
@@ -199,6 +210,7 @@ func (c *Client) lost(err error) {
 	was := c.state.InSync
 	first := c.state.Err == "not connected yet"
 	c.state.InSync, c.state.Err = false, err.Error()
+	c.state.Generation++
 	if was {
 		c.state.Since = time.Now()
 	}
@@ -280,7 +292,8 @@ func recvErr(stream feedpb.Feed_ConnectClient, err error) error {
 // replace takes a whole snapshot in the place of whatever was known.
 func (c *Client) replace(cloud view.Cloud, rev int64) {
 	c.mu.Lock()
-	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true, Session: c.state.Session + 1, Since: time.Now()}
+	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true,
+		Session: c.state.Session + 1, Generation: c.state.Generation + 1, Since: time.Now()}
 	clear(c.facts)
 	c.full = false
 	session := c.state.Session
@@ -294,6 +307,7 @@ func (c *Client) change(ch *feedpb.Changes) {
 	c.mu.Lock()
 	c.applyLocked(c.state.Cloud, ch.Objects)
 	c.state.Revision = ch.Revision
+	c.state.Generation++
 	c.mu.Unlock()
 	c.tell()
 }
