@@ -148,12 +148,14 @@ func TestDatabaseCut(t *testing.T) {
 		for n := range 5 {
 			want.Bridges[0].Ports = append(want.Bridges[0].Ports, vswitch.Port{Name: fmt.Sprintf("tap%d-%d", i, n), Type: "internal"})
 		}
+		db := w.s.db.Load()
 		cut.arm(at)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		w.s.Apply(ctx, want)
 		cancel()
 		cut.arm(0)
 		cut.heal()
+		w.eventually("connected again", func() bool { return w.s.db.Load() != db })
 		w.eventually("apply without fault", func() bool { return len(w.s.Apply(t.Context(), want)) == 0 })
 		w.wantFlows("br-int", want.Flows["br-int"])
 		if n := len(w.s.Observe().Bridges[0].Ports); n != 1+2+5 {
