@@ -34,6 +34,7 @@ fi
 if [ "${1:-test}" = test ]; then
 	need nft nftables
 	need curl curl
+	need jq jq
 	need ping iputils-ping
 	need ps procps
 	need busybox busybox-static
