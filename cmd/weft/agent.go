@@ -58,7 +58,7 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	sw, err := ovs.Dial(ctx, ovs.Options{OVSDB: c.OVSDB, ListenOpenFlow: c.OpenFlowListen, IntegrationBridge: c.IntegrationBridge,
 		Resync: c.ResyncInterval, Log: log})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (does Open vSwitch run, and is --ovsdb right?)", err)
 	}
 	k := kernel.New(kernel.Options{Log: log})
 	d := dhcpd.New(dhcpd.Options{Log: log})
