@@ -1,7 +1,10 @@
 package lab_test
 
 import (
+	"bufio"
+	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,4 +75,55 @@ func TestOVSLivesAndDies(t *testing.T) {
 			t.Errorf("process %d is still there", pid)
 		}
 	}
+}
+
+// TestOVSDiesWithItsParent: kill -9 of the process that started the daemons ends them.
+func TestOVSDiesWithItsParent(t *testing.T) {
+	const key = "WEFT_LAB_CHILD"
+	o := startOVS(t)
+	if os.Getenv(key) != "" {
+		a, b := o.Pids()
+		fmt.Println(o.Dir, a, b)
+		time.Sleep(time.Minute)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), key+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var a, b int
+	var dir string
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscan(line, &dir, &a, &b); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed, as asked
+	defer os.RemoveAll(dir)
+	for _, pid := range []int{a, b} {
+		for deadline := time.Now().Add(5 * time.Second); alive(pid); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("process %d outlives its parent", pid)
+			}
+		}
+	}
+}
+
+// alive is false for a zombie, too: who has to reap it is not our affair.
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return !strings.HasPrefix(rest, "Z")
 }

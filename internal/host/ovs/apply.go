@@ -27,7 +27,7 @@ const comeBack = 4 * time.Second
 
 // Apply makes the Open vSwitch as wanted and returns what could not be made. It
 // returns when the bridges have acknowledged their flows. What is wanted stays wanted:
-// Run works on it by itself when a bridge comes back.
+// Run works on it by itself when a bridge comes back; it must not be changed afterwards.
 func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	s.apply.Lock()
 	defer s.apply.Unlock()
@@ -62,9 +62,7 @@ func (s *Switch) setTargets(want *vswitch.Switch) []Fault {
 		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
 	}
 	for bridge, list := range want.Flows {
-		t, fs := compile(bridge, list, named[bridge])
-		faults = append(faults, fs...)
-		s.flowsOf(bridge).set(t)
+		faults = append(faults, s.flowsOf(bridge).set(list, named[bridge])...)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,42 +30,79 @@ type target struct {
 	owners map[uint16]bool
 	// learned are the tables and cookies that wanted learn actions write with.
 	learned map[learnedKey]bool
+	// source is what the target was compiled from, and encoded the outcome of each flow:
+	// the next plan is mostly the same one.
+	source  []vswitch.Flow
+	encoded []encodedFlow
+	// faulty: some of source has no form on the wire.
+	faulty bool
 }
+
+// encodedFlow is a flow as key and body; the key is empty if it has no form on the wire.
+type encodedFlow struct{ key, body string }
 
 type learnedKey struct {
 	table  uint8
 	cookie uint64
 }
 
-func compile(bridge string, flows []vswitch.Flow, names map[uint8]string) (*target, []Fault) {
-	t := &target{wanted: make(table, len(flows)), owners: map[uint16]bool{}, learned: map[learnedKey]bool{}}
+// compile makes the target of a bridge. What an earlier target, which may be nil, has
+// encoded already is taken from there; flows should be sorted for that.
+func compile(bridge string, flows []vswitch.Flow, names map[uint8]string, last *target) (*target, []Fault) {
+	t := &target{wanted: make(table, len(flows)), owners: map[uint16]bool{}, learned: map[learnedKey]bool{},
+		source: flows, encoded: make([]encodedFlow, len(flows))}
+	if last == nil {
+		last = &target{}
+	}
 	var faults []Fault
 	var buf []byte
+	at := 0
 	for i := range flows {
 		f := &flows[i]
-		w, err := toWire(f)
-		if err != nil {
-			faults = append(faults, Fault{Object: "flow " + f.String() + " of bridge " + bridge, Op: "encode", Err: err, Cookie: f.Cookie})
-			continue
+		for at < len(last.source) && vswitch.Compare(last.source[at], *f) < 0 {
+			at++
 		}
-		buf = w.AppendKey(buf[:0])
-		n := len(buf)
-		buf = w.AppendBody(buf)
-		both := string(buf)
-		t.wanted[both[:n]] = both[n:]
-		t.tables[f.Table] = true
-		owner, _, _ := vswitch.SplitCookie(f.Cookie)
-		t.owners[owner] = true
-		for _, a := range f.Actions {
-			if l, ok := a.(vswitch.Learn); ok {
-				t.learned[learnedKey{l.Table, l.Cookie}] = true
+		var e encodedFlow
+		if at < len(last.source) && last.source[at].Equal(*f) {
+			e = last.encoded[at]
+		}
+		if e.key == "" {
+			w, err := toWire(f)
+			if err != nil {
+				faults = append(faults, Fault{Object: "flow " + f.String() + " of bridge " + bridge, Op: "encode", Err: err, Cookie: f.Cookie})
+				continue
 			}
+			e, buf = encode(&w, buf)
 		}
+		t.encoded[i] = e
+		t.add(f, e)
 	}
 	for n := range names {
 		t.tables[n] = true
 	}
+	t.faulty = len(faults) > 0
 	return t, faults
+}
+
+// encode uses buf, and returns it for the next.
+func encode(w *openflow.Flow, buf []byte) (encodedFlow, []byte) {
+	buf = w.AppendKey(buf[:0])
+	n := len(buf)
+	buf = w.AppendBody(buf)
+	both := string(buf)
+	return encodedFlow{both[:n], both[n:]}, buf
+}
+
+func (t *target) add(f *vswitch.Flow, e encodedFlow) {
+	t.wanted[e.key] = e.body
+	t.tables[f.Table] = true
+	owner, _, _ := vswitch.SplitCookie(f.Cookie)
+	t.owners[owner] = true
+	for _, a := range f.Actions {
+		if l, ok := a.(vswitch.Learn); ok {
+			t.learned[learnedKey{l.Table, l.Cookie}] = true
+		}
+	}
 }
 
 // ours reports whether a flow that is not wanted is to be removed: one with our
@@ -91,8 +128,8 @@ type flows struct {
 	// have is what the bridge acknowledged on conn; nil if that is not known.
 	have table
 	conn *conn
-	// faults are those of the last sync.
-	faults []Fault
+	// done is the target that the bridge has acknowledged in full.
+	done *target
 }
 
 // outcome is what a sync did.
@@ -103,14 +140,16 @@ type outcome struct {
 	bundles            int
 }
 
-// set makes t the target. The next sync works towards it.
-func (b *flows) set(t *target) {
+// set makes these flows the target. The next sync works towards it.
+func (b *flows) set(list []vswitch.Flow, names map[uint8]string) []Fault {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	t, faults := compile(b.bridge, list, names, b.target)
 	b.target = t
+	return faults
 }
 
-// wanted reports whether there is a target.
+// isSet reports whether there is a target.
 func (b *flows) isSet() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,7 +169,7 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 		return o, nil
 	}
 	fail := func(op string, err error) (outcome, []Fault) {
-		b.have = nil
+		b.have, b.done = nil, nil
 		return o, []Fault{{Object: "bridge " + b.bridge, Op: op, Err: err}}
 	}
 	if b.conn != c || b.have == nil || how == verify {
@@ -148,6 +187,10 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 	refused, err := b.change(ctx, &o, put, drop)
 	if err != nil {
 		return fail("change flows", err)
+	}
+	b.done = nil
+	if len(refused) == 0 && !b.target.faulty {
+		b.done = b.target
 	}
 	return o, refused
 }
@@ -171,12 +214,10 @@ func (b *flows) dump(ctx context.Context, c *conn) (table, error) {
 	for i := range stats {
 		f := &stats[i].Flow
 		f.Canonicalize()
-		buf = f.AppendKey(buf[:0])
-		n := len(buf)
-		buf = f.AppendBody(buf)
-		both := string(buf)
-		if !b.target.isLearned(both[:n], both[n:]) {
-			have[both[:n]] = both[n:]
+		var e encodedFlow
+		e, buf = encode(f, buf)
+		if !b.target.isLearned(e.key, e.body) {
+			have[e.key] = e.body
 		}
 	}
 	return have, nil

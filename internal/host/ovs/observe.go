@@ -136,15 +136,7 @@ func (b *flows) inSync(c *conn) bool {
 		return false
 	}
 	defer b.mu.Unlock()
-	if b.target == nil || b.conn != c || b.have == nil {
-		return false
-	}
-	for k, v := range b.target.wanted {
-		if b.have[k] != v {
-			return false
-		}
-	}
-	return true
+	return b.target != nil && b.conn == c && b.done == b.target
 }
 
 // attachments are the working VIFs of the bridge. What cannot be read of one of them
