@@ -71,6 +71,19 @@ func makeLink(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
+	// The kernel takes its time to notice that the pair is connected; what is sent until
+	// then is lost.
+	for ns, name := range map[string]string{serverNS: tap, clientNS: nic} {
+		waitFor(t, func() bool {
+			var up bool
+			err := kernel.Do(ns, func() error {
+				l, err := netlink.LinkByName(name)
+				up = err == nil && l.Attrs().OperState == netlink.OperUp
+				return err
+			})
+			return err == nil && up
+		})
+	}
 }
 
 func start(t testing.TB, servers ...dhcp.Server) *Server {
@@ -108,9 +121,13 @@ func inClient(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-func waitFor(t testing.TB, ok func() bool) {
+func waitFor(t testing.TB, ok func() bool) { t.Helper(); wait(t, 5*time.Second, ok) }
+
+func waitLong(t testing.TB, ok func() bool) { t.Helper(); wait(t, time.Minute, ok) }
+
+func wait(t testing.TB, most time.Duration, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(most); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited for too long")
 		}
@@ -366,8 +383,9 @@ func TestNamespaceMadeAnew(t *testing.T) {
 	if fs := s.Apply(t.Context(), []dhcp.Server{plan()}); len(fs) != 1 || s.Serving("net") {
 		t.Errorf("without its namespace: %v, serving %v", fs, s.Serving("net"))
 	}
-	// The pair goes with the namespace, in the kernel's own time.
-	waitFor(t, func() bool { _, err := kernel.LinkInfo(clientNS, nic); return errors.Is(err, kernel.ErrNoLink) })
+	// The pair goes with the namespace, in the kernel's own time: it buries all the dead of
+	// the machine one after the other.
+	waitLong(t, func() bool { _, err := kernel.LinkInfo(clientNS, nic); return errors.Is(err, kernel.ErrNoLink) })
 	makeLink(t)
 	for _, f := range s.Apply(t.Context(), []dhcp.Server{plan()}) {
 		t.Fatal(f)
