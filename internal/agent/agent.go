@@ -82,6 +82,7 @@ type Agent struct {
 	restored bool
 	waiting  string
 	plugged  map[model.PortID]plugged
+	problems []string
 	reports  reporter
 	faults   faultTable
 	// seen is the generation of the feed's state that the last pass worked on.
@@ -242,6 +243,7 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		return wait
 	}
 	a.wait("")
+	a.noteProblems(obs.Problems)
 	v, p := a.plan(st, obs)
 	planned := time.Now()
 	a.notePlugged(v, begin)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"weft/internal/feed"
@@ -38,4 +39,20 @@ func (a *Agent) logWired(v view.View, facts map[model.PortID]feed.PortFact, now 
 		a.log.Info("VIF plugged", "port", l.ID, "network", l.NetworkID, "device", l.Attachment.Device,
 			"mac", l.MAC.String(), "tag", l.Network.LocalVLAN, "ofport", l.Attachment.OFPort, "elapsed_ms", ms(now.Sub(p.since)))
 	}
+}
+
+// noteProblems logs once what somebody has written into the switch's database that cannot be
+// used, and once that it is gone.
+func (a *Agent) noteProblems(problems []string) {
+	for _, p := range problems {
+		if !slices.Contains(a.problems, p) {
+			a.log.Warn("interface cannot be used as it is written", "problem", p)
+		}
+	}
+	for _, p := range a.problems {
+		if !slices.Contains(problems, p) {
+			a.log.Info("interface is written well now, or gone", "problem", p)
+		}
+	}
+	a.problems = problems
 }

@@ -149,6 +149,9 @@ func TestRealSwitch(t *testing.T) {
 	q := w.port(n)
 	plugVIF(t, o, q)
 	w.becomes(q.ID, model.PortActive)
+	if l.count("cannot be used as it is written") != 1 {
+		t.Error("the malformed interface is not told of once")
+	}
 
 	t.Log("unplugged: DOWN, and its flows are gone")
 	if out, err := o.Vsctl("del-port", vif.TapName(p.ID)); err != nil {
