@@ -182,16 +182,29 @@ func (s *Switch) applyFlows(ctx context.Context, want *vswitch.Switch, fresh map
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {
-			c := s.awaitConn(ctx, name, fresh["bridge "+name])
-			if c == nil {
-				faults[i] = []Fault{{Object: "bridge " + name, Op: "change flows", Err: ErrNotConnected}}
-				return
-			}
-			_, faults[i] = s.sync(ctx, s.flowsOf(name), c, remembered)
+			faults[i] = s.applyBridge(ctx, name, fresh["bridge "+name])
 		})
 	}
 	wg.Wait()
 	return slices.Concat(faults...)
+}
+
+// applyBridge brings the flows of one bridge to their target. A connection that was
+// replaced in the middle, because the bridge and this process called each other at
+// the same time, is no fault: the new one is used.
+func (s *Switch) applyBridge(ctx context.Context, name string, isNew bool) []Fault {
+	var faults []Fault
+	for range 3 {
+		c := s.awaitConn(ctx, name, isNew)
+		if c == nil {
+			return []Fault{{Object: "bridge " + name, Op: "change flows", Err: ErrNotConnected}}
+		}
+		_, faults = s.sync(ctx, s.flowsOf(name), c, remembered)
+		if !slices.ContainsFunc(faults, func(f Fault) bool { return errors.Is(f.Err, errReplaced) }) {
+			break
+		}
+	}
+	return faults
 }
 
 // awaitConn is the connection of a bridge. It is waited for when it must come any

@@ -19,6 +19,9 @@ const handshakeTimeout = 5 * time.Second
 // errClosed is the fault of a call whose connection went away.
 var errClosed = errors.New("the bridge closed the connection")
 
+// errReplaced is why a connection is closed when its bridge has made another.
+var errReplaced = errors.New("the bridge connected again")
+
 // conn is one OpenFlow connection of a bridge. Calls are made one at a time.
 type conn struct {
 	net  net.Conn

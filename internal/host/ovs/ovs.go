@@ -272,7 +272,7 @@ func (s *Switch) serveBridge(ctx context.Context, nc net.Conn) {
 	s.connUp = make(chan struct{})
 	s.mu.Unlock()
 	if old != nil {
-		old.close(errors.New("the bridge connected again"))
+		old.close(errReplaced)
 	}
 	name := s.bridgeName(c.dpid)
 	s.log.Info("bridge connected", "bridge", name, "dpid", fmt.Sprintf("%016x", c.dpid))

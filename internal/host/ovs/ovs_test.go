@@ -285,7 +285,7 @@ func TestDirty(t *testing.T) {
 		for _, l := range strings.Split(w.ofctl("dump-flows", "br-int", "table=0,cookie=0x77ef010000000000/-1"), "\n") {
 			if strings.Contains(l, "duration=") {
 				_, l, _ = strings.Cut(l, "duration=")
-				return l[:strings.Index(l, ".")]
+				return l[:strings.IndexAny(l, ".s")]
 			}
 		}
 		return "gone"
@@ -325,12 +325,14 @@ func TestVswitchdRestart(t *testing.T) {
 		start := time.Now()
 		w.eventually("in sync again", func() bool {
 			o := w.s.Observe()
-			return w.s.Stats().Connections == before.Connections+2 && o.Bridges[0].InSync && o.Bridges[1].InSync
+			return w.s.Stats().Connections >= before.Connections+2 && o.Bridges[0].InSync && o.Bridges[1].InSync
 		})
 		t.Logf("flows back %v after ovs-vswitchd", time.Since(start))
 		w.wantFlows("br-int", want.Flows["br-int"])
 		w.wantFlows("br-tun", want.Flows["br-tun"])
-		if n := w.s.Stats().Bundles - before.Bundles; n != 2 {
+		// On a slow machine both sides may call, and the first connection be given up.
+		now := w.s.Stats()
+		if n := now.Bundles - before.Bundles; n < 2 || n > now.Connections-before.Connections {
 			t.Errorf("%d bundles for 2 bridges", n)
 		}
 		before = w.s.Stats()
