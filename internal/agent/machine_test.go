@@ -120,121 +120,156 @@ func ping(t *testing.T, ns, to string) func() (sent, lost int) {
 	}
 }
 
-func TestWholeHost(t *testing.T) {
+// whole is a host with everything real but the hypervisor, and its server.
+type whole struct {
+	*world
+	l      *logs
+	o      *lab.OVS
+	a      *Agent
+	net    model.NetworkID
+	ports  []*model.Port
+	spaces []string
+	// stop ends the agent and its drivers.
+	stop func()
+}
+
+func newWhole(t *testing.T) *whole {
 	labtest.Require(t, "root", "ovs", "tun", "busybox", "ping", "ip")
-	w, l := newWorld(t), &logs{}
+	w := &whole{world: newWorld(t), l: &logs{}}
 	dir, err := os.MkdirTemp("/run", "ovs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := lab.StartOVS(t.Context(), lab.OVSOptions{Dir: dir, Datapath: lab.DatapathNetdev})
-	if err != nil {
+	if w.o, err = lab.StartOVS(t.Context(), lab.OVSOptions{Dir: dir, Datapath: lab.DatapathNetdev}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = o.Stop() })
-	h, stopHost := wholeHost(t, o, l)
-	a, stopAgent := w.agent(w.netdev(h, l))
+	t.Cleanup(func() { _ = w.o.Stop() })
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(l.withoutPasses())
+			t.Log(w.l.withoutPasses())
 		}
 	})
-	w.joined()
-	n, _ := w.network()
+	w.start()
+	return w
+}
 
-	const count = 50
-	var ports []*model.Port
-	var spaces []string
+func (w *whole) start() {
+	h, stopHost := wholeHost(w.t, w.o, w.l)
+	a, stopAgent := w.agent(w.netdev(h, w.l))
+	w.a, w.stop = a, func() { stopAgent(); stopHost() }
+}
+
+func (w *whole) addr(i int) string { return w.ports[i].FixedIPs[0].Addr.String() }
+
+// leases checks that a guest is told the address that its record has.
+func (w *whole) leases(i int) {
+	w.t.Helper()
+	if got := lease(w.t, w.spaces[i]); got != w.addr(i) {
+		w.t.Errorf("guest %d was told %s, want %s", i, got, w.addr(i))
+	}
+}
+
+func TestWholeHost(t *testing.T) {
+	w := newWhole(t)
+	w.joined()
+	w.net, _ = w.network()
+	w.plugs(50)
+	w.guestsGetAddresses()
+	w.agentRestarts()
+	w.switchRestarts()
+	w.everythingGoes()
+}
+
+func (w *whole) plugs(count int) {
 	var took []time.Duration
 	for range count {
-		p := w.port(n)
+		p := w.port(w.net)
 		begin := time.Now()
-		spaces = append(spaces, w.guest(o, p))
+		w.spaces = append(w.spaces, w.guest(w.o, p))
 		w.becomes(p.ID, model.PortActive)
-		ports, took = append(ports, p), append(took, time.Since(begin))
+		w.ports, took = append(w.ports, p), append(took, time.Since(begin))
 	}
 	slices.Sort(took)
-	t.Logf("veth, ovs-vsctl and ACTIVE together: p50 %v, max %v", took[count/2], took[count-1])
+	w.t.Logf("veth, ovs-vsctl and ACTIVE together: p50 %v, max %v", took[count/2], took[count-1])
+}
 
-	t.Log("guests get their addresses from the records")
+func (w *whole) guestsGetAddresses() {
 	for i := range 3 {
-		if got, want := lease(t, spaces[i]), ports[i].FixedIPs[0].Addr.String(); got != want {
-			t.Errorf("guest %d was told %s, want %s", i, got, want)
-		}
-		run(t, "ip", "-n", spaces[i], "addr", "add", ports[i].FixedIPs[0].Addr.String()+"/24", "dev", "eth0")
+		w.leases(i)
+		run(w.t, "ip", "-n", w.spaces[i], "addr", "add", w.addr(i)+"/24", "dev", "eth0")
 	}
-	ev := a.Evidence(t.Context(), traceQuery(ports[0]))
+	ev := w.a.Evidence(w.t.Context(), traceQuery(w.ports[0]))
 	if ev.DHCP == nil || !ev.DHCP.Listening || len(ev.Transactions) < 2 || ev.Device == nil || ev.Device.Kind != "veth" || len(ev.Gaps) > 0 {
-		t.Errorf("evidence: %+v, DHCP %+v", ev, ev.DHCP)
+		w.t.Errorf("evidence: %+v, DHCP %+v", ev, ev.DHCP)
 	}
+}
 
-	t.Log("the agent restarts while guests talk; the server is away meanwhile")
+// agentRestarts while guests talk, and while the server is away: no packet is lost, DHCP
+// is served from what was known, no flow and no record changes.
+func (w *whole) agentRestarts() {
 	w.eventually("the disk knows all that is ACTIVE", func() bool {
 		b, err := os.ReadFile(filepath.Join(w.dir, "agent", "cloud.json"))
-		return err == nil && strings.Count(string(b), `"ACTIVE"`) == count+1
+		return err == nil && strings.Count(string(b), `"ACTIVE"`) == len(w.ports)+1
 	})
-	revs, flows := w.revisions(ports), dumpFlows(t, o)
-	one, two := ping(t, spaces[0], ports[1].FixedIPs[0].Addr.String()), ping(t, spaces[2], ports[0].FixedIPs[0].Addr.String())
+	revs, flows := w.revisions(w.ports), dumpFlows(w.t, w.o)
+	one, two := ping(w.t, w.spaces[0], w.addr(1)), ping(w.t, w.spaces[2], w.addr(0))
 	time.Sleep(200 * time.Millisecond)
-	stopAgent()
-	stopHost()
 	w.stop()
+	w.world.stop()
 	time.Sleep(300 * time.Millisecond)
-	h, stopHost = wholeHost(t, o, l)
 	began := time.Now()
-	a, _ = w.agent(w.netdev(h, l))
-	if got, want := lease(t, spaces[3]), ports[3].FixedIPs[0].Addr.String(); got != want {
-		t.Errorf("without a server the guest was told %s, want %s", got, want)
-	}
-	t.Logf("a lease without a server %v after the agent's start (%v of them are its patience)", time.Since(began), a.o.DiskGrace)
+	w.start()
+	w.leases(3)
+	w.t.Logf("a lease without a server %v after the agent's start (%v of them are its patience)", time.Since(began), w.a.o.DiskGrace)
 	w.serve()
 	w.eventually("in sync, everything reported", func() bool {
-		ev := a.Evidence(t.Context(), traceQuery(ports[0]))
+		ev := w.a.Evidence(w.t.Context(), traceQuery(w.ports[0]))
 		return ev.Feed.InSync && ev.Reported != nil && ev.Reported.Wired && ev.Reported.DHCP
 	})
 	time.Sleep(300 * time.Millisecond)
 	for i, stop := range []func() (int, int){one, two} {
 		sent, lost := stop()
-		t.Logf("ping %d: %d sent, %d lost", i, sent, lost)
+		w.t.Logf("ping %d: %d sent, %d lost", i, sent, lost)
 		if lost > 0 || sent < 30 {
-			t.Errorf("ping %d: %d of %d lost over a restart of the agent", i, lost, sent)
+			w.t.Errorf("ping %d: %d of %d lost over a restart of the agent", i, lost, sent)
 		}
 	}
-	if after := dumpFlows(t, o); after != flows {
-		t.Errorf("flows differ after the restart:\n%s\n---\n%s", flows, after)
+	if after := dumpFlows(w.t, w.o); after != flows {
+		w.t.Errorf("flows differ after the restart:\n%s\n---\n%s", flows, after)
 	}
-	if got := w.revisions(ports); !slices.Equal(got, revs) {
-		t.Error("a restart of the agent changed port records")
+	if got := w.revisions(w.ports); !slices.Equal(got, revs) {
+		w.t.Error("a restart of the agent changed port records")
 	}
+}
 
-	t.Log("ovs-vswitchd restarts: the namespace's device is made anew, and DHCP is back")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+// switchRestarts: the userspace datapath makes the namespace's device anew, and it has to
+// be brought in again.
+func (w *whole) switchRestarts() {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
-	if err := o.RestartVswitchd(ctx, lab.Crash); err != nil {
-		t.Fatal(err)
+	if err := w.o.RestartVswitchd(ctx, lab.Crash); err != nil {
+		w.t.Fatal(err)
 	}
-	began = time.Now()
-	if got, want := lease(t, spaces[4]), ports[4].FixedIPs[0].Addr.String(); got != want {
-		t.Errorf("after the switch's restart the guest was told %s, want %s", got, want)
-	}
-	t.Logf("a lease %v after ovs-vswitchd's restart", time.Since(began))
+	began := time.Now()
+	w.leases(4)
+	w.t.Logf("a lease %v after ovs-vswitchd's restart", time.Since(began))
+}
 
-	t.Log("the network goes: nothing of it is left")
-	for _, p := range ports {
-		if out, err := o.Vsctl("--if-exists", "del-port", vif.TapName(p.ID)); err != nil {
-			t.Fatal(out, err)
+func (w *whole) everythingGoes() {
+	for _, p := range w.ports {
+		if out, err := w.o.Vsctl("--if-exists", "del-port", vif.TapName(p.ID)); err != nil {
+			w.t.Fatal(out, err)
 		}
-		if err := w.control.DeletePort(t.Context(), p.ID, noRevision); err != nil {
-			t.Fatal(err)
+		if err := w.control.DeletePort(w.t.Context(), p.ID, noRevision); err != nil {
+			w.t.Fatal(err)
 		}
 	}
-	if err := w.control.DeleteNetwork(t.Context(), n, noRevision); err != nil {
-		t.Fatal(err)
+	if err := w.control.DeleteNetwork(w.t.Context(), w.net, noRevision); err != nil {
+		w.t.Fatal(err)
 	}
 	w.eventually("namespace and device are gone", func() bool {
-		out := run(t, "ip", "netns", "list")
-		vs, _ := o.Vsctl("list-ports", "br-int")
+		out := run(w.t, "ip", "netns", "list")
+		vs, _ := w.o.Vsctl("list-ports", "br-int")
 		return !strings.Contains(out, "qdhcp-") && !strings.Contains(vs, "tap")
 	})
-	stopHost()
 }

@@ -102,17 +102,41 @@ func TestRealSwitch(t *testing.T) {
 			ev.Flows != nil && ev.Flows.Wanted > 0 && ev.Flows.Wanted == ev.Flows.Present && ev.Switch.Connected
 	})
 
+	restarts(w, l, o, p, ports, sw, func() { stopAgent(); stopHost() })
+
+	t.Log("malformed external_ids of one interface harm no other")
+	bad := "tapbad"
+	if out, err := o.Vsctl("--", "add-port", "br-int", bad, "--", "set", "Interface", bad, "external_ids:iface-id=\"not a uuid\"", "external_ids:attached-mac=xx"); err != nil {
+		t.Fatal(out, err)
+	}
+	q := w.port(n)
+	plugVIF(t, o, q)
+	w.becomes(q.ID, model.PortActive)
+	if l.count("cannot be used as it is written") != 1 {
+		t.Error("the malformed interface is not told of once")
+	}
+
+	t.Log("unplugged: DOWN, and its flows are gone")
+	if out, err := o.Vsctl("del-port", vif.TapName(p.ID)); err != nil {
+		t.Fatal(out, err)
+	}
+	w.becomes(p.ID, model.PortDown)
+	w.becomes(q.ID, model.PortActive)
+}
+
+// restarts the agent, then ovs-vswitchd: no flow and no record differs after it.
+func restarts(w *world, l *logs, o *lab.OVS, p *model.Port, ports []*model.Port, sw *ovs.Switch, stop func()) {
+	t := w.t
 	t.Log("a restart of the agent changes no flow and no status")
 	revs := w.revisions(ports)
 	before := dumpFlows(t, o)
 	controller := sw.ControllerTarget()
-	stopAgent()
-	stopHost()
+	stop()
 	if after := dumpFlows(t, o); after != before {
 		t.Errorf("stopping changed flows:\n%s\n---\n%s", before, after)
 	}
-	h, sw, _ = onSwitch(t, o, strings.TrimPrefix(controller, "tcp:"))
-	a, _ = w.agent(noDHCP(w, l, h, controller))
+	h, sw, _ := onSwitch(t, o, strings.TrimPrefix(controller, "tcp:"))
+	a, _ := w.agent(noDHCP(w, l, h, controller))
 	w.eventually("the new agent has reported", func() bool {
 		ev := a.Evidence(t.Context(), traceQuery(p))
 		return ev.Reported != nil && ev.Reported.Wired
@@ -140,25 +164,6 @@ func TestRealSwitch(t *testing.T) {
 	if got := w.revisions(ports); !slices.Equal(revs, got) {
 		t.Error("a restart of ovs-vswitchd changed port records")
 	}
-
-	t.Log("malformed external_ids of one interface harm no other")
-	bad := "tapbad"
-	if out, err := o.Vsctl("--", "add-port", "br-int", bad, "--", "set", "Interface", bad, "external_ids:iface-id=\"not a uuid\"", "external_ids:attached-mac=xx"); err != nil {
-		t.Fatal(out, err)
-	}
-	q := w.port(n)
-	plugVIF(t, o, q)
-	w.becomes(q.ID, model.PortActive)
-	if l.count("cannot be used as it is written") != 1 {
-		t.Error("the malformed interface is not told of once")
-	}
-
-	t.Log("unplugged: DOWN, and its flows are gone")
-	if out, err := o.Vsctl("del-port", vif.TapName(p.ID)); err != nil {
-		t.Fatal(out, err)
-	}
-	w.becomes(p.ID, model.PortDown)
-	w.becomes(q.ID, model.PortActive)
 }
 
 // dumpFlows are the flows of br-int without what changes by itself.
