@@ -66,6 +66,10 @@ type Options struct {
 	// DiskGrace is how long an agent that has just started waits for the server before it
 	// acts on the cloud it knew before; 0 means 1 s.
 	DiskGrace time.Duration
+	// Grace is how long a port that was ACTIVE stays so while the whole switch, or its network's
+	// DHCP service, is in trouble; 0 means 10 s. A restart of the switch takes a second or
+	// two; telling the cloud that every port went down and came up would help nobody.
+	Grace time.Duration
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -117,6 +121,7 @@ func New(o Options) (*Agent, error) {
 	setDefault(&o.RetryMin, 100*time.Millisecond)
 	setDefault(&o.RetryMax, 15*time.Second)
 	setDefault(&o.DiskGrace, time.Second)
+	setDefault(&o.Grace, 10*time.Second)
 	if o.Machine == nil || o.Feed.Name == "" {
 		return nil, errors.New("agent: no machine or no host name")
 	}

@@ -237,6 +237,35 @@ func TestFaultsAreIndependent(t *testing.T) {
 	})
 }
 
+// What worked counts as working for a while when everything is in trouble, and not longer.
+func TestGrace(t *testing.T) {
+	w, m, l := newWorld(t), newMachine(), &logs{}
+	o := w.options(m, l)
+	o.Grace = 300 * time.Millisecond
+	w.agent(o)
+	w.joined()
+	n, _ := w.network()
+	p := w.port(n)
+	m.plug(p.ID)
+	w.becomes(p.ID, model.PortActive)
+	for _, f := range []host.Fault{
+		{Object: "bridge br-int", Op: "flows", Part: host.PartSwitch, Err: errInjected},
+		{Object: "dhcp qdhcp", Op: "serve", Part: host.PartDHCP, Network: n, Err: errInjected},
+	} {
+		begin := time.Now()
+		m.failWith(func(int, plan.Plan) []host.Fault { return []host.Fault{f} })
+		m.mu.Lock()
+		m.signal()
+		m.mu.Unlock()
+		w.becomes(p.ID, model.PortDown)
+		if d := time.Since(begin); d < o.Grace {
+			t.Errorf("%s: DOWN after %v, within the grace of %v", f.Object, d, o.Grace)
+		}
+		m.failWith(nil)
+		w.becomes(p.ID, model.PortActive)
+	}
+}
+
 // Something waited for is no fault in the log unless it lasts.
 func TestWaitingIsNotDegraded(t *testing.T) {
 	w, m, l := newWorld(t), newMachine(), &logs{}

@@ -28,15 +28,10 @@ func (a *Agent) plan(st feed.State, obs host.Observed) (view.View, plan.Plan) {
 	return v, plan.Make(v, a.o.Settings)
 }
 
-// wiredGrace is how long a port that was wired counts as wired while the whole switch is
-// in trouble. A restart of the switch takes a second or two; telling the cloud that
-// every port went down and came up would help nobody.
-const wiredGrace = 10 * time.Second
-
 // facts are those of all ports bound to this host, attached or not.
 func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Fault, now time.Time) map[model.PortID]feed.PortFact {
 	broken := brokenBy(faults)
-	grace := a.faults.switchDownFor(now) < wiredGrace
+	grace := a.faults.switchDownFor(now) < a.o.Grace
 	facts := make(map[model.PortID]feed.PortFact)
 	for id, port := range c.Ports {
 		if port.Binding.Host == a.o.Feed.Name {
@@ -53,12 +48,13 @@ func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Faul
 	}
 	for i := range p.DHCP {
 		s := &p.DHCP[i]
-		if broken.services[s.NetworkID] {
+		down := broken.services[s.NetworkID]
+		if down && a.faults.serviceDownFor(s.NetworkID, now) >= a.o.Grace {
 			continue
 		}
 		for j := range s.Leases {
 			id := s.Leases[j].PortID
-			if f, ok := facts[id]; ok {
+			if f, ok := facts[id]; ok && (!down || a.reports.sent[id].DHCP) {
 				f.DHCP = true
 				facts[id] = f
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weft/internal/host"
+	"weft/internal/model"
 )
 
 // faultKey tells faults apart.
@@ -85,9 +86,20 @@ func (t *faultTable) list() []trackedFault {
 
 // switchDownFor is how long there has been a fault that concerns every port; 0 when there is none.
 func (t *faultTable) switchDownFor(now time.Time) time.Duration {
+	return t.longest(now, func(f host.Fault) bool {
+		return f.Part == host.PartSwitch && f.Port == "" && f.Network == "" && !f.Local
+	})
+}
+
+// serviceDownFor is how long there has been a fault of a network's DHCP service.
+func (t *faultTable) serviceDownFor(id model.NetworkID, now time.Time) time.Duration {
+	return t.longest(now, func(f host.Fault) bool { return f.Network == id })
+}
+
+func (t *faultTable) longest(now time.Time, counts func(host.Fault) bool) time.Duration {
 	var longest time.Duration
 	for _, f := range t.now {
-		if f.Part == host.PartSwitch && f.Port == "" && f.Network == "" && !f.Local {
+		if counts(f.Fault) {
 			longest = max(longest, now.Sub(f.since))
 		}
 	}

@@ -247,12 +247,17 @@ func (w *whole) agentRestarts() {
 func (w *whole) switchRestarts() {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
+	revs := w.revisions(w.ports)
 	if err := w.o.RestartVswitchd(ctx, lab.Crash); err != nil {
 		w.t.Fatal(err)
 	}
 	began := time.Now()
 	w.leases(4)
 	w.t.Logf("a lease %v after ovs-vswitchd's restart", time.Since(began))
+	time.Sleep(200 * time.Millisecond)
+	if got := w.revisions(w.ports); !slices.Equal(got, revs) {
+		w.t.Error("a restart of ovs-vswitchd changed port records: a status flapped")
+	}
 }
 
 func (w *whole) everythingGoes() {
