@@ -18,6 +18,7 @@ import (
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/inspect"
 	"weft/internal/lab"
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
@@ -175,6 +176,7 @@ func TestWholeHost(t *testing.T) {
 	w.net, _ = w.network()
 	w.plugs(50)
 	w.guestsGetAddresses()
+	w.chainIsWhole()
 	w.agentRestarts()
 	w.switchRestarts()
 	w.everythingGoes()
@@ -202,6 +204,20 @@ func (w *whole) guestsGetAddresses() {
 	if ev.DHCP == nil || !ev.DHCP.Listening || len(ev.Transactions) < 2 || ev.Device == nil || ev.Device.Kind != "veth" || len(ev.Gaps) > 0 {
 		w.t.Errorf("evidence: %+v, DHCP %+v", ev, ev.DHCP)
 	}
+}
+
+// chainIsWhole asks for the chain of a port as weft show does: by its address.
+func (w *whole) chainIsWhole() {
+	in := inspect.New(inspect.Options{Cloud: w.control, Hosts: w.server})
+	var out strings.Builder
+	chain, err := in.Chain(w.t.Context(), w.addr(0))
+	if err == nil {
+		err = chain.Print(&out)
+	}
+	if err != nil || !chain.Same {
+		w.t.Errorf("%v\n%s", err, &out)
+	}
+	w.t.Log(out.String())
 }
 
 // agentRestarts while guests talk, and while the server is away: no packet is lost, DHCP
