@@ -39,6 +39,7 @@ if [ "${1:-test}" = test ]; then
 	need ps procps
 	need busybox busybox-static
 	need dhclient isc-dhcp-client
+	need udhcpc udhcpc
 	need perfdhcp kea-admin
 	need openstack python3-openstackclient
 	need ethtool ethtool

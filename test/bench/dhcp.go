@@ -6,14 +6,12 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"weft/internal/lab"
 )
 
 // benchDHCP drives the DHCP server with perfdhcp as a relay for 1,000 clients, in a
-// namespace of its own: first through Open vSwitch, as guests are, then straight inside
-// the DHCP namespace, where the userspace datapath takes no part of the two cores.
+// namespace of its own, through Open vSwitch as guests are.
 func benchDHCP(ctx context.Context, c *cloud, t *table) error {
 	perfdhcp, err := lab.LookPath("perfdhcp")
 	if err != nil {
@@ -45,15 +43,22 @@ func benchDHCP(ctx context.Context, c *cloud, t *table) error {
 	if _, err := execute("ip", "-n", "perf", "addr", "add", relay.FixedIPs[0].IP+"/16", "dev", "eth0"); err != nil {
 		return err
 	}
+	// Once around, so that both ends know each other's MAC address and the switch its flows.
+	if _, err := execute("ip", "netns", "exec", "perf", "ping", "-c", "3", "-i", "0.2", "10.120.0.2"); err != nil {
+		return err
+	}
+	if _, err := perf(ctx, perfdhcp, "perf", relay.FixedIPs[0].IP, 200); err != nil {
+		return err
+	}
 	best := 0.0
 	var note string
-	for _, rate := range []int{2000, 4000, 6000, 7500, 9000} {
+	for _, rate := range []int{2000, 4000, 6000, 7000, 7500, 8000, 9000} {
 		r, err := perf(ctx, perfdhcp, "perf", relay.FixedIPs[0].IP, rate)
 		if err != nil {
 			return err
 		}
-		if r.drops > 0 {
-			note = fmt.Sprintf("at %d/s asked: %.0f/s with %.2f%% dropped", rate, r.rate, r.drops)
+		if r.drops > inFlight {
+			note = fmt.Sprintf("at %d/s asked: %.0f/s, %d packets dropped", rate, r.rate, r.drops)
 			break
 		}
 		best = r.rate
@@ -62,11 +67,18 @@ func benchDHCP(ctx context.Context, c *cloud, t *table) error {
 	return nil
 }
 
-type perfResult struct{ rate, drops float64 }
+// inFlight is how many exchanges perfdhcp may leave open when its time is over; it counts
+// them as dropped, at any rate.
+const inFlight = 5
+
+type perfResult struct {
+	rate  float64
+	drops int
+}
 
 var (
 	perfRate  = regexp.MustCompile(`Rate: ([0-9.]+) 4-way`)
-	perfDrops = regexp.MustCompile(`drops ratio: ([0-9.]+) ?%`)
+	perfDrops = regexp.MustCompile(`(?m)^drops: ([0-9]+)$`)
 )
 
 // perf runs perfdhcp for five seconds at a rate.
@@ -83,10 +95,8 @@ func perf(ctx context.Context, perfdhcp, ns, local string, rate int) (perfResult
 	var res perfResult
 	res.rate, _ = strconv.ParseFloat(r[1], 64)
 	for _, d := range perfDrops.FindAllStringSubmatch(text, -1) {
-		v, err := strconv.ParseFloat(strings.TrimSpace(d[1]), 64)
-		if err == nil {
-			res.drops = max(res.drops, v)
-		}
+		n, _ := strconv.Atoi(d[1])
+		res.drops += n
 	}
 	return res, nil
 }
