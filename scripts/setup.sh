@@ -43,6 +43,9 @@ if [ "${1:-test}" = test ]; then
 	need perfdhcp kea-admin
 	need openstack python3-openstackclient
 	need ethtool ethtool
+	# Without libvirt-daemon-system, so that no service of libvirt's is there to start at boot.
+	need libvirtd libvirt-daemon
+	need virsh libvirt-clients
 fi
 
 root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
