@@ -41,8 +41,9 @@ func fuzzWorker() bool {
 // Require skips the test, or fails it when WEFT_REQUIRE says so, unless every need is met.
 //
 // Needs are "root" (the test binary is isolated by Main), "ovs", "qemu", "guest" (the
-// guest's kernel has been fetched by scripts/guest.sh), "tun", "netfilter" (nft in this
-// kernel), or the name of a program such as "nft", "openstack", "perfdhcp", "udhcpc".
+// guest's kernel has been fetched by scripts/guest.sh), "libvirt" (daemon, virsh and
+// driver for QEMU), "tun", "netfilter" (nft in this kernel), or the name of a program
+// such as "nft", "openstack", "perfdhcp", "udhcpc".
 func Require(t testing.TB, needs ...string) {
 	t.Helper()
 	for _, need := range needs {
@@ -79,6 +80,8 @@ func check(need string) error {
 	case "guest":
 		_, err := lab.FindGuest("")
 		return err
+	case "libvirt":
+		return lab.HaveLibvirt()
 	case "tun":
 		f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 		if err == nil {
