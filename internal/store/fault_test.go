@@ -82,3 +82,38 @@ func TestContextEnds(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// hasty is a watcher of an etcd older than 3.4.25 or 3.5.8: it says how far it is before
+// it brings the events up to there.
+type hasty struct{ clientv3.Watcher }
+
+func (h hasty) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	out := make(chan clientv3.WatchResponse)
+	in := h.Watcher.Watch(ctx, key, opts...)
+	go func() {
+		defer close(out)
+		for resp := range in {
+			if len(resp.Events) > 0 {
+				out <- clientv3.WatchResponse{Header: resp.Header}
+			}
+			out <- resp
+		}
+	}()
+	return out
+}
+
+// TestProgressOvertakesEvents: nothing is lost when a progress notification comes early.
+func TestProgressOvertakesEvents(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	writer, _ := run(t, e.Client)
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV, client.Watcher = e.Client.KV, hasty{e.Client.Watcher}
+	s, _ := run(t, client)
+	seed(t, writer, 3)
+	if err := s.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.entryOf("p3") == nil {
+		t.Error("a write of another server is missing")
+	}
+}

@@ -25,6 +25,7 @@ const (
 )
 
 func (k keys) version() string                   { return k.prefix + dirMeta + "/version" }
+func (k keys) fence() string                     { return k.prefix + dirMeta + "/fence" }
 func (k keys) network(id model.NetworkID) string { return k.prefix + dirNetwork + "/" + string(id) }
 func (k keys) subnet(id model.SubnetID) string   { return k.prefix + dirSubnet + "/" + string(id) }
 func (k keys) port(id model.PortID) string       { return k.prefix + dirPort + "/" + string(id) }

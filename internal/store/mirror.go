@@ -107,7 +107,7 @@ func (m *mirror) applyNext(b batch) bool {
 }
 
 // applyAll applies what the watch brought, skipping what is known already.
-func (m *mirror) applyAll(batches []batch, rev int64) {
+func (m *mirror) applyAll(batches []batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range batches {
@@ -115,9 +115,6 @@ func (m *mirror) applyAll(batches []batch, rev int64) {
 			m.apply(b)
 			m.advance(b.rev)
 		}
-	}
-	if rev > m.rev {
-		m.advance(rev)
 	}
 }
 

@@ -65,6 +65,8 @@ type Store struct {
 	ready  chan struct{}
 	once   sync.Once
 
+	fencing sync.Mutex // held while a fence is on its way
+
 	runMu   sync.Mutex
 	stopped chan struct{} // closed while Run is not running any more
 
@@ -182,13 +184,14 @@ func (s *Store) Sync(ctx context.Context) error {
 	return s.waitRevision(ctx, resp.Header.Revision)
 }
 
-// progressAfter is how long waitRevision waits before it asks etcd how far the watch is.
-// That is needed only when the revision belongs to a key outside the prefix.
-const progressAfter = 5 * time.Millisecond
+// stalled is how long waitRevision sees the mirror stand still before it puts up a fence.
+// That is needed only when the revision belongs to a key outside the prefix, of which
+// the watch does not tell.
+const stalled = 5 * time.Millisecond
 
 // waitRevision returns when the mirror has reached rev.
 func (s *Store) waitRevision(ctx context.Context, rev int64) error {
-	timer := time.NewTimer(progressAfter)
+	timer := time.NewTimer(stalled)
 	defer timer.Stop()
 	for {
 		changed, reached := s.mirror.reached(rev)
@@ -197,13 +200,29 @@ func (s *Store) waitRevision(ctx context.Context, rev int64) error {
 		}
 		select {
 		case <-changed:
+			timer.Reset(stalled)
 		case <-timer.C:
-			_ = s.client.RequestProgress(ctx) // best effort: asked again, and the watch itself may bring it
-			timer.Reset(4 * progressAfter)
+			if err := s.fence(ctx); err != nil {
+				return unavailable(err)
+			}
+			timer.Reset(4 * stalled)
 		case <-ctx.Done():
 			return unavailable(ctx.Err())
 		}
 	}
+}
+
+// fence writes a key that says nothing: when the watch brings it, it has brought all that
+// was written before. etcd's own progress notifications would promise that without a
+// write, but before 3.4.25 and 3.5.8 they overtake events, which would then be lost.
+// One fence on its way serves all who wait.
+func (s *Store) fence(ctx context.Context) error {
+	if !s.fencing.TryLock() {
+		return nil
+	}
+	defer s.fencing.Unlock()
+	_, err := s.client.Put(ctx, s.keys.fence(), "")
+	return err
 }
 
 // unavailable wraps a failure of etcd as the fault the API knows.

@@ -162,18 +162,13 @@ var errWatchClosed = errors.New("the watch was closed")
 func (s *Store) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := s.client.Watch(ctx, s.keys.prefix, clientv3.WithPrefix(),
-		clientv3.WithRev(s.Revision()+1), clientv3.WithProgressNotify())
+	events := s.client.Watch(ctx, s.keys.prefix, clientv3.WithPrefix(), clientv3.WithRev(s.Revision()+1))
 	for resp := range events {
 		if err := resp.Err(); err != nil {
 			return fmt.Errorf("watch the store: %w", err)
 		}
-		var rev int64
-		if resp.IsProgressNotify() {
-			// Only a progress notification promises that everything up to its revision was sent.
-			rev = resp.Header.Revision
-		}
-		s.mirror.applyAll(s.batches(resp.Events), rev)
+		// The revision in a response's header promises nothing: events up to it may still come.
+		s.mirror.applyAll(s.batches(resp.Events))
 	}
 	return errWatchClosed
 }
