@@ -8,8 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +99,10 @@ func readmeDir(t *testing.T) string {
 	t.Helper()
 	// weft up keeps its state in /var/lib/weft, by default; that must not be the machine's.
 	private(t, "/var/lib")
+	t.Cleanup(func() {
+		stopLeftOver(t)
+		sweep(t)
+	})
 	dir := t.TempDir()
 	guest, err := lab.FindGuest("")
 	if err != nil {
@@ -118,6 +124,33 @@ func readmeDir(t *testing.T) string {
 		}
 	}
 	return dir
+}
+
+// stopLeftOver ends the weft up of a document's steps, if the story ended before them: every
+// process of that name, of which there are only the test's own in its process namespace.
+func stopLeftOver(t *testing.T) {
+	t.Helper()
+	if !lab.Isolated() {
+		return
+	}
+	for range 200 {
+		left := false
+		procs, _ := filepath.Glob("/proc/[0-9]*/comm")
+		for _, p := range procs {
+			if name, err := os.ReadFile(p); err != nil || string(name) != "weft\n" {
+				continue
+			}
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil {
+				left = true
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if !left {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("a weft does not end")
 }
 
 // private puts an empty tmpfs over a directory, in this test's mount namespace.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -69,6 +70,10 @@ type host struct {
 func newHost(t testing.TB, args ...string) *host {
 	t.Helper()
 	labtest.Require(t, "root", "ovs", "tun")
+	if c, err := net.Dial("tcp", strings.TrimPrefix(apiURL, "http://")); err == nil {
+		c.Close()
+		t.Fatal("an earlier story has left a weft running")
+	}
 	h := &host{t: t, bin: weftBinary(t), http: &http.Client{Timeout: 30 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
 	// Short, for unix socket paths; and a tmpfs, as /run is the test's own.
@@ -87,11 +92,7 @@ func newHost(t testing.TB, args ...string) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := h.ovs.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(h.leave)
 	h.args = append([]string{"--host", hostName, "--state-dir", filepath.Join(dir, "state"), "--log-level", "debug"}, args...)
 	t.Cleanup(func() {
 		if !t.Failed() {
@@ -108,6 +109,33 @@ func newHost(t testing.TB, args ...string) *host {
 		t.Log(show)
 	})
 	return h
+}
+
+// leave ends a story, after its daemons have been ended: weft cleanup must remove all that
+// weft has made. Then what the story itself made goes, for the next to begin with nothing.
+func (h *host) leave() {
+	if out, err := h.weft("cleanup"); err != nil {
+		h.t.Errorf("%v: %s", err, out)
+	}
+	if left, err := h.ovs.Vsctl("list-br"); err != nil || left != "" {
+		h.t.Errorf("weft cleanup leaves bridges: %v %s", err, left)
+	}
+	if left, _ := filepath.Glob("/run/netns/qdhcp-*"); len(left) > 0 {
+		h.t.Errorf("weft cleanup leaves namespaces: %s", left)
+	}
+	if err := h.ovs.Stop(); err != nil {
+		h.t.Error(err)
+	}
+	sweep(h.t)
+}
+
+// sweep removes all devices and namespaces that a story has made, for the next to begin
+// with nothing. Open vSwitch's taps outlive it.
+func sweep(t testing.TB) {
+	script := "for l in $(ls /sys/class/net); do [ $l = lo ] || ip link del $l 2>/dev/null; done; for n in $(ls /run/netns); do ip netns del $n; done"
+	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil && len(out) > 0 {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // agentArgs are for commands that run the agent.

@@ -28,7 +28,11 @@ it removes afterwards. The README has the steps to a virtual machine of yours.`
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := root().ExecuteContext(ctx); err != nil {
+	err := root().ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // asked to stop before it had begun
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "weft:", err)
 		if u := (usageError{}); errors.As(err, &u) {
 			os.Exit(2)
