@@ -130,7 +130,7 @@ func TestServerAndAgentApart(t *testing.T) {
 	agentState := filepath.Join(h.dir, "agent-state")
 	agent := h.start("agent", "--state-dir", agentState, "--cert-dir", certs)
 	time.Sleep(300 * time.Millisecond)
-	server = h.start("server")
+	h.start("server")
 	h.await("the agent", 20*time.Second, func() error { return h.agentAlive(agent) })
 	p := h.newPort(h.network("net", "10.20.0.0/24"), "vm", nil)
 	h.mustWeft("plug", "vm")
