@@ -6,6 +6,8 @@
 package model
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/netip"
 	"time"
 )
@@ -146,6 +148,15 @@ type Binding struct {
 	DatapathType string `json:"datapath_type,omitempty"`
 	// Reason says in words why VIFType is binding_failed.
 	Reason string `json:"reason,omitempty"`
+}
+
+// UnmarshalJSON keeps the numbers of Profile as they were written: as float64 some would
+// come back changed, and others could not be read at all.
+func (b *Binding) UnmarshalJSON(text []byte) error {
+	type plain Binding
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return d.Decode((*plain)(b))
 }
 
 // PortStatus is the derived state of a port.
