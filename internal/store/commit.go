@@ -2,11 +2,15 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"weft/internal/model"
 )
 
 const (
@@ -47,7 +51,7 @@ type outcome struct {
 // Commit carries out the transaction and returns its revision when the mirror has
 // reached it. It returns Conflict when a condition did not hold, and an error with
 // model.Fault Unavailable in it when etcd did not answer: then it may or may not have
-// happened.
+// happened. A transaction larger than etcd takes is model.Fault InvalidInput.
 func (t *Txn) Commit(ctx context.Context) (int64, error) {
 	if t.err != nil {
 		return 0, t.err
@@ -68,6 +72,10 @@ func (t *Txn) Commit(ctx context.Context) (int64, error) {
 		return 0, unavailable(errStopped)
 	case <-ctx.Done():
 		return 0, unavailable(ctx.Err())
+	}
+	if errors.Is(o.err, rpctypes.ErrTooManyOps) || errors.Is(o.err, rpctypes.ErrRequestTooLarge) {
+		return 0, model.Fault{Kind: model.InvalidInput, Detail: o.err.Error(),
+			Message: "Invalid input for operation: The request is too large for one transaction of the store."}
 	}
 	if o.err != nil {
 		return 0, unavailable(o.err)
