@@ -72,10 +72,14 @@ func exhausted(id model.NetworkID, subnets ...*store.Entry[model.Subnet]) error 
 }
 
 // askedAddresses reserves what a list of wishes asks for, keeping those of had that fit.
-// Wishes for a certain address come first, so that a chosen one never takes it.
+// Wishes for a certain address come first, so that a chosen one never takes it. No wishes
+// give nil, as it reads when it comes back from the store.
 func (c *Control) askedAddresses(p *model.Port, had []model.FixedIP, asked []FixedIPRequest, at place, res *store.Reservation, together int) ([]model.FixedIP, error) {
 	if len(asked) > maxFixedIPs {
 		return nil, invalid("Exceeded maximum amount of fixed ips per port")
+	}
+	if len(asked) == 0 {
+		return nil, nil
 	}
 	out := make([]model.FixedIP, len(asked))
 	keep := slices.Clone(had)
@@ -120,18 +124,6 @@ func (c *Control) askedAddresses(p *model.Port, had []model.FixedIP, asked []Fix
 		}
 	}
 	return out, nil
-}
-
-// changeAddresses gives a port the addresses asked for: those it has and may keep stay.
-func (c *Control) changeAddresses(p *model.Port, asked []FixedIPRequest, at place, res *store.Reservation) ([]model.FixedIP, error) {
-	ips, err := c.askedAddresses(p, p.FixedIPs, asked, at, res, 1)
-	if err != nil {
-		return nil, err
-	}
-	if len(ips) == 0 {
-		return nil, nil
-	}
-	return ips, nil
 }
 
 // subnetFor finds the subnet a wish means and judges the address against it.

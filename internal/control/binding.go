@@ -72,7 +72,7 @@ func (c *Control) rebind(p *model.Port, req PortRequest, n *model.Network) {
 		b.Host = model.HostName(req.HostID.Value)
 	}
 	set(&b.VNICType, req.VNICType)
-	set(&b.Profile, req.Profile)
+	setProfile(b, req.Profile)
 	same := b.Host == old.Host && b.VNICType == old.VNICType
 	if same && (old.VIFType != model.VIFBindingFailed || !req.HostID.Set) {
 		return
@@ -80,5 +80,16 @@ func (c *Control) rebind(p *model.Port, req PortRequest, n *model.Network) {
 	c.bind(p, n)
 	if !reflect.DeepEqual(p.Binding, old) {
 		p.Status = model.PortDown // until the host says otherwise
+	}
+}
+
+// setProfile assigns binding:profile when present; {} is nil, as it reads when it comes
+// back from the store.
+func setProfile(b *model.Binding, o Opt[map[string]any]) {
+	if !o.Set {
+		return
+	}
+	if b.Profile = o.Value; len(b.Profile) == 0 {
+		b.Profile = nil
 	}
 }

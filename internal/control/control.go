@@ -153,6 +153,19 @@ const (
 	patience = 8
 )
 
+// maxTogether is how many objects one request may create: each takes at least two of the
+// 16384 operations that a transaction may have.
+const maxTogether = 8192
+
+// checkTogether refuses a request for more objects than one transaction can hold, before
+// any work is done for it.
+func checkTogether(n int) error {
+	if n > maxTogether {
+		return invalid("One request cannot create more than %d resources", maxTogether)
+	}
+	return nil
+}
+
 // attempt runs f with a fresh reservation until it neither conflicts nor waits for
 // another request. f reads, judges, reserves, builds a transaction and commits it.
 func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error) error {

@@ -145,7 +145,7 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 	for i, id := range d.wanted {
 		asked[i] = FixedIPRequest{SubnetID: id}
 	}
-	ips, err := c.changeAddresses(p, asked, d.at, res)
+	ips, err := c.askedAddresses(p, p.FixedIPs, asked, d.at, res, 1)
 	if err != nil {
 		return err
 	}

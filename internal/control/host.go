@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -157,7 +158,6 @@ func (c *Control) ReportPorts(ctx context.Context, host model.HostName, facts []
 	known := make(map[model.PortID]PortFact, len(facts))
 	for _, f := range facts {
 		known[f.PortID] = f
-		c.facts.put(host, f)
 	}
 	derive := func(r store.Reader, p *model.Port) {
 		if p.Binding.Host == host {
@@ -165,7 +165,8 @@ func (c *Control) ReportPorts(ctx context.Context, host model.HostName, facts []
 		}
 	}
 	c.Read(func(r store.Reader) {
-		for id := range known {
+		for id, f := range known {
+			c.facts.put(r, host, f)
 			if e := r.Port(id); e != nil {
 				p := *e.Value
 				if derive(r, &p); p.Status != e.Value.Status {
@@ -205,25 +206,51 @@ func needsDHCP(r store.Reader, p *model.Port) bool {
 // facts remembers what hosts said last, so that a port that is administratively raised
 // again gets its status without waiting for a host that has nothing new to say. It is
 // memory only: hosts report everything when they connect.
-type facts struct{ byPort sync.Map }
+type facts struct {
+	mu     sync.Mutex
+	byPort map[model.PortID]hostFact
+	// sweepAt is how many facts there may be before those of ports that are gone are
+	// dropped: ports go in many ways, also by other servers' doing.
+	sweepAt int
+}
 
 type hostFact struct {
 	host model.HostName
 	PortFact
 }
 
-func (f *facts) put(host model.HostName, fact PortFact) {
-	if !fact.Wired {
-		f.byPort.Delete(fact.PortID)
+// sweepLeast is the least number of facts that is worth a sweep.
+const sweepLeast = 64
+
+func (f *facts) put(r store.Reader, host model.HostName, fact PortFact) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !fact.Wired || r.Port(fact.PortID) == nil {
+		delete(f.byPort, fact.PortID)
 		return
 	}
-	f.byPort.Store(fact.PortID, hostFact{host, fact})
+	if f.byPort == nil {
+		f.byPort, f.sweepAt = map[model.PortID]hostFact{}, sweepLeast
+	}
+	f.byPort[fact.PortID] = hostFact{host, fact}
+	if len(f.byPort) > f.sweepAt {
+		maps.DeleteFunc(f.byPort, func(id model.PortID, _ hostFact) bool { return r.Port(id) == nil })
+		f.sweepAt = max(2*len(f.byPort), sweepLeast)
+	}
 }
 
 // of returns the last fact about a port from the host it is bound to.
 func (f *facts) of(p *model.Port) PortFact {
-	if v, ok := f.byPort.Load(p.ID); ok && v.(hostFact).host == p.Binding.Host {
-		return v.(hostFact).PortFact
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v, ok := f.byPort[p.ID]; ok && v.host == p.Binding.Host {
+		return v.PortFact
 	}
 	return PortFact{PortID: p.ID}
+}
+
+func (f *facts) forget(id model.PortID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.byPort, id)
 }

@@ -34,6 +34,9 @@ func (c *Control) CreateNetwork(ctx context.Context, req NetworkRequest) (*store
 
 // CreateNetworks makes all networks or none.
 func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]*store.Entry[model.Network], error) {
+	if err := checkTogether(len(reqs)); err != nil {
+		return nil, err
+	}
 	var made []*store.Entry[model.Network]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
@@ -80,20 +83,21 @@ func (c *Control) newNetwork(req NetworkRequest, res *store.Reservation) (*model
 		return nil, err
 	}
 	now := c.stamp()
-	return &model.Network{
-		ID:                    model.NetworkID(uuid.NewString()),
-		Project:               req.Project,
-		Name:                  req.Name.Value,
-		AdminStateUp:          req.AdminStateUp.Or(true),
-		Shared:                req.Shared.Value,
-		External:              req.External.Value,
-		IsDefault:             req.IsDefault.Value,
-		PortSecurity:          req.PortSecurity.Or(true),
-		MTU:                   mtu,
-		Segment:               segment,
-		AvailabilityZoneHints: req.AZHints.Value,
-		Meta:                  model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
-	}, nil
+	n := &model.Network{
+		ID:           model.NetworkID(uuid.NewString()),
+		Project:      req.Project,
+		Name:         req.Name.Value,
+		AdminStateUp: req.AdminStateUp.Or(true),
+		Shared:       req.Shared.Value,
+		External:     req.External.Value,
+		IsDefault:    req.IsDefault.Value,
+		PortSecurity: req.PortSecurity.Or(true),
+		MTU:          mtu,
+		Segment:      segment,
+		Meta:         model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
+	}
+	setList(&n.AvailabilityZoneHints, req.AZHints)
+	return n, nil
 }
 
 // mtu returns the MTU of a network on segment: what was asked for (0: nothing) within what fits.
@@ -262,6 +266,17 @@ func checkRevision(want Opt[int], m model.Meta) error {
 func set[T any](dst *T, o Opt[T]) {
 	if o.Set {
 		*dst = o.Value
+	}
+}
+
+// setList assigns the list of an Opt when present; an empty one as nil, as it reads when
+// it comes back from the store, so that asking for nothing twice changes nothing.
+func setList[T any](dst *[]T, o Opt[[]T]) {
+	if o.Set {
+		*dst = o.Value
+	}
+	if len(*dst) == 0 {
+		*dst = nil
 	}
 }
 

@@ -28,6 +28,9 @@ func (c *Control) CreatePort(ctx context.Context, req PortRequest) (*store.Entry
 
 // CreatePorts makes all ports or none.
 func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store.Entry[model.Port], error) {
+	if err := checkTogether(len(reqs)); err != nil {
+		return nil, err
+	}
 	var made []*store.Entry[model.Port]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		places := map[model.NetworkID]place{}
@@ -83,25 +86,25 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	}
 	now := c.stamp()
 	p := &model.Port{
-		ID:             model.PortID(uuid.NewString()),
-		Project:        req.Project,
-		Name:           req.Name.Value,
-		NetworkID:      req.NetworkID,
-		AdminStateUp:   req.AdminStateUp.Or(true),
-		Status:         model.PortDown,
-		DeviceID:       req.DeviceID.Value,
-		DeviceOwner:    req.DeviceOwner.Value,
-		PortSecurity:   req.PortSecurity.Or(at.network.Value.PortSecurity),
-		SecurityGroups: req.SecurityGroups.Value,
-		DHCPOptions:    mergeOptions(nil, req.DHCPOptions.Value),
+		ID:           model.PortID(uuid.NewString()),
+		Project:      req.Project,
+		Name:         req.Name.Value,
+		NetworkID:    req.NetworkID,
+		AdminStateUp: req.AdminStateUp.Or(true),
+		Status:       model.PortDown,
+		DeviceID:     req.DeviceID.Value,
+		DeviceOwner:  req.DeviceOwner.Value,
+		PortSecurity: req.PortSecurity.Or(at.network.Value.PortSecurity),
+		DHCPOptions:  mergeOptions(nil, req.DHCPOptions.Value),
 		Binding: model.Binding{
 			Host:     model.HostName(req.HostID.Value),
 			VIFType:  model.VIFUnbound,
 			VNICType: req.VNICType.Or(defaultVNIC),
-			Profile:  req.Profile.Value,
 		},
 		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
 	}
+	setList(&p.SecurityGroups, req.SecurityGroups)
+	setProfile(&p.Binding, req.Profile)
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
 		p.PortSecurity = false // ports of the cloud itself are trusted
 	}
@@ -174,23 +177,41 @@ var errPairsNeedSecurity = model.Faultf(model.AddressPairNeedsSecurity,
 
 // mergeOptions returns old with the entries of reqs added, replaced or removed, by name and IP version.
 func mergeOptions(old []model.DHCPOption, reqs []DHCPOptionRequest) []model.DHCPOption {
+	type key struct {
+		name    string
+		version int
+	}
 	out := slices.Clone(old)
+	at := make(map[key]int, len(old)+len(reqs))
+	for i, o := range out {
+		at[key{o.Name, o.IPVersion}] = i
+	}
+	removed := map[int]bool{}
 	for _, r := range reqs {
 		o := r.DHCPOption
 		if o.IPVersion == 0 {
 			o.IPVersion = 4
 		}
-		i := slices.IndexFunc(out, func(x model.DHCPOption) bool { return x.Name == o.Name && x.IPVersion == o.IPVersion })
+		k := key{o.Name, o.IPVersion}
+		i, has := at[k]
 		switch {
-		case i >= 0 && r.Delete:
-			out = slices.Delete(out, i, i+1)
-		case i >= 0:
+		case has && r.Delete:
+			removed[i] = true
+			delete(at, k)
+		case has:
 			out[i] = o
 		case !r.Delete:
+			at[k] = len(out)
 			out = append(out, o)
 		}
 	}
-	return out
+	var kept []model.DHCPOption // nil when empty, as it reads when it comes back from the store
+	for i, o := range out {
+		if !removed[i] {
+			kept = append(kept, o)
+		}
+	}
+	return kept
 }
 
 // UpdatePort changes a port. Asking for what is already so changes nothing.
@@ -242,7 +263,7 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 	set(&p.DeviceID, req.DeviceID)
 	set(&p.DeviceOwner, req.DeviceOwner)
 	set(&p.PortSecurity, req.PortSecurity)
-	set(&p.SecurityGroups, req.SecurityGroups)
+	setList(&p.SecurityGroups, req.SecurityGroups)
 	if req.DHCPOptions.Set {
 		p.DHCPOptions = mergeOptions(old.DHCPOptions, req.DHCPOptions.Value)
 	}
@@ -265,7 +286,7 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 		return nil, errPairsNeedSecurity
 	}
 	if req.FixedIPs.Set {
-		ips, err := c.changeAddresses(&p, req.FixedIPs.Value, at, res)
+		ips, err := c.askedAddresses(&p, p.FixedIPs, req.FixedIPs.Value, at, res, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -299,7 +320,7 @@ func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Op
 	if err != nil {
 		return err
 	}
-	c.facts.byPort.Delete(id)
+	c.facts.forget(id)
 	if old.Value.DeviceOwner == model.OwnerDHCP {
 		c.ensureDHCP(ctx, old.Value.NetworkID)
 	}

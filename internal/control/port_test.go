@@ -177,7 +177,7 @@ func TestUpdatePort(t *testing.T) {
 	if got := update(control.PortRequest{MAC: ptr(mac("02:00:00:00:00:09"))}); got.MAC != mac("02:00:00:00:00:09") {
 		t.Errorf("MAC %v", got.MAC)
 	}
-	got = update(control.PortRequest{DHCPOptions: ptr([]control.DHCPOptionRequest{
+	_ = update(control.PortRequest{DHCPOptions: ptr([]control.DHCPOptionRequest{
 		{DHCPOption: model.DHCPOption{Name: "66", Value: "a"}}, {DHCPOption: model.DHCPOption{Name: "67", Value: "b", IPVersion: 4}}})})
 	got = update(control.PortRequest{DHCPOptions: ptr([]control.DHCPOptionRequest{
 		{DHCPOption: model.DHCPOption{Name: "66"}, Delete: true}, {DHCPOption: model.DHCPOption{Name: "67", Value: "c"}}})})
@@ -197,4 +197,41 @@ func TestUpdatePort(t *testing.T) {
 	_, err = c.UpdatePort(t.Context(), p.ID, control.PortRequest{IfRevision: ptr(1)})
 	wantFault(t, err, model.RevisionConflict, fmt.Sprintf("Constrained to 1, but current revision is %d", got.Revision))
 	c.sound()
+}
+
+// TestEmptyIsNothing: to ask for nothing where there is nothing changes nothing, not even
+// the revision, however empty is said.
+func TestEmptyIsNothing(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(control.NetworkRequest{})
+	s := c.subnet(n, "10.0.0.0/24")
+	p := c.port(control.PortRequest{NetworkID: n.ID, FixedIPs: ips()})
+	e, err := c.UpdatePort(t.Context(), p.ID, control.PortRequest{FixedIPs: ips(), SecurityGroups: ptr([]string{}),
+		DHCPOptions: ptr([]control.DHCPOptionRequest{}), AddressPairs: ptr([]control.AddressPairRequest{}), Profile: ptr(map[string]any{})})
+	if err != nil || e.Value.Revision != 1 {
+		t.Errorf("port: %+v, %v", e.Value, err)
+	}
+	sub, err := c.UpdateSubnet(t.Context(), s.ID, control.SubnetRequest{DNS: ptr([]netip.Addr{}), HostRoutes: ptr([]model.Route{}), ServiceTypes: ptr([]string{})})
+	if err != nil || sub.Value.Revision != 0 {
+		t.Errorf("subnet: %+v, %v", sub.Value, err)
+	}
+}
+
+// TestOptionsMerge: by name and IP version, in the order they came; all in one go.
+func TestOptionsMerge(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(control.NetworkRequest{})
+	option := func(name, value string, gone bool) control.DHCPOptionRequest {
+		return control.DHCPOptionRequest{DHCPOption: model.DHCPOption{Name: name, Value: value, IPVersion: 4}, Delete: gone}
+	}
+	p := c.port(control.PortRequest{NetworkID: n.ID, DHCPOptions: ptr([]control.DHCPOptionRequest{
+		option("a", "1", false), option("b", "2", false), option("a", "3", false), option("c", "", true), option("d", "4", false)})})
+	if got := fmt.Sprint(p.DHCPOptions); got != "[{a 3 4} {b 2 4} {d 4 4}]" {
+		t.Errorf("made: %s", got)
+	}
+	e, err := c.UpdatePort(t.Context(), p.ID, control.PortRequest{DHCPOptions: ptr([]control.DHCPOptionRequest{
+		option("a", "", true), option("e", "5", false), option("a", "6", false)})})
+	if err != nil || fmt.Sprint(e.Value.DHCPOptions) != "[{b 2 4} {d 4 4} {e 5 4} {a 6 4}]" {
+		t.Errorf("changed: %+v, %v", e.Value.DHCPOptions, err)
+	}
 }

@@ -199,6 +199,22 @@ func TestBulkIsAtomic(t *testing.T) {
 	c.sound()
 }
 
+// TestTooLargeTogether: what no transaction can hold is refused as the request's fault.
+func TestTooLargeTogether(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(control.NetworkRequest{})
+	_, err := c.CreatePorts(t.Context(), make([]control.PortRequest, 8193))
+	wantFault(t, err, model.InvalidInput, "Invalid input for operation: One request cannot create more than 8192 resources.")
+	c.subnet(n, "10.0.0.0/16")
+	reqs := make([]control.PortRequest, 8000) // of three operations each
+	for i := range reqs {
+		reqs[i].NetworkID = n.ID
+	}
+	_, err = c.CreatePorts(t.Context(), reqs)
+	wantFault(t, err, model.InvalidInput, "Invalid input for operation: The request is too large for one transaction of the store.")
+	c.sound()
+}
+
 func make100(n model.NetworkID) []control.PortRequest {
 	reqs := make([]control.PortRequest, 100)
 	for i := range reqs {

@@ -26,6 +26,9 @@ func (c *Control) CreateSubnet(ctx context.Context, req SubnetRequest) (*store.E
 
 // CreateSubnets makes all subnets or none.
 func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*store.Entry[model.Subnet], error) {
+	if err := checkTogether(len(reqs)); err != nil {
+		return nil, err
+	}
 	var made []*store.Entry[model.Subnet]
 	networks := map[model.NetworkID]bool{}
 	err := c.attempt(ctx, func(*store.Reservation) error {
@@ -96,19 +99,19 @@ func (c *Control) newSubnet(req SubnetRequest, there []*store.Entry[model.Subnet
 	}
 	now := c.stamp()
 	s := &model.Subnet{
-		ID:             model.SubnetID(uuid.NewString()),
-		Project:        req.Project,
-		Name:           req.Name.Value,
-		NetworkID:      req.NetworkID,
-		CIDR:           cidr,
-		Gateway:        req.Gateway.Value,
-		EnableDHCP:     req.EnableDHCP.Or(true),
-		DNSNameservers: req.DNS.Value,
-		HostRoutes:     req.HostRoutes.Value,
-		ServiceTypes:   req.ServiceTypes.Value,
+		ID:         model.SubnetID(uuid.NewString()),
+		Project:    req.Project,
+		Name:       req.Name.Value,
+		NetworkID:  req.NetworkID,
+		CIDR:       cidr,
+		Gateway:    req.Gateway.Value,
+		EnableDHCP: req.EnableDHCP.Or(true),
 		// Neutron counts a subnet's revisions from 0, other objects' from 1.
 		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now},
 	}
+	setList(&s.DNSNameservers, req.DNS)
+	setList(&s.HostRoutes, req.HostRoutes)
+	setList(&s.ServiceTypes, req.ServiceTypes)
 	if !req.Gateway.Set {
 		s.Gateway = ipam.DefaultGateway(cidr)
 	}
@@ -191,6 +194,9 @@ func checkDHCPPrefix(cidr netip.Prefix) error {
 func poolText(p model.Pool) string { return fmt.Sprintf("%s-%s", p.First, p.Last) }
 
 func sortedPools(pools []model.Pool) []model.Pool {
+	if len(pools) == 0 {
+		return nil // as it reads when it comes back from the store
+	}
 	pools = slices.Clone(pools)
 	slices.SortFunc(pools, func(a, b model.Pool) int { return a.First.Compare(b.First) })
 	return pools
@@ -279,9 +285,9 @@ func (c *Control) changedSubnet(old *model.Subnet, req SubnetRequest, ports []*s
 	set(&s.Description, req.Description)
 	set(&s.Gateway, req.Gateway)
 	set(&s.EnableDHCP, req.EnableDHCP)
-	set(&s.DNSNameservers, req.DNS)
-	set(&s.HostRoutes, req.HostRoutes)
-	set(&s.ServiceTypes, req.ServiceTypes)
+	setList(&s.DNSNameservers, req.DNS)
+	setList(&s.HostRoutes, req.HostRoutes)
+	setList(&s.ServiceTypes, req.ServiceTypes)
 	if err := c.checkSubnet(&s, string(s.ID), s.EnableDHCP && !old.EnableDHCP); err != nil {
 		return nil, err
 	}
