@@ -35,14 +35,14 @@ func takeFixedIPs(r *portRequest, name string, v any) error {
 		return invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(v)))
 	}
 	out := make([]control.FixedIPRequest, 0, len(list))
+	seen := map[netip.Addr]bool{}
 	for _, e := range list {
 		d, ok := e.(map[string]any)
 		if !ok {
 			return invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(e)))
 		}
 		f, reason := toFixedIP(d)
-		if reason == "" && f.Addr.IsValid() &&
-			slices.ContainsFunc(out, func(o control.FixedIPRequest) bool { return o.Addr == f.Addr }) {
+		if reason == "" && f.Addr.IsValid() && seen[f.Addr] {
 			reason = fmt.Sprintf("Duplicate IP address '%s'", f.Addr)
 		}
 		if reason != "" {
@@ -51,6 +51,7 @@ func takeFixedIPs(r *portRequest, name string, v any) error {
 		if !f.Addr.IsValid() && f.SubnetID == "" {
 			return invalidInput("IP allocation requires subnet_id or ip_address")
 		}
+		seen[f.Addr] = true
 		out = append(out, f)
 	}
 	r.FixedIPs = control.Some(out)
@@ -97,16 +98,17 @@ func takeDHCPOptions(r *portRequest, _ string, v any) error {
 		return invalidInput("'%s' is not a list", pyStr(v))
 	}
 	out := make([]control.DHCPOptionRequest, 0, len(list))
-	for i, e := range list {
+	seen := make(map[string]bool, len(list))
+	for _, e := range list {
 		o, ok := toDHCPOption(e)
 		if !ok {
 			return invalidInput("No valid key specs matched for: %s", pyStr(e))
 		}
-		for j := range i {
-			if pyRepr(list[j]) == pyRepr(e) {
-				return invalidInput("Duplicate items in the list: '%s'", pyStr(e))
-			}
+		text := pyStr(e)
+		if seen[text] {
+			return invalidInput("Duplicate items in the list: '%s'", text)
 		}
+		seen[text] = true
 		out = append(out, o)
 	}
 	r.DHCPOptions = control.Some(out)
@@ -227,8 +229,8 @@ func takeSecurityGroups(r *portRequest, _ string, v any) error {
 	if !ok && v != nil {
 		return invalidInput("'%s' is not a list", pyStr(v))
 	}
-	for _, e := range list {
-		id, reason := toUUID(e)
+	if len(list) > 0 {
+		id, reason := toUUID(list[0])
 		if reason != "" {
 			return invalidInput("%s", reason)
 		}

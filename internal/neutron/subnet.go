@@ -3,7 +3,6 @@ package neutron
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -175,14 +174,16 @@ func takeNameservers(r *subnetRequest, name string, v any) error {
 		return invalidFor(name, fmt.Sprintf("Invalid data format for nameserver: '%s'", pyStr(v)))
 	}
 	servers := make([]netip.Addr, 0, len(list))
+	seen := map[netip.Addr]bool{}
 	for _, e := range list {
 		a, reason := toAddr(e)
 		if reason != "" {
 			return invalidFor(name, fmt.Sprintf("'%s' is not a valid nameserver. %s", pyStr(e), reason))
 		}
-		if slices.Contains(servers, a) {
+		if seen[a] {
 			return invalidFor(name, fmt.Sprintf("Duplicate nameserver '%s'", pyStr(e)))
 		}
+		seen[a] = true
 		servers = append(servers, a)
 	}
 	r.DNS = control.Some(servers)
@@ -195,6 +196,7 @@ func takeHostRoutes(r *subnetRequest, name string, v any) error {
 		return invalidFor(name, fmt.Sprintf("Invalid data format for hostroute: '%s'", pyStr(v)))
 	}
 	routes := make([]model.Route, 0, len(list))
+	seen := map[model.Route]bool{}
 	for _, e := range list {
 		d, reason := toDict(e, "destination", "nexthop")
 		if reason != "" {
@@ -209,9 +211,10 @@ func takeHostRoutes(r *subnetRequest, name string, v any) error {
 			return invalidFor(name, reason)
 		}
 		route := model.Route{Destination: dst, NextHop: hop}
-		if slices.Contains(routes, route) {
+		if seen[route] {
 			return invalidFor(name, fmt.Sprintf("Duplicate hostroute '%s'", pyStr(e)))
 		}
+		seen[route] = true
 		routes = append(routes, route)
 	}
 	r.HostRoutes = control.Some(routes)

@@ -1,0 +1,76 @@
+package neutron
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/store/storetest"
+)
+
+// send returns the text of an answer 200 as it is, without reading its numbers.
+func send(t *testing.T, method, url, body string) string {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%s %s: %d %s, %v", method, url, resp.StatusCode, text, err)
+	}
+	return string(text)
+}
+
+// TestProfileIsKept: the numbers of binding:profile come back as they were given, also
+// such as no float64 holds, and also after the value was read from the store again.
+func TestProfileIsKept(t *testing.T) {
+	client := storetest.Etcd(t)
+	a := serveAPI(t, storetest.Open(t, client))
+	network, _ := a.network("n", "10.0.0.0/24")
+	const profile = `{"big":9007199254740993,"huge":1e400,"one":1.0}`
+	p := a.must(201, "POST", "/v2.0/ports", `{"port":{"network_id":"`+network+`"}}`)
+	send(t, "PUT", a.url+"/v2.0/ports/"+id(p), `{"port":{"binding:profile":`+profile+`}}`)
+	b := serveAPI(t, storetest.Open(t, client))
+	for _, server := range []*api{a, b} {
+		if got := send(t, "GET", server.url+"/v2.0/ports/"+id(p)+"?fields=binding:profile", ""); got != `{"port":{"binding:profile":`+profile+`}}` {
+			t.Error(got)
+		}
+	}
+}
+
+// TestLongLists: a body full of one list costs what its length costs, not its square.
+func TestLongLists(t *testing.T) {
+	a := startAPI(t)
+	network, subnet := a.network("n", "10.0.0.0/24")
+	many := func(format string) string {
+		var b strings.Builder
+		for i := range 40000 {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, format, i>>16, i>>8&255, i&255)
+		}
+		return "[" + b.String() + "]"
+	}
+	for _, test := range []struct{ method, path, body string }{
+		{"POST", "/v2.0/ports", `{"port":{"network_id":"` + network + `","extra_dhcp_opts":` + many(`{"opt_name":"a%d.%d.%d","opt_value":"x"}`) + `}}`},
+		{"POST", "/v2.0/ports", `{"port":{"network_id":"` + network + `","fixed_ips":` + many(`{"ip_address":"10.%d.%d.%d"}`) + `}}`},
+		{"PUT", "/v2.0/subnets/" + subnet, `{"subnet":{"dns_nameservers":` + many(`"10.%d.%d.%d"`) + `}}`},
+		{"PUT", "/v2.0/subnets/" + subnet, `{"subnet":{"host_routes":` + many(`{"destination":"10.%d.%d.%d/32","nexthop":"10.0.0.1"}`) + `}}`},
+	} {
+		begin := time.Now()
+		a.do(test.method, test.path, test.body)
+		if d := time.Since(begin); d > 3*time.Second {
+			t.Errorf("%s %s took %s: %.60s", test.method, test.path, d, test.body)
+		}
+	}
+}
