@@ -232,8 +232,7 @@ func cookieObject(id string) uint32 {
 // Observe says what is attached. It reads memory only.
 func (h *Host) Observe() Observed {
 	o := h.p.Switch.Observe()
-	// The switch has read its database before it was handed to us.
-	out := Observed{Ready: true, Connected: o.Connected, Attachments: o.Attachments, OVSVersion: o.Version,
+	out := Observed{Ready: o.Known, Connected: o.Connected, Attachments: o.Attachments, OVSVersion: o.Version,
 		InterfaceTypes: o.InterfaceTypes, Problems: o.Problems}
 	if !o.Connected {
 		out.Err = errors.New("the switch's database cannot be reached")

@@ -83,7 +83,7 @@ func (m fakeSwitch) Apply(_ context.Context, want vswitch.Switch) (faults []ovs.
 }
 
 func (m fakeSwitch) Observe() ovs.Observation {
-	return ovs.Observation{Connected: true, Attachments: m.attached, Bridges: []ovs.Bridge{{Name: "br-int", Connected: true,
+	return ovs.Observation{Known: true, Connected: true, Attachments: m.attached, Bridges: []ovs.Bridge{{Name: "br-int", Connected: true,
 		Ports: []ovs.Port{{Name: "tapx", OtherConfig: map[string]string{"net_uuid": "n"}}}}}}
 }
 func (m fakeSwitch) Changed() <-chan struct{}           { return m.changed }

@@ -18,7 +18,8 @@ import (
 var errNoDatabase = errors.New("the OVSDB server cannot be reached")
 
 // database is one connection to ovsdb-server with its copy of the tables. The copy can
-// still be read when the connection is lost: what was last known.
+// still be read when the connection is lost: what was last known. A nil one is the
+// database that has never been reached: nothing is known.
 type database struct {
 	client client.Client
 	cache  *cache.TableCache
@@ -47,10 +48,12 @@ func dialDatabase(ctx context.Context, addr string, log *slog.Logger, on cache.E
 		return nil, fmt.Errorf("ovsdb %s: %w", addr, err)
 	}
 	if err := c.Connect(ctx); err != nil {
+		c.Close()
 		return nil, fmt.Errorf("ovsdb %s: %w", addr, err)
 	}
 	db := &database{client: c, cache: c.Cache()}
 	if db.cache == nil {
+		c.Close()
 		return nil, fmt.Errorf("ovsdb %s: %w", addr, errNoDatabase)
 	}
 	db.cache.AddEventHandler(on)
@@ -79,7 +82,13 @@ func columns() []client.MonitorOption {
 }
 
 // connected reports whether the copy is kept up to date.
-func (d *database) connected() bool { return d.client.CurrentEndpoint() != "" }
+func (d *database) connected() bool { return d != nil && d.client.CurrentEndpoint() != "" }
+
+func (d *database) close() {
+	if d != nil {
+		d.client.Close()
+	}
+}
 
 // wait returns when the connection is lost or ctx ends.
 func (d *database) wait(ctx context.Context) {
@@ -100,6 +109,9 @@ func (d *database) wait(ctx context.Context) {
 // transact does the operations in one transaction. When it returns, the copy of the
 // tables includes them: ovsdb-server sends the update before the reply.
 func (d *database) transact(ctx context.Context, ops []ovsdb.Operation) error {
+	if d == nil {
+		return errNoDatabase
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	results, err := d.client.Transact(ctx, ops...)
@@ -153,6 +165,9 @@ func (d *database) snapshot() snapshot {
 // rows are the rows of a table by UUID, without a copy: libovsdb puts a new row in
 // the place of one that changes.
 func rows[T any](d *database, table string) map[string]*T {
+	if d == nil {
+		return nil
+	}
 	t := d.cache.Table(table)
 	if t == nil {
 		return nil

@@ -21,6 +21,8 @@ const (
 
 // Observation is the Open vSwitch as it is now (or, while Connected is false, was last).
 type Observation struct {
+	// Known: the database has been read once; before that the rest is empty and says nothing.
+	Known bool
 	// Connected: the database connection is up.
 	Connected bool
 	// Version is that of Open vSwitch; InterfaceTypes are those it can make.
@@ -81,7 +83,7 @@ type Port struct {
 func (s *Switch) Observe() Observation {
 	db := s.db.Load()
 	snap := db.snapshot()
-	o := Observation{Connected: db.connected()}
+	o := Observation{Known: db != nil, Connected: db.connected()}
 	if snap.root != nil {
 		o.Version = or(snap.root.OVSVersion)
 		o.InterfaceTypes = slices.Sorted(slices.Values(snap.root.IfaceTypes))

@@ -102,6 +102,9 @@ type Switch struct {
 
 // Dial connects to the database, reads it, and opens the controller's port. Run must
 // be running for bridges to be served.
+//
+// A Switch that is to be a controller does not fail for want of a database: the host's
+// Open vSwitch may start after it. Run goes on trying, and Observe says when it is known.
 func Dial(ctx context.Context, opt Options) (*Switch, error) {
 	if opt.OVSDB == "" {
 		return nil, errors.New("ovs: no OVSDB address")
@@ -127,14 +130,18 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 		s.listen, s.listened = l, time.Now()
 	}
 	db, err := dialDatabase(ctx, opt.OVSDB, s.log, &events{s})
-	if err != nil {
-		if s.listen != nil {
-			_ = s.listen.Close()
-		}
+	switch {
+	case err == nil:
+		s.db.Store(db)
+		s.notify()
+	case s.listen == nil:
 		return nil, err
+	case ctx.Err() != nil:
+		_ = s.listen.Close()
+		return nil, err
+	default:
+		s.log.Warn("Open vSwitch's database cannot be reached; waiting for it", "err", err)
 	}
-	s.db.Store(db)
-	s.notify()
 	return s, nil
 }
 
@@ -217,9 +224,7 @@ func (s *Switch) Close() {
 	if s.listen != nil {
 		_ = s.listen.Close()
 	}
-	if db := s.db.Load(); db != nil {
-		db.client.Close()
-	}
+	s.db.Load().close()
 }
 
 // keepDatabase connects again whenever the database goes away.
@@ -227,11 +232,14 @@ func (s *Switch) keepDatabase(ctx context.Context) {
 	for {
 		db := s.db.Load()
 		db.wait(ctx)
-		db.client.Close()
+		db.close()
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("ovsdb connection lost")
+		if db != nil {
+			s.log.Warn("ovsdb connection lost")
+			s.notify()
+		}
 		for delay := 20 * time.Millisecond; ; delay = min(2*delay, time.Second) {
 			dctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			fresh, err := dialDatabase(dctx, s.opt.OVSDB, s.log, &events{s})
@@ -246,7 +254,7 @@ func (s *Switch) keepDatabase(ctx context.Context) {
 			case <-time.After(delay):
 			}
 		}
-		s.log.Info("ovsdb connection back")
+		s.log.Info("ovsdb connected", "ovsdb", s.opt.OVSDB)
 		s.notify()
 		s.resyncAll(ctx, remembered)
 	}
