@@ -71,6 +71,8 @@ type Control struct {
 	now   func() time.Time
 	rnd   func(n int) int
 	facts facts
+
+	dhcpFaults dhcpFaults
 }
 
 // New returns a Control.

@@ -2,8 +2,12 @@ package control
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
+	"maps"
+	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -25,9 +29,12 @@ func DHCPDeviceID(host model.HostName, id model.NetworkID) string {
 // EnsureDHCP makes the DHCP port of a network what its subnets ask for: one port, with
 // the lowest free address of each subnet that has DHCP enabled, bound to a live host that
 // serves DHCP. It stays on its host while that lives. Without such a subnet the port
-// goes; without such a host it stays as it is, or is not made.
+// goes; without such a host it stays as it is, or is not made. A subnet without a free
+// address is left out, which is an error, and the others are served.
 func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
+	var left error
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		left = nil
 		var d dhcpState
 		c.Read(func(r store.Reader) { d = c.dhcpState(r, id) })
 		if d.at.network == nil || d.settled {
@@ -40,15 +47,20 @@ func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
 			txn.UnchangedNetwork(d.at.network)
 		case d.port == nil:
 			p := c.newDHCPPort(d)
-			if err := c.placeDHCP(p, d, res); err != nil {
+			var err error
+			if left, err = c.placeDHCP(p, d, res); err != nil {
 				return err
 			}
 			txn.CreatePort(p)
 			d.at.keep(txn)
 		default:
 			p := *d.port.Value
-			if err := c.placeDHCP(&p, d, res); err != nil {
+			var err error
+			if left, err = c.placeDHCP(&p, d, res); err != nil {
 				return err
+			}
+			if reflect.DeepEqual(&p, d.port.Value) {
+				return nil
 			}
 			c.touch(&p.Meta)
 			txn.UpdatePort(d.port, &p)
@@ -57,6 +69,10 @@ func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
 		_, err := txn.Commit(ctx)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return left
 }
 
 // dhcpState is what EnsureDHCP decides from.
@@ -134,20 +150,30 @@ func (c *Control) newDHCPPort(d dhcpState) *model.Port {
 	}
 }
 
-// placeDHCP gives a DHCP port its MAC if it has none, the addresses it lacks, and its host.
-func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) error {
+// placeDHCP gives a DHCP port its MAC if it has none, the addresses it lacks, and its
+// host. full is the fault of a subnet without a free address; it is err when no subnet
+// has one.
+func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) (full, err error) {
 	if p.MAC.IsZero() {
 		if err := c.chooseMAC(p, Opt[model.MAC]{}, res); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	asked := make([]FixedIPRequest, len(d.wanted))
-	for i, id := range d.wanted {
-		asked[i] = FixedIPRequest{SubnetID: id}
+	var ips []model.FixedIP
+	for _, id := range d.wanted {
+		got, err := c.askedAddresses(p, p.FixedIPs, []FixedIPRequest{{SubnetID: id}}, d.at, res, 1)
+		var f model.Fault
+		if errors.As(err, &f) && f.Kind == model.IPExhausted {
+			full = f
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ips = append(ips, got...)
 	}
-	ips, err := c.askedAddresses(p, p.FixedIPs, asked, d.at, res, 1)
-	if err != nil {
-		return err
+	if len(ips) == 0 {
+		return nil, full
 	}
 	p.FixedIPs = ips
 	if d.host != nil && (p.Binding.Host != d.host.Name || p.Binding.VIFType != model.VIFOVS) {
@@ -158,7 +184,7 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 		p.Binding.Reason = ""
 		p.Status = model.PortDown
 	}
-	return nil
+	return full, nil
 }
 
 // ensureAllDHCP ensures the DHCP port of every network that lacks something.
@@ -172,7 +198,51 @@ func (c *Control) ensureAllDHCP(ctx context.Context) {
 		}
 	})
 	slices.Sort(todo)
+	c.dhcpFaults.keep(todo)
 	for _, id := range todo {
 		c.ensureDHCP(ctx, id)
 	}
+}
+
+// ensureDHCP is EnsureDHCP for verbs that have already succeeded: what fails is logged,
+// once while it stays the same, and made good at a heartbeat of a host that serves DHCP.
+func (c *Control) ensureDHCP(ctx context.Context, id model.NetworkID) {
+	err := c.EnsureDHCP(ctx, id)
+	if c.dhcpFaults.changed(id, err) {
+		c.log.Warn("network without DHCP, or a subnet of it", "network", id, "err", err)
+	}
+}
+
+// dhcpFaults remembers which networks lack DHCP and why, so that it is told once.
+type dhcpFaults struct {
+	mu   sync.Mutex
+	told map[model.NetworkID]string
+}
+
+// changed notes the outcome for a network and reports whether it is a new fault.
+func (f *dhcpFaults) changed(id model.NetworkID, err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		delete(f.told, id)
+		return false
+	}
+	if f.told == nil {
+		f.told = map[model.NetworkID]string{}
+	}
+	if f.told[id] == err.Error() {
+		return false
+	}
+	f.told[id] = err.Error()
+	return true
+}
+
+// keep drops what is remembered of networks that lack nothing or are gone.
+func (f *dhcpFaults) keep(ids []model.NetworkID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.told, func(id model.NetworkID, _ string) bool {
+		_, lacking := slices.BinarySearch(ids, id)
+		return !lacking
+	})
 }

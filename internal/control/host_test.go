@@ -2,6 +2,8 @@ package control_test
 
 import (
 	"errors"
+	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -155,6 +157,46 @@ func TestDHCPPort(t *testing.T) {
 	}
 	if c.dhcpPort(n.ID) != nil {
 		t.Error("a DHCP port without a DHCP subnet")
+	}
+	c.sound()
+}
+
+// TestDHCPWhereThereIsSpace: a subnet without a free address takes DHCP from no other, its
+// port stays as it is while nothing changes, and gets the address as soon as there is one.
+func TestDHCPWhereThereIsSpace(t *testing.T) {
+	clk := newClock()
+	var told strings.Builder
+	client := storetest.Etcd(t)
+	c := &cloud{t: t, client: client, Control: control.New(control.Options{Store: storetest.Open(t, client), Config: testConfig(),
+		Now: clk.now, Log: slog.New(slog.NewTextHandler(&told, nil))})}
+	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	n := c.network(control.NetworkRequest{})
+	e, err := c.CreateSubnet(t.Context(), control.SubnetRequest{NetworkID: n.ID, CIDR: netip.MustParsePrefix("10.0.0.0/24"), Pools: ptr([]model.Pool{})})
+	if err != nil || c.dhcpPort(n.ID) != nil {
+		t.Fatalf("a DHCP port without an address: %v, %v", c.dhcpPort(n.ID), err)
+	}
+	clk.forward(time.Second)
+	two := c.subnet(n, "10.0.1.0/24")
+	d := c.dhcpPort(n.ID)
+	if d == nil || len(d.FixedIPs) != 1 || d.FixedIPs[0].SubnetID != two.ID {
+		t.Fatalf("DHCP port %+v", d)
+	}
+	for range 3 {
+		if err := c.Heartbeat(t.Context(), "h1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := c.dhcpPort(n.ID); again.Revision != d.Revision {
+		t.Errorf("revision %d, was %d", again.Revision, d.Revision)
+	}
+	if lines := strings.Count(told.String(), "\n"); lines != 1 {
+		t.Errorf("told %d times:\n%s", lines, told.String())
+	}
+	if _, err := c.UpdateSubnet(t.Context(), e.Value.ID, control.SubnetRequest{Pools: pools("10.0.0.9-10.0.0.9")}); err != nil {
+		t.Fatal(err)
+	}
+	if d := c.dhcpPort(n.ID); len(d.FixedIPs) != 2 || d.FixedIPs[0].Addr != addr("10.0.0.9") {
+		t.Errorf("DHCP port %+v", d)
 	}
 	c.sound()
 }

@@ -261,7 +261,8 @@ func (c *Control) UpdateSubnet(ctx context.Context, id model.SubnetID, req Subne
 			made = old
 			return nil
 		}
-		dhcpChanged = s.EnableDHCP != old.Value.EnableDHCP
+		// Larger pools may have the address that the DHCP port lacks.
+		dhcpChanged = s.EnableDHCP || old.Value.EnableDHCP
 		c.touch(&s.Meta)
 		txn := c.store.Txn()
 		txn.UpdateSubnet(old, s)
@@ -358,12 +359,4 @@ func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevisio
 		_, err := txn.Commit(ctx)
 		return err
 	})
-}
-
-// ensureDHCP is EnsureDHCP for verbs that have already succeeded: what fails is logged,
-// and made good at the next heartbeat of a host that serves DHCP.
-func (c *Control) ensureDHCP(ctx context.Context, id model.NetworkID) {
-	if err := c.EnsureDHCP(ctx, id); err != nil {
-		c.log.Warn("no DHCP port", "network", id, "err", err)
-	}
 }
