@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"bytes"
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -80,7 +79,17 @@ func server(n *view.Network, subnets []servedSubnet, s Settings) Server {
 		srv.Subnets = append(srv.Subnets, o)
 		byID[sn.ID] = o
 	}
-	for _, p := range n.Ports {
+	// Sorted before the leases are made: pointers move more cheaply than leases, and within
+	// one port the order of its fixed IPs remains.
+	ports := slices.Clone(n.Ports)
+	slices.SortFunc(ports, func(a, b *model.Port) int {
+		if c := bytes.Compare(a.MAC[:], b.MAC[:]); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.ID), string(b.ID))
+	})
+	srv.Leases = make([]Lease, 0, len(ports))
+	for _, p := range ports {
 		// The servers themselves have their addresses from us already.
 		if p.DeviceOwner == model.OwnerDHCP {
 			continue
@@ -95,10 +104,6 @@ func server(n *view.Network, subnets []servedSubnet, s Settings) Server {
 			})
 		}
 	}
-	// Stable: within one MAC the order of the port's fixed IPs remains.
-	slices.SortStableFunc(srv.Leases, func(a, b Lease) int {
-		return cmp.Or(bytes.Compare(a.MAC[:], b.MAC[:]), strings.Compare(string(a.PortID), string(b.PortID)))
-	})
 	return srv
 }
 
