@@ -68,17 +68,17 @@ func (f *fsck) networks() {
 }
 
 func (f *fsck) subnets() {
-	var all []*model.Subnet
+	perNetwork := map[model.NetworkID][]*model.Subnet{}
 	for id, s := range f.in.Subnets {
 		if f.in.Networks[s.NetworkID] == nil {
 			f.report("subnet/"+string(id), "there is no network %s", s.NetworkID)
 		}
-		for _, o := range all {
-			if o.NetworkID == s.NetworkID && o.CIDR.Overlaps(s.CIDR) {
+		for _, o := range perNetwork[s.NetworkID] {
+			if o.CIDR.Overlaps(s.CIDR) {
 				f.report("subnet/"+string(id), "overlaps with subnet %s", o.ID)
 			}
 		}
-		all = append(all, s)
+		perNetwork[s.NetworkID] = append(perNetwork[s.NetworkID], s)
 	}
 }
 

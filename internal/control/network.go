@@ -219,6 +219,11 @@ func (c *Control) chooseVNI(res *store.Reservation) (model.Segment, error) {
 }
 
 func (c *Control) chooseVLAN(physicals []string, res *store.Reservation) (model.Segment, error) {
+	if len(physicals) == 0 {
+		f := model.Faultf(model.NoNetworkAvailable, textNoSegment)
+		f.Detail = "no physical network is configured to give out VLAN IDs (vlan_ranges)"
+		return model.Segment{}, f
+	}
 	g, err := res.ChooseSegment(func(taken func(model.Segment) bool) (model.Segment, bool) {
 		for _, name := range physicals {
 			r := c.cfg.VLANRanges[name]
@@ -234,9 +239,11 @@ func (c *Control) chooseVLAN(physicals []string, res *store.Reservation) (model.
 	return g, noSegment(err)
 }
 
+const textNoSegment = "Unable to create the network. No project network is available for allocation."
+
 func noSegment(err error) error {
 	if errors.Is(err, store.ErrExhausted) {
-		return model.Faultf(model.NoNetworkAvailable, "Unable to create the network. No project network is available for allocation.")
+		return model.Faultf(model.NoNetworkAvailable, textNoSegment)
 	}
 	return err
 }

@@ -3,10 +3,12 @@ package control_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"weft/internal/control"
 	"weft/internal/model"
+	"weft/internal/store/storetest"
 )
 
 func TestCreateNetworkDefaults(t *testing.T) {
@@ -93,6 +95,16 @@ func TestProviderAttributes(t *testing.T) {
 		}
 	}
 	c.sound()
+}
+
+// TestNoVLANRanges: who has not configured any is told so.
+func TestNoVLANRanges(t *testing.T) {
+	c := control.New(control.Options{Store: storetest.New(t), Config: control.DefaultConfig()})
+	_, err := c.CreateNetwork(t.Context(), control.NetworkRequest{NetworkType: ptr("vlan")})
+	var f model.Fault
+	if !errors.As(err, &f) || f.Kind != model.NoNetworkAvailable || !strings.Contains(f.Detail, "vlan_ranges") {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestVLANRangeIsUsedUp(t *testing.T) {

@@ -78,7 +78,7 @@ func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.rev > rev {
-		return // cannot be: a list is linearizable
+		return // own writes that came next were applied since: the mirror missed nothing
 	}
 	seen := map[string]bool{}
 	// By kind, so that parents are there before children.
