@@ -13,9 +13,18 @@ import (
 func readBody(r *http.Request) (map[string]any, error) {
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(err)
 	}
 	return decodeBody(text)
+}
+
+// unreadable is the fault of a body that ends early or is badly framed: the client's,
+// unless it is too large, which has a fault of its own.
+func unreadable(err error) error {
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return err
+	}
+	return badRequest("The request body could not be read: %s", err)
 }
 
 func decodeBody(text []byte) (map[string]any, error) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -184,9 +185,13 @@ func (c *collection[M, R]) serveCreate(s *Server, w http.ResponseWriter, r *http
 	if err != nil {
 		return err
 	}
+	project, err := projectOf(r)
+	if err != nil {
+		return err
+	}
 	requests := make([]R, len(given))
 	for i, g := range given {
-		if requests[i], err = c.table.create(g, projectOf(r)); err != nil {
+		if requests[i], err = c.table.create(g, project); err != nil {
 			return err
 		}
 	}
@@ -251,7 +256,7 @@ func (c *collection[M, R]) serveDelete(w http.ResponseWriter, r *http.Request) e
 	if n, err := io.CopyN(io.Discard, r.Body, 1); n > 0 {
 		return badRequest("Request body is not supported in DELETE.")
 	} else if err != io.EOF {
-		return err
+		return unreadable(err)
 	}
 	revision, err := ifMatch(r)
 	if err != nil {
@@ -281,9 +286,13 @@ func ifMatch(r *http.Request) (control.Opt[int], error) {
 
 // projectOf is the owner of what a request creates, unless its body names one. Without a
 // header there is Neutron's placeholder: nobody is authenticated, and everybody is admin.
-func projectOf(r *http.Request) model.ProjectID {
-	if p := r.Header.Get("X-Project-Id"); p != "" {
-		return model.ProjectID(p)
+func projectOf(r *http.Request) (model.ProjectID, error) {
+	p := r.Header.Get("X-Project-Id")
+	switch {
+	case p == "":
+		return "fake_project_id", nil
+	case len(p) > maxProject || !utf8.ValidString(p):
+		return "", badRequest("Invalid X-Project-Id header: expected at most %d characters of UTF-8", maxProject)
 	}
-	return "fake_project_id"
+	return model.ProjectID(p), nil
 }

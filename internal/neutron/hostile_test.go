@@ -1,8 +1,10 @@
 package neutron
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -72,5 +74,38 @@ func TestLongLists(t *testing.T) {
 		if d := time.Since(begin); d > 3*time.Second {
 			t.Errorf("%s %s took %s: %.60s", test.method, test.path, d, test.body)
 		}
+	}
+}
+
+// TestBrokenRequests: what the client does wrong below JSON is its fault, not a 500.
+func TestBrokenRequests(t *testing.T) {
+	a := startAPI(t)
+	for _, request := range []string{
+		"POST /v2.0/networks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"POST /v2.0/networks HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{",
+		"DELETE /v2.0/networks/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"POST /v2.0/networks HTTP/1.1\r\nHost: a\r\nX-Project-Id: " + strings.Repeat("p", 256) + "\r\nContent-Length: 14\r\n\r\n{\"network\":{}}",
+		"POST /v2.0/networks HTTP/1.1\r\nHost: a\r\nX-Project-Id: \xff\r\nContent-Length: 14\r\n\r\n{\"network\":{}}",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(a.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.(*net.TCPConn).CloseWrite()
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%.60q: %v", request, err)
+		}
+		if resp.StatusCode != 400 {
+			t.Errorf("%.60q: %d", request, resp.StatusCode)
+		}
+		_ = resp.Body.Close()
+		_ = conn.Close()
+	}
+	if n := len(a.do("GET", "/v2.0/networks", nil).list()); n != 0 {
+		t.Errorf("%d networks were made", n)
 	}
 }
