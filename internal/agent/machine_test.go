@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/control"
 	"weft/internal/host"
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
@@ -50,6 +51,7 @@ func wholeHost(t *testing.T, o *lab.OVS, l *logs) (*host.Host, func()) {
 
 func (w *world) netdev(m Machine, l *logs) Options {
 	o := w.options(m, l)
+	o.Resync = 2 * time.Second
 	o.Host.DatapathType, o.Settings.DatapathType = "netdev", "netdev"
 	return o
 }
@@ -179,6 +181,7 @@ func TestWholeHost(t *testing.T) {
 	w.chainIsWhole()
 	w.agentRestarts()
 	w.switchRestarts()
+	w.devicesAreLost()
 	w.everythingGoes()
 }
 
@@ -274,6 +277,37 @@ func (w *whole) switchRestarts() {
 	if got := w.revisions(w.ports); !slices.Equal(got, revs) {
 		w.t.Error("a restart of ovs-vswitchd changed port records: a status flapped")
 	}
+}
+
+// devicesAreLost to somebody who deletes what is the agent's: ovs-vswitchd does not notice.
+func (w *whole) devicesAreLost() {
+	ns := vif.DHCPNamespace(w.net)
+	var tap string
+	for _, p := range w.cloudPorts(w.net) {
+		if p.DeviceOwner == model.OwnerDHCP {
+			tap = vif.TapName(p.ID)
+		}
+	}
+	run(w.t, "ip", "-n", ns, "link", "del", tap)
+	began := time.Now()
+	w.leases(5)
+	w.t.Logf("a lease %v after the DHCP device was deleted", time.Since(began))
+
+	// The sockets keep a nameless namespace alive, so that guests go on being served; the
+	// next comparison with the machine puts it right.
+	run(w.t, "ip", "netns", "del", ns)
+	w.leases(6)
+	w.eventually("namespace and device are back", func() bool {
+		out, err := exec.Command("ip", "-br", "-n", ns, "addr", "show", tap).CombinedOutput()
+		return err == nil && strings.Contains(string(out), "/24")
+	})
+	w.leases(7)
+	for _, up := range []bool{false, true} {
+		if _, err := w.control.UpdateNetwork(w.t.Context(), w.net, control.NetworkRequest{AdminStateUp: control.Some(up)}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.leases(8)
 }
 
 func (w *whole) everythingGoes() {

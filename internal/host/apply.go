@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/host/dhcpd"
@@ -27,6 +28,7 @@ type Switch interface {
 	Observe() ovs.Observation
 	Changed() <-chan struct{}
 	Resync(ctx context.Context) []ovs.Fault
+	ForgetPort(ctx context.Context, bridge, name string) error
 	DumpFlows(ctx context.Context, bridge string) ([]vswitch.Counted, int, error)
 }
 
@@ -41,6 +43,7 @@ type DHCP interface {
 	Apply(ctx context.Context, want []dhcp.Server) []dhcpd.Fault
 	Serving(id model.NetworkID) bool
 	History(id model.PortID) []dhcpd.Transaction
+	Changed() <-chan struct{}
 }
 
 // Parts are what a Host is made of.
@@ -64,6 +67,9 @@ type Host struct {
 	// swept are the namespaces that were wanted when others were last swept away; a sweep looks
 	// into every namespace of the machine, so it is done only when there is a reason.
 	swept map[string]bool
+	// lost: the DHCP responder has lost a device, so that what the kernel was last found to
+	// hold is not so any more.
+	lost atomic.Bool
 }
 
 // New makes a Host. Run must be running for Changed to speak.
@@ -81,9 +87,12 @@ func (h *Host) Changed() <-chan struct{} { return h.changed }
 // Run joins the signals of the parts until ctx ends. The parts' own Run is the caller's
 // business.
 func (h *Host) Run(ctx context.Context) error {
-	var kernelChanged <-chan struct{}
+	var kernelChanged, dhcpChanged <-chan struct{}
 	if h.p.Kernel != nil {
 		kernelChanged = h.p.Kernel.Changed()
+	}
+	if h.p.DHCP != nil {
+		dhcpChanged = h.p.DHCP.Changed()
 	}
 	for {
 		select {
@@ -91,6 +100,8 @@ func (h *Host) Run(ctx context.Context) error {
 			return nil
 		case <-h.p.Switch.Changed():
 		case <-kernelChanged:
+		case <-dhcpChanged:
+			h.lost.Store(true)
 		}
 		select {
 		case h.changed <- struct{}{}:
@@ -119,7 +130,7 @@ func (h *Host) Apply(ctx context.Context, p plan.Plan, o Options) ([]Fault, Timi
 		}
 		sw <- done{faults, time.Since(begin)}
 	}()
-	guest := h.applyGuests(ctx, p, kernel.Extent{Full: o.Verify}, &t)
+	guest := h.applyGuests(ctx, p, kernel.Extent{Full: h.lost.Swap(false) || o.Verify}, &t)
 	d := <-sw
 	t.Switch = d.took
 	sweep := o.Verify || !h.sweptFor(p.Namespaces)
@@ -129,7 +140,52 @@ func (h *Host) Apply(ctx context.Context, p plan.Plan, o Options) ([]Fault, Timi
 			h.noteSwept(p.Namespaces)
 		}
 	}
+	if remade, faults := h.remake(ctx, p, guest); remade {
+		begin = time.Now()
+		d.faults = h.p.Switch.Apply(ctx, p.Switch)
+		t.Switch += time.Since(begin)
+		guest = append(h.applyGuests(ctx, p, kernel.Extent{}, &t), faults...)
+	}
 	return append(h.switchFaults(p, d.faults), guest...), t
+}
+
+// remake takes ports off the switch whose devices are nowhere though the switch says that
+// they work, so that the switch makes them anew.
+func (h *Host) remake(ctx context.Context, p plan.Plan, guest []Fault) (remade bool, faults []Fault) {
+	var works map[string]bool
+	for _, f := range guest {
+		if !f.Waiting || f.Part != PartKernel || ctx.Err() != nil {
+			continue
+		}
+		if works == nil {
+			works = h.working()
+		}
+		_, device, _ := strings.Cut(f.Object, "/")
+		if !works[device] {
+			continue
+		}
+		if err := h.p.Switch.ForgetPort(ctx, h.p.IntegrationBridge, device); err != nil {
+			faults = append(faults, Fault{Object: f.Object, Op: "make anew", Err: err, Part: PartKernel, Network: f.Network, Waiting: true})
+			continue
+		}
+		h.log.Warn("a device of the switch was lost and is made anew", "device", device, "network", f.Network)
+		remade = true
+	}
+	return remade, faults
+}
+
+// working are the ports of the integration bridge that the switch says it has made.
+func (h *Host) working() map[string]bool {
+	out := map[string]bool{}
+	for _, b := range h.p.Switch.Observe().Bridges {
+		if b.Name != h.p.IntegrationBridge || !b.InSync {
+			continue
+		}
+		for _, p := range b.Ports {
+			out[p.Name] = p.Ours && p.OFPort != 0
+		}
+	}
+	return out
 }
 
 // applyGuests does what lies inside namespaces.

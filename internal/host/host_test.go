@@ -29,6 +29,7 @@ type machine struct {
 	log         []string
 	sw          vswitch.Switch
 	made        map[string]bool // devices that the switch has made
+	lost        map[string]bool // of those, the ones that are gone without its notice
 	spaces      map[string]bool
 	services    map[model.NetworkID]int
 	attached    []view.Attachment
@@ -38,7 +39,7 @@ type machine struct {
 }
 
 func newFake() *machine {
-	return &machine{failAt: -1, made: map[string]bool{}, spaces: map[string]bool{}, services: map[model.NetworkID]int{}, changed: make(chan struct{}, 1)}
+	return &machine{failAt: -1, made: map[string]bool{}, lost: map[string]bool{}, spaces: map[string]bool{}, services: map[model.NetworkID]int{}, changed: make(chan struct{}, 1)}
 }
 
 var errInjected = errors.New("injected")
@@ -83,11 +84,20 @@ func (m fakeSwitch) Apply(_ context.Context, want vswitch.Switch) (faults []ovs.
 }
 
 func (m fakeSwitch) Observe() ovs.Observation {
-	return ovs.Observation{Known: true, Connected: true, Attachments: m.attached, Bridges: []ovs.Bridge{{Name: "br-int", Connected: true,
-		Ports: []ovs.Port{{Name: "tapx", OtherConfig: map[string]string{"net_uuid": "n"}}}}}}
+	ports := []ovs.Port{{Name: "tapx", OtherConfig: map[string]string{"net_uuid": "n"}}}
+	for name := range m.made {
+		ports = append(ports, ovs.Port{Name: name, Ours: true, OFPort: 9})
+	}
+	return ovs.Observation{Known: true, Connected: true, Attachments: m.attached, Bridges: []ovs.Bridge{{Name: "br-int",
+		Connected: true, InSync: true, Ports: ports}}}
 }
 func (m fakeSwitch) Changed() <-chan struct{}           { return m.changed }
 func (m fakeSwitch) Resync(context.Context) []ovs.Fault { m.resyncs++; return nil }
+func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
+	delete(m.lost, name)
+	delete(m.made, name)
+	return m.op("forget " + name)
+}
 func (m fakeSwitch) DumpFlows(context.Context, string) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
@@ -102,7 +112,7 @@ func (m fakeKernel) Apply(_ context.Context, want []netns.Namespace, e kernel.Ex
 	for _, n := range want {
 		wanted[n.Name] = true
 		for _, l := range n.Links {
-			if !m.made[l.Name] {
+			if !m.made[l.Name] || m.lost[l.Name] {
 				faults = append(faults, kernel.Fault{Object: n.Name + "/" + l.Name, Op: "place link", Err: kernel.ErrNoDevice})
 				continue
 			}
@@ -149,6 +159,7 @@ func (m fakeDHCP) Apply(_ context.Context, want []dhcp.Server) (faults []dhcpd.F
 	return faults
 }
 func (m fakeDHCP) Serving(id model.NetworkID) bool          { _, ok := m.services[id]; return ok }
+func (m fakeDHCP) Changed() <-chan struct{}                 { return nil }
 func (m fakeDHCP) History(model.PortID) []dhcpd.Transaction { return nil }
 
 func (m *machine) host() *Host {
@@ -201,6 +212,24 @@ func TestApplyOrderAndSweep(t *testing.T) {
 	// An empty plan leaves nothing.
 	if faults, _ := h.Apply(t.Context(), plan.Plan{}, Options{}); len(faults) != 0 || len(m.spaces) != 0 || len(m.services) != 0 {
 		t.Errorf("empty plan: faults %v, left %v %v", faults, m.spaces, m.services)
+	}
+}
+
+// A device that the switch believes it has and that is nowhere is made anew, in the same pass.
+func TestLostDevice(t *testing.T) {
+	m := newFake()
+	h, p := m.host(), somePlan(m)
+	tap := vif.TapName(dhcpPort)
+	if faults, _ := h.Apply(t.Context(), p, Options{}); len(faults) != 0 {
+		t.Fatal(faults)
+	}
+	clear(m.spaces)
+	m.lost[tap] = true
+	if faults, _ := h.Apply(t.Context(), p, Options{Verify: true}); len(faults) != 0 {
+		t.Error(faults)
+	}
+	if n := slices.Index(m.log, "forget "+tap); n < 0 || !slices.Contains(m.log[n:], "port "+tap) {
+		t.Errorf("not made anew: %v", m.log)
 	}
 }
 

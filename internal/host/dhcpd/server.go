@@ -55,6 +55,7 @@ type Options struct {
 type Server struct {
 	log       *slog.Logger
 	completed func(Completion)
+	changed   chan struct{}
 	pool      sync.Pool
 
 	mu       sync.RWMutex
@@ -64,7 +65,7 @@ type Server struct {
 // New makes a Server that serves nothing yet.
 func New(o Options) *Server {
 	s := &Server{
-		log: o.Log, completed: o.Completed,
+		log: o.Log, completed: o.Completed, changed: make(chan struct{}, 1),
 		services: map[model.NetworkID]*service{},
 	}
 	if s.log == nil {
@@ -77,12 +78,22 @@ func New(o Options) *Server {
 	return s
 }
 
+// Changed tells that a device was lost: somebody should see to it that it is made anew.
+func (s *Server) Changed() <-chan struct{} { return s.changed }
+
+func (s *Server) lost() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
 func (s *Server) logCompleted(c Completion) {
 	what := fmt.Sprintf("%d ports", len(c.Ports))
 	if len(c.Ports) == 1 {
 		what = "port " + string(c.Ports[0])
 	}
-	s.log.Info("DHCP configuration for "+what+" is completed", "network", c.NetworkID, "elapsed", c.Elapsed)
+	s.log.Info("DHCP configuration for "+what+" is completed", "network", c.NetworkID, "elapsed_ms", float64(c.Elapsed.Microseconds())/1000)
 }
 
 // Apply makes the networks served those wanted. A network whose device is not there yet

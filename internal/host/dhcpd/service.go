@@ -19,8 +19,10 @@ import (
 
 // service answers for one network, from one device.
 type service struct {
-	log       *slog.Logger
-	pool      *sync.Pool
+	log  *slog.Logger
+	pool *sync.Pool
+	// lost is called when the device has gone away.
+	lost      func()
 	network   model.NetworkID
 	namespace string
 	device    string
@@ -43,7 +45,7 @@ type service struct {
 
 func (s *Server) newService(w *dhcp.Server) *service {
 	return &service{
-		log: s.log, pool: &s.pool,
+		log: s.log, pool: &s.pool, lost: s.lost,
 		network: w.NetworkID, namespace: w.Namespace, device: w.Device, mac: w.MAC,
 		history: newHistory(), stopped: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -182,6 +184,7 @@ func (v *service) run() {
 			v.sockets = nil
 		}
 		v.mu.Unlock()
+		v.lost()
 	}
 }
 

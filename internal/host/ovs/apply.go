@@ -125,6 +125,8 @@ func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operati
 func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
 	var faults []Fault
 	there := rowsByName(db)
+	// One wait for all of them: what keeps one from being made keeps them all.
+	begin := time.Now()
 	for i := range want.Bridges {
 		for _, p := range want.Bridges[i].Ports {
 			if r := there[p.Name]; r != nil && attached(r) {
@@ -136,7 +138,7 @@ func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Swi
 			if fresh["port "+p.Name] {
 				wait = portTimeout
 			}
-			if _, err := s.awaitPort(ctx, db, p.Name, wait); err != nil {
+			if _, err := s.awaitPort(ctx, db, p.Name, begin.Add(wait)); err != nil {
 				faults = append(faults, Fault{Object: "port " + p.Name, Op: "make", Err: err})
 			}
 		}
@@ -153,8 +155,7 @@ func rowsByName(db *database) map[string]*rowInterface {
 }
 
 // awaitPort waits until the interface has an OpenFlow port number.
-func (s *Switch) awaitPort(ctx context.Context, db *database, name string, wait time.Duration) (view.OFPort, error) {
-	deadline := time.Now().Add(wait)
+func (s *Switch) awaitPort(ctx context.Context, db *database, name string, deadline time.Time) (view.OFPort, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		row := rowsByName(db)[name]
 		switch {
@@ -165,7 +166,7 @@ func (s *Switch) awaitPort(ctx context.Context, db *database, name string, wait 
 		case or(row.Error) != "":
 			return 0, fmt.Errorf("ovs-vswitchd: %s", or(row.Error))
 		case time.Now().After(deadline):
-			return 0, fmt.Errorf("ovs-vswitchd has not made it within %v (ofport: %s)", wait, ofportText(row.OFPort))
+			return 0, fmt.Errorf("ovs-vswitchd has not made it in time (ofport: %s)", ofportText(row.OFPort))
 		}
 		select {
 		case <-ctx.Done():
@@ -292,11 +293,52 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, p vswitch.Port) (vi
 			return 0, fmt.Errorf("add port %s: %w", p.Name, err)
 		}
 	}
-	of, err := s.awaitPort(ctx, db, p.Name, portTimeout)
+	of, err := s.awaitPort(ctx, db, p.Name, time.Now().Add(portTimeout))
 	if err != nil {
 		return 0, fmt.Errorf("add port %s: %w", p.Name, err)
 	}
 	return of, nil
+}
+
+// ForgetPort takes a port of Apply's own off the bridge, and waits until ovs-vswitchd has
+// done so, for the next Apply to make it anew. That is the only way to get a device
+// that was lost (with its namespace, or deleted by hand): ovs-vswitchd does not notice.
+// A bridge that is not connected is left alone: its devices are being made.
+func (s *Switch) ForgetPort(ctx context.Context, bridge, name string) error {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	db := s.db.Load()
+	snap := db.snapshot()
+	port := snap.ports[name]
+	switch {
+	case port == nil:
+		return nil
+	case s.connOf(bridge) == nil:
+		return fmt.Errorf("make port %s anew: %w", name, ErrNotConnected)
+	case snap.bridgeOf()[port.UUID] != bridge || !owned(port.ExternalIDs):
+		return fmt.Errorf("make port %s anew: it is not the agent's port on bridge %s", name, bridge)
+	}
+	ops := []ovsdb.Operation{
+		mutate(tableBridge, byName(bridge), "ports", ovsdb.MutateOperationDelete, set(uuid(port.UUID))),
+		// ovs-vswitchd takes one port that goes and one of the same name that comes for a
+		// change if it sees them at once.
+		mutate(tableRoot, byUUID(snap.root.UUID), "next_cfg", ovsdb.MutateOperationAdd, 1),
+	}
+	if err := s.transact(ctx, db, ops); err != nil {
+		return fmt.Errorf("make port %s anew: %w", name, err)
+	}
+	next := rootOf(db).NextCfg
+	for deadline := time.Now().Add(portTimeout); rootOf(db).CurCfg < next; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("make port %s anew: ovs-vswitchd does not answer", name)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // DelPort unplugs a VIF. One that is not there is no error; one of Apply's own is.

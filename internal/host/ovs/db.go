@@ -69,7 +69,7 @@ func columns() []client.MonitorOption {
 	o, b, p, i := &rowRoot{}, &rowBridge{}, &rowPort{}, &rowInterface{}
 	c, m, f := &rowController{}, &rowManager{}, &rowFlowTable{}
 	return []client.MonitorOption{
-		client.WithTable(o, &o.Bridges, &o.ManagerOptions, &o.OVSVersion, &o.IfaceTypes, &o.DatapathTypes),
+		client.WithTable(o, &o.Bridges, &o.ManagerOptions, &o.OVSVersion, &o.IfaceTypes, &o.DatapathTypes, &o.NextCfg, &o.CurCfg),
 		client.WithTable(b, &b.Name, &b.DatapathType, &b.DatapathID, &b.FailMode, &b.Protocols, &b.Controller, &b.Ports,
 			&b.OtherConfig, &b.ExternalIDs, &b.FlowTables),
 		client.WithTable(p, &p.Name, &p.Interfaces, &p.Tag, &p.OtherConfig, &p.ExternalIDs),
@@ -147,9 +147,7 @@ func (d *database) snapshot() snapshot {
 		controllers: rows[rowController](d, tableController), managers: rows[rowManager](d, tableManager),
 		flowTables: rows[rowFlowTable](d, tableFlowTable),
 	}
-	for _, r := range rows[rowRoot](d, tableRoot) {
-		s.root = r
-	}
+	s.root = rootOf(d)
 	for _, r := range rows[rowBridge](d, tableBridge) {
 		s.bridges[r.Name] = r
 	}
@@ -180,6 +178,14 @@ func rows[T any](d *database, table string) map[string]*T {
 		}
 	}
 	return out
+}
+
+// rootOf is the one row of the root table; nil while nothing is known.
+func rootOf(d *database) *rowRoot {
+	for _, r := range rows[rowRoot](d, tableRoot) {
+		return r
+	}
+	return nil
 }
 
 // bridgeOf says on which bridge each port is.

@@ -322,7 +322,9 @@ func removals(s *snapshot, r *rowBridge, keep map[string]bool, integration bool,
 			continue
 		}
 		i := s.iface(p)
-		if !integration || i == nil || !seen[i.UUID] || i.ExternalIDs[keyIfaceID] == "" {
+		// One that is no VIF any more was wired as one by us.
+		_, wired := p.OtherConfig["net_uuid"]
+		if !integration || i == nil || !seen[i.UUID] || i.ExternalIDs[keyIfaceID] == "" && !wired {
 			continue
 		}
 		if ops := closeOps(p); ops != nil {

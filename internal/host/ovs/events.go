@@ -65,7 +65,12 @@ func interfaceNews(r *rowInterface) interfaceState {
 }
 
 // attached reports whether the interface works: ofport is -1 when it could not be made.
-func attached(r *rowInterface) bool { return or(r.OFPort) >= 1 }
+// A device that was there and went away keeps its ofport in the userspace datapath, but
+// has a link state and no MAC any more.
+func attached(r *rowInterface) bool {
+	gone := r.Type == "" && r.LinkState != nil && r.MACInUse == nil
+	return or(r.OFPort) >= 1 && !gone
+}
 
 // portNews: what Apply wrote itself is none.
 func (e *events) portNews(o, n *rowPort) bool {

@@ -19,6 +19,8 @@ type (
 		OVSVersion     *string  `ovsdb:"ovs_version"`
 		IfaceTypes     []string `ovsdb:"iface_types"`
 		DatapathTypes  []string `ovsdb:"datapath_types"`
+		NextCfg        int      `ovsdb:"next_cfg"`
+		CurCfg         int      `ovsdb:"cur_cfg"`
 	}
 	rowBridge struct {
 		UUID         string            `ovsdb:"_uuid"`

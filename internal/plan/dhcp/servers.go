@@ -218,12 +218,15 @@ func routed(n *view.Network, sn *model.Subnet) bool {
 	return false
 }
 
-// Namespaces returns the namespace of each DHCP service of v, in the order of its networks.
+// Namespaces returns the namespace of each DHCP port of v, in the order of its networks,
+// also where there is nothing to serve for the moment: a namespace that goes while the
+// switch still has the port takes the port's device along, and the switch never makes
+// that device again.
 func Namespaces(v view.View) []netns.Namespace {
 	var out []netns.Namespace
 	for _, n := range v.Networks {
-		if subnets := served(n); len(subnets) > 0 {
-			out = append(out, namespace(n, subnets))
+		if n.DHCPPort != nil {
+			out = append(out, namespace(n, served(n)))
 		}
 	}
 	return out
