@@ -65,7 +65,8 @@ type Store struct {
 	ready  chan struct{}
 	once   sync.Once
 
-	fencing sync.Mutex // held while a fence is on its way
+	fencing sync.Mutex // held while a fence is written
+	fenced  int64      // revision of the last fence
 
 	runMu   sync.Mutex
 	stopped chan struct{} // closed while Run is not running any more
@@ -202,7 +203,7 @@ func (s *Store) waitRevision(ctx context.Context, rev int64) error {
 		case <-changed:
 			timer.Reset(stalled)
 		case <-timer.C:
-			if err := s.fence(ctx); err != nil {
+			if err := s.fence(ctx, rev); err != nil {
 				return unavailable(err)
 			}
 			timer.Reset(4 * stalled)
@@ -215,14 +216,21 @@ func (s *Store) waitRevision(ctx context.Context, rev int64) error {
 // fence writes a key that says nothing: when the watch brings it, it has brought all that
 // was written before. etcd's own progress notifications would promise that without a
 // write, but before 3.4.25 and 3.5.8 they overtake events, which would then be lost.
-// One fence on its way serves all who wait.
-func (s *Store) fence(ctx context.Context) error {
+// One fence on its way serves all who wait for what was written before it.
+func (s *Store) fence(ctx context.Context, rev int64) error {
 	if !s.fencing.TryLock() {
 		return nil
 	}
 	defer s.fencing.Unlock()
-	_, err := s.client.Put(ctx, s.keys.fence(), "")
-	return err
+	if s.fenced >= rev && s.fenced > s.Revision() {
+		return nil
+	}
+	resp, err := s.client.Put(ctx, s.keys.fence(), "")
+	if err != nil {
+		return err
+	}
+	s.fenced = resp.Header.Revision
+	return nil
 }
 
 // unavailable wraps a failure of etcd as the fault the API knows.
