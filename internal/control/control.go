@@ -159,6 +159,10 @@ const (
 // 16384 operations that a transaction may have.
 const maxTogether = 8192
 
+// errUnchanged says that a change asks for what the mirror holds already. That must be
+// sure before it is answered: when another server has changed it, there is something to do.
+var errUnchanged = errors.New("nothing to change")
+
 // checkTogether refuses a request for more objects than one transaction can hold, before
 // any work is done for it.
 func checkTogether(n int) error {
@@ -182,8 +186,9 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 		}
 		var conflict store.Conflict
 		var wait store.Pending
+		unchanged := errors.Is(err, errUnchanged)
 		switch {
-		case err == nil:
+		case err == nil, unchanged && synced:
 			return nil
 		case errors.As(err, &conflict):
 			conflicts++ // and the mirror has caught up with what was in the way
@@ -194,16 +199,20 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 			if err := c.wait(ctx, wait, waits, deadline); err != nil {
 				return err
 			}
-		case !synced && c.stale(err):
-			// The refusal rests on what the mirror holds; another server may know better.
+		case !synced && (unchanged || c.stale(err)):
+			// This rests on what the mirror holds; another server may know better.
 			synced = true
 			at := c.store.Revision()
 			if e := c.store.Sync(ctx); e != nil {
 				return e
 			}
-			if c.store.Revision() == at {
-				return err
+			if c.store.Revision() != at {
+				continue
 			}
+			if unchanged {
+				return nil
+			}
+			return err
 		default:
 			return err
 		}

@@ -305,7 +305,7 @@ func (c *Control) UpdateNetwork(ctx context.Context, id model.NetworkID, req Net
 		}
 		if reflect.DeepEqual(n, old.Value) {
 			made = old
-			return nil
+			return errUnchanged
 		}
 		c.touch(&n.Meta)
 		txn := c.store.Txn()

@@ -237,7 +237,7 @@ func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortReque
 		}
 		if reflect.DeepEqual(p, old.Value) {
 			made = old
-			return nil
+			return errUnchanged
 		}
 		c.touch(&p.Meta)
 		txn := c.store.Txn()

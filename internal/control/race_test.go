@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -197,6 +200,51 @@ func TestBulkIsAtomic(t *testing.T) {
 		}
 	})
 	c.sound()
+}
+
+// slow is a watcher that brings everything late.
+type slow struct{ clientv3.Watcher }
+
+func (w slow) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	out := make(chan clientv3.WatchResponse)
+	in := w.Watcher.Watch(ctx, key, opts...)
+	go func() {
+		defer close(out)
+		for resp := range in {
+			select {
+			case <-time.After(100 * time.Millisecond):
+				out <- resp
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out
+}
+
+// TestChangeBackOnAnotherServer: a server that has not heard yet of a change must not
+// take the change back for nothing to do.
+func TestChangeBackOnAnotherServer(t *testing.T) {
+	client := storetest.Etcd(t)
+	late := clientv3.NewCtxClient(t.Context())
+	late.KV, late.Watcher = client.KV, slow{client.Watcher}
+	a, b := cloudOn(t, client, nil), cloudOn(t, late, nil)
+	n := a.network(control.NetworkRequest{Name: ptr("x")})
+	if err := b.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.UpdateNetwork(t.Context(), n.ID, control.NetworkRequest{Name: ptr("y")}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := b.UpdateNetwork(t.Context(), n.ID, control.NetworkRequest{Name: ptr("x")})
+	if err != nil || e.Value.Name != "x" || e.Value.Revision != 3 {
+		t.Errorf("answer %+v, %v", e.Value, err)
+	}
+	if err := a.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if e, _ := a.Network(t.Context(), n.ID); e.Value.Name != "x" {
+		t.Errorf("the store has %q", e.Value.Name)
+	}
 }
 
 // TestTooLargeTogether: what no transaction can hold is refused as the request's fault.

@@ -259,7 +259,7 @@ func (c *Control) UpdateSubnet(ctx context.Context, id model.SubnetID, req Subne
 		}
 		if reflect.DeepEqual(s, old.Value) {
 			made = old
-			return nil
+			return errUnchanged
 		}
 		// Larger pools may have the address that the DHCP port lacks.
 		dhcpChanged = s.EnableDHCP || old.Value.EnableDHCP
