@@ -83,6 +83,33 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// TestSyncIsBounded: who asks while etcd is away is told so, also without a deadline.
+func TestSyncIsBounded(t *testing.T) {
+	t.Parallel()
+	e := testEtcd(t, t.TempDir())
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{e.Endpoint}, DialTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	s, stop := run(t, client)
+	defer stop()
+	seed(t, s, 1)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Sync(context.Background()) }()
+	select {
+	case err := <-done:
+		if f := (model.Fault{}); !errors.As(err, &f) || f.Kind != model.Unavailable {
+			t.Error(err)
+		}
+	case <-time.After(2 * syncTimeout):
+		t.Error("still waiting")
+	}
+}
+
 // hasty is a watcher of an etcd older than 3.4.25 or 3.5.8: it says how far it is before
 // it brings the events up to there.
 type hasty struct{ clientv3.Watcher }

@@ -176,8 +176,11 @@ func (s *Store) Revision() int64 {
 	return s.mirror.rev
 }
 
-// Sync returns when the mirror has reached everything that any server wrote before the call.
+// Sync returns when the mirror has reached everything that any server wrote before the
+// call, or, when etcd is away, after a bounded time with model.Fault Unavailable.
 func (s *Store) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
 	resp, err := s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())
 	if err != nil {
 		return unavailable(err)
@@ -190,8 +193,16 @@ func (s *Store) Sync(ctx context.Context) error {
 // the watch does not tell.
 const stalled = 5 * time.Millisecond
 
+// syncTimeout is how long a caller waits for the mirror before it is told that it cannot know.
+const syncTimeout = 10 * time.Second
+
 // waitRevision returns when the mirror has reached rev.
 func (s *Store) waitRevision(ctx context.Context, rev int64) error {
+	if _, reached := s.mirror.reached(rev); reached {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
 	timer := time.NewTimer(stalled)
 	defer timer.Stop()
 	for {
