@@ -45,6 +45,7 @@ With --dry-run it prints what it would make, and makes nothing.`,
 			}
 			defer lock.Close()
 			log.Info("agent starts", "host", c.Host, "server", c.Server, "datapath", c.datapath(), "version", version())
+			go func() { _ = returnMemory(cmd.Context()) }()
 			return runAgent(cmd.Context(), c, log, c.agentCertDir())
 		},
 	}

@@ -94,6 +94,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 
 	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c)})
 	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, Log: log})
+	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
 	api := apiHandler(verbs, feedServer, log, len(c.EtcdEndpoints) > 0)
