@@ -71,6 +71,8 @@ type Store struct {
 	runMu   sync.Mutex
 	stopped chan struct{} // closed while Run is not running any more
 
+	patience time.Duration // syncTimeout, but shorter in tests
+
 	// skipLocal makes writes wait for the watch instead of being applied at once; tests use it.
 	skipLocal bool
 }
@@ -97,6 +99,8 @@ func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
 		queue:   make(chan *pending, 4*maxBatch),
 		ready:   make(chan struct{}),
 		stopped: make(chan struct{}),
+
+		patience: syncTimeout,
 	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
@@ -179,7 +183,7 @@ func (s *Store) Revision() int64 {
 // Sync returns when the mirror has reached everything that any server wrote before the
 // call, or, when etcd is away, after a bounded time with model.Fault Unavailable.
 func (s *Store) Sync(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	resp, err := s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())
 	if err != nil {
@@ -201,7 +205,7 @@ func (s *Store) waitRevision(ctx context.Context, rev int64) error {
 	if _, reached := s.mirror.reached(rev); reached {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	timer := time.NewTimer(stalled)
 	defer timer.Stop()
