@@ -13,7 +13,10 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"weft/internal/control"
 	"weft/internal/feed"
@@ -183,8 +186,21 @@ func openEtcd(ctx context.Context, c Config, log *slog.Logger) (etcdClient, erro
 		}
 		return etcdClient{client: e.Client, failed: e.Err(), close: e.Close}, nil
 	}
-	cfg := clientv3.Config{Endpoints: c.EtcdEndpoints, DialTimeout: 10 * time.Second, DialKeepAliveTime: 10 * time.Second,
-		DialKeepAliveTimeout: 5 * time.Second}
+	return externalEtcd(c)
+}
+
+// externalEtcd connects to the etcd at c.EtcdEndpoints.
+func externalEtcd(c Config) (etcdClient, error) {
+	cfg := clientv3.Config{
+		Endpoints: c.EtcdEndpoints, DialTimeout: 10 * time.Second, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 5 * time.Second,
+		// What matters in its log comes back as errors; it would write JSON to our stderr.
+		Logger: zap.NewNop(),
+		// gRPC by itself waits up to two minutes before it tries an etcd again that was away.
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		})},
+	}
 	if c.EtcdCA != "" || c.EtcdCert != "" {
 		var err error
 		cfg.TLS, err = transport.TLSInfo{TrustedCAFile: c.EtcdCA, CertFile: c.EtcdCert, KeyFile: c.EtcdKey}.ClientConfig()
@@ -214,6 +230,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute, // or a slow body holds its connection for ever
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -268,8 +285,8 @@ func fsckCommand() *cobra.Command {
 		Use:   "fsck",
 		Short: "Check that what is stored is whole: no address or MAC twice, nothing dangling",
 		Long: `Reads the whole store and checks its invariants: every object decodes, refers only to
-objects that are there, and holds exactly the unique keys of its addresses and MAC. With the
-embedded etcd, stop weft first. The exit code is 0 if all is well and 1 if not.`,
+objects that are there, and holds exactly the unique keys of its addresses and MAC. weft may run
+meanwhile. The exit code is 0 if all is well and 1 if not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := loadConfig(cmd)
@@ -277,13 +294,15 @@ embedded etcd, stop weft first. The exit code is 0 if all is well and 1 if not.`
 				return err
 			}
 			etcd, err := openEtcd(cmd.Context(), c, slog.New(slog.DiscardHandler))
-			if errors.Is(err, store.ErrInUse) {
-				return fmt.Errorf("%w; stop it first", err)
+			if endpoint, ok := store.EmbeddedEndpoint(c.StateDir); ok && errors.Is(err, store.ErrInUse) {
+				// weft runs: ask its etcd, which answers from one revision.
+				c.EtcdEndpoints = []string{endpoint}
+				etcd, err = externalEtcd(c)
 			}
 			if err != nil {
 				return err
 			}
-			problems, err := control.Fsck(cmd.Context(), etcd.client)
+			problems, err := control.FsckAt(cmd.Context(), etcd.client, c.EtcdPrefix)
 			err = errors.Join(err, etcd.close())
 			if err != nil {
 				return err

@@ -95,11 +95,28 @@ func (e *EmbeddedEtcd) start(ctx context.Context, dir string, c EmbeddedConfig) 
 	return nil
 }
 
+// EmbeddedEndpoint is the endpoint at which an etcd that is embedded in another process
+// on dir can be reached; ok is false when there is none, or its socket had no room in dir.
+func EmbeddedEndpoint(dir string) (endpoint string, ok bool) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", false
+	}
+	socket := filepath.Join(dir, clientSocket)
+	if _, err := os.Stat(socket); err != nil {
+		return "", false
+	}
+	return (&url.URL{Scheme: "unix", Path: socket}).String(), true
+}
+
+// clientSocket is the name of the socket on which etcd serves other processes.
+const clientSocket = "client.sock"
+
 func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	cfg := embed.NewConfig()
 	cfg.Name = "weft"
 	cfg.Dir = filepath.Join(dir, "etcd")
-	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "client.sock")}
+	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, clientSocket)}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "peer.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
