@@ -216,7 +216,9 @@ func TestPure(t *testing.T) {
 func TestPackageDocs(t *testing.T) {
 	docs := map[string][]string{}
 	for _, s := range sources(t) {
-		docs[s.pkg] = docs[s.pkg]
+		if _, seen := docs[s.pkg]; !seen {
+			docs[s.pkg] = nil
+		}
 		if s.ast.Doc == nil {
 			continue
 		}

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 go=${1:-$(scripts/go.sh)}
-bad=$("$("$go" env GOROOT)/bin/gofmt" -l cmd internal test)
+bad=$("$("$go" env GOROOT)/bin/gofmt" -l ./*.go cmd internal test)
 if [ -n "$bad" ]; then
 	echo "not formatted:" >&2
 	echo "$bad" >&2

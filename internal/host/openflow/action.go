@@ -15,9 +15,6 @@ const (
 	PortAny        uint32 = 0xffffffff
 )
 
-// portInPort16 is PortInPort in the 16-bit numbering of Nicira's actions.
-const portInPort16 = 0xfff8
-
 // TableNone is the table number that means "no table" or "every table".
 const TableNone = 0xff
 
