@@ -17,6 +17,6 @@ fi
 run="$go test ./..."
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	# As root the tests that need root would run as well; so step down for them.
-	run="$go test -exec 'setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all' ./..."
+	run="$go test -exec $PWD/scripts/unprivileged.sh ./..."
 fi
 sh -c "$run"
