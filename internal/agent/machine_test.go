@@ -231,6 +231,7 @@ func (w *whole) agentRestarts() {
 		return err == nil && strings.Count(string(b), `"ACTIVE"`) == len(w.ports)+1
 	})
 	revs, flows := w.revisions(w.ports), dumpFlows(w.t, w.o)
+	w.track()
 	one, two := ping(w.t, w.spaces[0], w.addr(1)), ping(w.t, w.spaces[2], w.addr(0))
 	time.Sleep(200 * time.Millisecond)
 	w.stop()
@@ -238,6 +239,9 @@ func (w *whole) agentRestarts() {
 	time.Sleep(300 * time.Millisecond)
 	began := time.Now()
 	w.start()
+	if got := w.conntrack(); !strings.Contains(got, "192.0.2.99") {
+		w.t.Errorf("a tracked connection is gone after the agent's restart: %s", got)
+	}
 	w.leases(3)
 	w.t.Logf("a lease without a server %v after the agent's start (%v of them are its patience)", time.Since(began), w.a.o.DiskGrace)
 	w.serve()
@@ -259,6 +263,30 @@ func (w *whole) agentRestarts() {
 	if got := w.revisions(w.ports); !slices.Equal(got, revs) {
 		w.t.Error("a restart of the agent changed port records")
 	}
+}
+
+// track makes the switch track a connection of somebody else's.
+func (w *whole) track() {
+	w.t.Helper()
+	// UDP from 192.0.2.99:5000 to 192.0.2.98:53.
+	const packet = "020000000001020000000002" + "0800" + "4500001c000100004011f60a" + "c0000263" + "c0000262" + "1388003500080000"
+	if out, err := w.o.Vsctl("add-br", "br-foreign", "--", "set", "Bridge", "br-foreign", "datapath_type=netdev"); err != nil {
+		w.t.Fatal(out, err)
+	}
+	if out, err := w.o.Ofctl("packet-out", "br-foreign", "in_port=LOCAL packet="+packet+" actions=ct(commit,zone=9)"); err != nil {
+		w.t.Fatal(out, err)
+	}
+	if got := w.conntrack(); !strings.Contains(got, "192.0.2.99") {
+		w.t.Fatalf("nothing is tracked: %q", got)
+	}
+}
+
+func (w *whole) conntrack() string {
+	out, err := w.o.Appctl("dpctl/dump-conntrack")
+	if err != nil {
+		w.t.Fatal(out, err)
+	}
+	return out
 }
 
 // switchRestarts: the userspace datapath makes the namespace's device anew, and it has to

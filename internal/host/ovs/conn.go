@@ -163,6 +163,13 @@ func (c *conn) close(err error) {
 	_ = c.net.Close()
 }
 
+// replaced reports whether the connection ended because its bridge has made another.
+func (c *conn) replaced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Is(c.err, errReplaced)
+}
+
 func (c *conn) send(b []byte) error {
 	c.write.Lock()
 	defer c.write.Unlock()

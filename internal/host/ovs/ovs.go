@@ -266,7 +266,8 @@ func (s *Switch) serveBridge(ctx context.Context, nc net.Conn) {
 	if err != nil {
 		_ = nc.Close()
 		if ctx.Err() == nil {
-			s.log.Warn("openflow handshake failed", "peer", nc.RemoteAddr(), "err", err)
+			// Tried again and again while a bridge is away, which is a fault of Apply and told as such.
+			s.log.Debug("openflow handshake failed", "peer", nc.RemoteAddr(), "err", err)
 		}
 		return
 	}
@@ -299,6 +300,10 @@ func (s *Switch) serveBridge(ctx context.Context, nc net.Conn) {
 		delete(s.conns, c.dpid)
 	}
 	s.mu.Unlock()
+	if c.replaced() {
+		s.log.Debug("bridge has another connection", "bridge", name)
+		return
+	}
 	if ctx.Err() == nil {
 		s.log.Warn("bridge disconnected", "bridge", s.bridgeName(c.dpid), "err", err)
 		s.notify()
@@ -375,6 +380,9 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 		return faults
 	}
 	for _, f := range faults {
+		if errors.Is(f.Err, errReplaced) {
+			continue // the other connection sees to it
+		}
 		s.log.Error("flows not in sync", "bridge", bridge, "err", f)
 	}
 	if n := o.added + o.changed + o.removed; n > 0 && len(faults) == 0 {
