@@ -93,6 +93,8 @@ type Agent struct {
 	seen uint64
 
 	mu  sync.Mutex
+	// told is what the server was last told of the switch: its version and interface types.
+	told string
 	now published
 }
 
@@ -179,7 +181,18 @@ func (a *Agent) describe() model.Host {
 	h := a.o.Host
 	obs := a.o.Machine.Observe()
 	h.OVSVersion, h.InterfaceTypes = obs.OVSVersion, obs.InterfaceTypes
+	a.tell(obs)
 	return h
+}
+
+// tell notes what the server is told of the switch, and reports whether that is news.
+func (a *Agent) tell(obs host.Observed) bool {
+	now := obs.OVSVersion + " " + strings.Join(obs.InterfaceTypes, ",")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	news := now != a.told
+	a.told = now
+	return news
 }
 
 // Feed returns the agent's end of the feed, for asking whether it is in sync.
@@ -266,6 +279,10 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		return wait
 	}
 	a.wait("")
+	if st.InSync && a.tell(obs) {
+		// The Open vSwitch of this host is newer than the agent.
+		a.feed.Redescribe()
+	}
 	a.noteProblems(obs.Problems)
 	v, p := a.plan(st, obs)
 	planned := time.Now()

@@ -15,6 +15,7 @@ import (
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/vif"
+	"weft/internal/store"
 	"weft/internal/trace"
 )
 
@@ -76,6 +77,28 @@ func TestPlugAndUnplug(t *testing.T) {
 }
 
 // Nothing is applied before both sides are known, or it would be taken away.
+// An Open vSwitch that is upgraded, or comes later than the agent, is described anew.
+func TestDescribesNewSwitch(t *testing.T) {
+	w, l := newWorld(t), &logs{}
+	m := newMachine()
+	w.agent(w.options(m, l))
+	w.joined()
+	version := func() (v string) {
+		w.store.View(func(r store.Reader) {
+			if e := r.Host("h1"); e != nil {
+				v = e.Value.OVSVersion
+			}
+		})
+		return v
+	}
+	w.eventually("the version is known", func() bool { return version() == "9.9" })
+	m.mu.Lock()
+	m.version = "10.0"
+	m.mu.Unlock()
+	m.signal()
+	w.eventually("the new version is known", func() bool { return version() == "10.0" })
+}
+
 func TestWaitsForBothSides(t *testing.T) {
 	w, m, l := newWorld(t), newMachine(), &logs{}
 	m.ready = false

@@ -34,6 +34,7 @@ type fakeMachine struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	ready    bool
+	version  string
 	attached map[model.PortID]view.Attachment
 	other    []map[string]string
 	applied  []plan.Plan
@@ -42,7 +43,7 @@ type fakeMachine struct {
 }
 
 func newMachine() *fakeMachine {
-	return &fakeMachine{changed: make(chan struct{}, 1), ready: true, attached: map[model.PortID]view.Attachment{}}
+	return &fakeMachine{changed: make(chan struct{}, 1), ready: true, version: "9.9", attached: map[model.PortID]view.Attachment{}}
 }
 
 func (m *fakeMachine) Apply(_ context.Context, p plan.Plan, _ host.Options) ([]host.Fault, host.Timing) {
@@ -88,7 +89,7 @@ func (m *fakeMachine) unplug(id model.PortID) {
 func (m *fakeMachine) Observe() host.Observed {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	o := host.Observed{Ready: m.ready, Connected: true, OtherConfig: m.other, OVSVersion: "9.9"}
+	o := host.Observed{Ready: m.ready, Connected: true, OtherConfig: m.other, OVSVersion: m.version}
 	for _, a := range m.attached {
 		o.Attachments = append(o.Attachments, a)
 	}

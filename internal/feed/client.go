@@ -84,6 +84,8 @@ type Client struct {
 	factsRev int64
 	full     bool
 	factWake chan struct{}
+	// helloWake asks for another Hello on the present stream.
+	helloWake chan struct{}
 }
 
 // NewClient makes a Client and reads what the disk knows. A disk copy that cannot be
@@ -98,7 +100,7 @@ func NewClient(o ClientOptions) *Client {
 	if o.MaxBackoff <= 0 {
 		o.MaxBackoff = 5 * time.Second
 	}
-	c := &Client{o: o, log: o.Log, changed: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
+	c := &Client{o: o, log: o.Log, changed: make(chan struct{}, 1), factWake: make(chan struct{}, 1), helloWake: make(chan struct{}, 1),
 		facts: map[model.PortID]PortFact{}}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -159,6 +161,26 @@ func (c *Client) Report(session int, rev int64, full bool, facts []PortFact) {
 	}
 	c.factsRev = rev
 	wake(c.factWake)
+}
+
+// Redescribe tells the server anew what this host is: what Host returns has changed.
+func (c *Client) Redescribe() {
+	if !c.o.Observe {
+		wake(c.helloWake)
+	}
+}
+
+// hello is what the server is told of this host.
+func (c *Client) hello() (*feedpb.ToServer, error) {
+	h := model.Host{Name: c.o.Name}
+	if c.o.Host != nil {
+		h = c.o.Host()
+	}
+	b, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("describe this host: %w", err)
+	}
+	return &feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: b, Observe: c.o.Observe}}}, nil
 }
 
 // Run keeps a stream to the server until ctx ends.
@@ -231,15 +253,11 @@ func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool
 		return false, err
 	}
 	out := &sender{stream: stream}
-	h := model.Host{Name: c.o.Name}
-	if c.o.Host != nil {
-		h = c.o.Host()
-	}
-	hello, err := json.Marshal(h)
+	hello, err := c.hello()
 	if err != nil {
-		return false, fmt.Errorf("describe this host: %w", err)
+		return false, err
 	}
-	if err := out.send(&feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: hello, Observe: c.o.Observe}}}); err != nil {
+	if err := out.send(hello); err != nil {
 		return false, recvErr(stream, err)
 	}
 	var wg sync.WaitGroup
@@ -343,6 +361,9 @@ func (c *Client) speak(ctx context.Context, out *sender) {
 			m = &feedpb.ToServer{Kind: &feedpb.ToServer_Heartbeat{Heartbeat: &feedpb.Heartbeat{}}}
 		case <-c.factWake:
 			m = c.takeFacts()
+		case <-c.helloWake:
+			// It could be made at the beginning of the stream, so it can be now.
+			m, _ = c.hello()
 		}
 		// An error ends the stream; Recv reports why.
 		if m != nil && out.send(m) != nil {

@@ -216,6 +216,8 @@ func (st *stream) receive(ctx context.Context) error {
 			if err := st.s.control.Heartbeat(ctx, st.host); err != nil && ctx.Err() == nil {
 				st.s.log.Warn("heartbeat not noted", "host", st.host, "err", err)
 			}
+		case *feedpb.ToServer_Hello:
+			st.again(ctx, k.Hello)
 		case *feedpb.ToServer_Answer:
 			st.mu.Lock()
 			c := st.asked[k.Answer.Id]
@@ -225,6 +227,21 @@ func (st *stream) receive(ctx context.Context) error {
 				c <- k.Answer
 			}
 		}
+	}
+}
+
+// again takes a host's newer word on what it is.
+func (st *stream) again(ctx context.Context, hello *feedpb.Hello) {
+	var h model.Host
+	err := json.Unmarshal(hello.Host, &h)
+	if err == nil && h.Name != st.host {
+		err = fmt.Errorf("it is of host %q", h.Name)
+	}
+	if err == nil {
+		_, err = st.s.control.RegisterHost(ctx, h)
+	}
+	if err != nil && ctx.Err() == nil {
+		st.s.log.Warn("new description of a host not noted", "host", st.host, "err", err)
 	}
 }
 
