@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,10 +93,13 @@ type Agent struct {
 	// seen is the generation of the feed's state that the last pass worked on.
 	seen uint64
 
-	mu  sync.Mutex
+	// busy is when the pass under way began, in Unix nanoseconds; 0 between passes.
+	busy atomic.Int64
+
+	mu sync.Mutex
 	// told is what the server was last told of the switch: its version and interface types.
 	told string
-	now published
+	now  published
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -139,7 +143,7 @@ func New(o Options) (*Agent, error) {
 	}
 	fo := o.Feed
 	fo.StateDir, fo.Log = o.StateDir, o.Log
-	fo.Host, fo.Evidence = a.describe, a.answer
+	fo.Host, fo.Evidence, fo.Alive = a.describe, a.answer, a.alive
 	a.feed = feed.NewClient(fo)
 	return a, nil
 }
@@ -271,6 +275,8 @@ const (
 // called again without any input; 0 for never.
 func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	begin := time.Now()
+	a.busy.Store(begin.UnixNano())
+	defer a.busy.Store(0)
 	st := a.feed.State()
 	a.seen = st.Generation
 	obs := a.o.Machine.Observe()
@@ -301,6 +307,17 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),
 		"plan", planned.Sub(begin), "switch", timing.Switch, "kernel", timing.Kernel, "dhcp", timing.DHCP, "total", time.Since(begin))
 	return wait
+}
+
+// stuck is how long a pass may take before the agent counts as dead. Each call to the
+// switch and the kernel has a limit of its own, far below.
+const stuck = time.Minute
+
+// alive reports whether the loop turns: a heartbeat must not come from an agent whose
+// connection is all that works.
+func (a *Agent) alive() bool {
+	b := a.busy.Load()
+	return b == 0 || time.Since(time.Unix(0, b)) < stuck
 }
 
 // unready says why nothing may be done yet, and when to look again. Before both sides

@@ -99,6 +99,24 @@ func TestDescribesNewSwitch(t *testing.T) {
 	w.eventually("the new version is known", func() bool { return version() == "10.0" })
 }
 
+// A loop that hangs sends no heartbeats.
+func TestStuckLoopIsNotAlive(t *testing.T) {
+	var a Agent
+	for _, tt := range []struct {
+		since time.Duration
+		want  bool
+	}{{time.Second, true}, {2 * stuck, false}} {
+		a.busy.Store(time.Now().Add(-tt.since).UnixNano())
+		if got := a.alive(); got != tt.want {
+			t.Errorf("in a pass for %v: alive %t", tt.since, got)
+		}
+	}
+	a.busy.Store(0)
+	if !a.alive() {
+		t.Error("idle and not alive")
+	}
+}
+
 func TestWaitsForBothSides(t *testing.T) {
 	w, m, l := newWorld(t), newMachine(), &logs{}
 	m.ready = false

@@ -38,6 +38,9 @@ type ClientOptions struct {
 	// Observe only reads: the host's agent, if it runs, is not disturbed. Nothing is kept on
 	// disk, and what is reported is not sent.
 	Observe bool
+	// Alive reports whether the host's work goes on; while it does not, no heartbeat is sent.
+	// Nil means always.
+	Alive func() bool
 	// Heartbeat is the interval of heartbeats; 0 means 30 s.
 	Heartbeat time.Duration
 	// MinBackoff and MaxBackoff bound the wait between attempts to connect; 0 means 50 ms and 5 s.
@@ -358,6 +361,9 @@ func (c *Client) speak(ctx context.Context, out *sender) {
 		case <-ctx.Done():
 			return
 		case <-beat.C:
+			if c.o.Alive != nil && !c.o.Alive() {
+				continue
+			}
 			m = &feedpb.ToServer{Kind: &feedpb.ToServer_Heartbeat{Heartbeat: &feedpb.Heartbeat{}}}
 		case <-c.factWake:
 			m = c.takeFacts()
