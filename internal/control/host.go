@@ -192,9 +192,14 @@ func status(r store.Reader, p *model.Port, f PortFact) model.PortStatus {
 }
 
 // needsDHCP reports whether a port is to be served by DHCP before it counts as usable:
-// not the cloud's own ports, and not ports without an address on a subnet with DHCP.
+// not the cloud's own ports, and not ports without an address on a subnet with DHCP. On a
+// network that is administratively down DHCP is not served, and that is as asked for: as
+// in Neutron its ports keep their status.
 func needsDHCP(r store.Reader, p *model.Port) bool {
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
+		return false
+	}
+	if n := r.Network(p.NetworkID); n == nil || !n.Value.AdminStateUp {
 		return false
 	}
 	return slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool {

@@ -272,6 +272,14 @@ func TestStatusFollowsFacts(t *testing.T) {
 	if e, err = c.UpdatePort(t.Context(), vm.ID, control.PortRequest{AdminStateUp: ptr(true)}); err != nil || e.Value.Status != model.PortActive {
 		t.Errorf("raised again, and still wired: %+v, %v", e, err)
 	}
+	// DHCP of a network that is administratively down is off as asked for.
+	if _, err := c.UpdateNetwork(t.Context(), n.ID, control.NetworkRequest{AdminStateUp: ptr(false)}); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.ReportPorts(t.Context(), "h1", []control.PortFact{{PortID: vm.ID, Wired: true}})
+	if e, err := c.Port(t.Context(), vm.ID); err != nil || e.Value.Status != model.PortActive {
+		t.Errorf("on a network that is down: %+v, %v", e, err)
+	}
 }
 
 func TestReportManyPorts(t *testing.T) {
