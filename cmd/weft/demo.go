@@ -402,16 +402,12 @@ type process struct {
 
 // startSelf starts this program with other arguments, its output in a file.
 func startSelf(log string, args ...string) (*process, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	out, err := os.OpenFile(filepath.Clean(log), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p := &process{cmd: exec.Command(exe, args...), done: make(chan struct{})}
+	p := &process{cmd: exec.Command(lab.SelfExe, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Env = demoEnv()
 	// Ctrl-C is for the demo, which then stops its children in order.
@@ -447,12 +443,8 @@ func demoEnv() []string {
 
 // runSelf runs this program with other arguments and returns what it prints.
 func runSelf(ctx context.Context, args ...string) (string, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
 	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd := exec.CommandContext(ctx, lab.SelfExe, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	cmd.Env = demoEnv()
 	if err := cmd.Run(); err != nil {

@@ -67,10 +67,7 @@ func Isolate() error {
 func outer() error {
 	// The child must be killed when its parent's *thread* ends; so the thread must not end before.
 	runtime.LockOSThread()
-	cmd, err := self(stageInit)
-	if err != nil {
-		return err
-	}
+	cmd := self(stageInit)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
@@ -85,18 +82,18 @@ func outer() error {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	err = cmd.Wait()
+	err := cmd.Wait()
 	os.Exit(exitCode(cmd.ProcessState, err))
 	return nil
 }
 
+// SelfExe is this program to whoever starts it again: its own path may be hidden by the
+// mounts of the isolation.
+const SelfExe = "/proc/self/exe"
+
 // self is this program once more, to play the given stage.
-func self(stage string) (*exec.Cmd, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(exe, os.Args[1:]...)
+func self(stage string) *exec.Cmd {
+	cmd := exec.Command(SelfExe, os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	for _, e := range os.Environ() {
@@ -105,7 +102,7 @@ func self(stage string) (*exec.Cmd, error) {
 		}
 	}
 	cmd.Env = append(cmd.Env, stageVar+"="+stage)
-	return cmd, nil
+	return cmd
 }
 
 // runInit is process 1 of the new process namespace: it prepares the namespaces, starts
@@ -116,11 +113,7 @@ func runInit() {
 		fmt.Fprintln(os.Stderr, "isolate:", err)
 		os.Exit(125)
 	}
-	cmd, err := self(stageRun)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "isolate:", err)
-		os.Exit(125)
-	}
+	cmd := self(stageRun)
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "isolate:", err)
 		os.Exit(125)
