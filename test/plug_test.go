@@ -113,12 +113,14 @@ func TestPlugRefuses(t *testing.T) {
 	h.up()
 	network := h.network("net", "10.20.0.0/24")
 	elsewhere := h.newPort(network, "elsewhere", m{"binding:host_id": "other-host"})
+	loose := h.newPort(network, "loose", nil)
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"plug", "no-such-port"}, `no port has the ID or name "no-such-port"`},
 		{[]string{"plug", elsewhere.ID}, "is bound to host other-host"},
+		{[]string{"plug", loose.ID, "--host", "no-such-host"}, `no agent has ever joined from host "no-such-host"`},
 		{[]string{"plug", elsewhere.ID, "--user", "no-such-user"}, "no-such-user"},
 		{[]string{"plug"}, "accepts 1 arg"},
 		{[]string{"plug", "x", "--api", "http://127.0.0.1:1"}, "is weft running"},
@@ -126,6 +128,12 @@ func TestPlugRefuses(t *testing.T) {
 		if _, err := h.weft(c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("weft %s: %v; want %q", strings.Join(c.args, " "), err, c.want)
 		}
+	}
+	if got := h.port(loose.ID); got.VIFType != "unbound" {
+		t.Errorf("the refused port is %s", got.VIFType)
+	}
+	if ports := h.vsctl("list-ports", "br-int"); strings.Contains(ports, "tap"+loose.ID[:11]) {
+		t.Errorf("br-int has the refused port: %s", ports)
 	}
 }
 

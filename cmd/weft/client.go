@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"weft/internal/inspect"
 )
 
 // client speaks to the API as any other client would: the commands have no back door.
@@ -140,10 +142,24 @@ func (c *client) mtu(ctx context.Context, network string) (int, error) {
 	return one.Network.MTU, err
 }
 
-// bind binds a port to a host, or unbinds it from its host when host is empty.
-func (c *client) bind(ctx context.Context, id, host string) error {
-	return c.do(ctx, http.MethodPut, "/v2.0/ports/"+url.PathEscape(id),
-		map[string]any{"port": map[string]any{"binding:host_id": host}}, nil)
+// bind binds a port to a host, or unbinds it from its host when host is empty, and returns
+// the port as it then is. That a binding fails is no error here: the port says so.
+func (c *client) bind(ctx context.Context, id, host string) (apiPort, error) {
+	var out struct{ Port apiPort }
+	err := c.do(ctx, http.MethodPut, "/v2.0/ports/"+url.PathEscape(id),
+		map[string]any{"port": map[string]any{"binding:host_id": host}}, &out)
+	return out.Port, err
+}
+
+// chain asks for the chain of one port, by whatever names it, as JSON of a trace.Chain.
+func (c *client) chain(ctx context.Context, ref string) (json.RawMessage, error) {
+	var raw json.RawMessage
+	err := c.do(ctx, http.MethodGet, inspect.Path+"?q="+url.QueryEscape(ref), nil, &raw)
+	var e apiError
+	if errors.As(err, &e) && e.Message != "" {
+		return nil, errors.New(e.Message)
+	}
+	return raw, err
 }
 
 // awaitStatus waits until the port has the status; it asks more often at first.

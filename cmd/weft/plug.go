@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os/user"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ import (
 	"weft/internal/model"
 	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
+	"weft/internal/trace"
 )
 
 // plugOptions are those of weft plug.
@@ -90,14 +93,8 @@ func plug(ctx context.Context, c Config, ref string, o plugOptions, out io.Write
 	if err != nil {
 		return fmt.Errorf("port %s: %w", p.ID, err)
 	}
-	switch p.HostID {
-	case c.Host:
-	case "":
-		if err := api.bind(ctx, p.ID, c.Host); err != nil {
-			return fmt.Errorf("bind port %s to %s: %w", p.ID, c.Host, err)
-		}
-	default:
-		return fmt.Errorf("port %s is bound to host %s; this is %s", p.ID, p.HostID, c.Host)
+	if p, err = bindHere(ctx, api, p, c.Host); err != nil {
+		return err
 	}
 	mtu, err := api.mtu(ctx, p.NetworkID)
 	if err != nil {
@@ -138,6 +135,52 @@ func plug(ctx context.Context, c Config, ref string, o plugOptions, out io.Write
 	return err
 }
 
+// bindHere binds a port to this host unless it is. Without an agent of that name, or with
+// one that cannot take the port's network, nothing is made and the port stays as it was.
+func bindHere(ctx context.Context, api *client, p apiPort, host string) (apiPort, error) {
+	was := p.HostID
+	if was != "" && was != host {
+		return p, fmt.Errorf("port %s is bound to host %s; this is %s", p.ID, was, host)
+	}
+	var err error
+	if was == "" {
+		if p, err = api.bind(ctx, p.ID, host); err != nil {
+			return p, fmt.Errorf("bind port to %s: %w", host, err)
+		}
+	}
+	if p.VIFType != string(model.VIFBindingFailed) {
+		return p, nil
+	}
+	why := bindingFault(ctx, api, p.ID)
+	if was == "" {
+		if _, err := api.bind(ctx, p.ID, ""); err != nil {
+			return p, fmt.Errorf("unbind port %s: %w", p.ID, err)
+		}
+	}
+	return p, fmt.Errorf("port %s cannot be bound to host %s: %s", p.ID, host, why)
+}
+
+// bindingFault says in words why a binding failed: the API has no room for it in Neutron's
+// terms, the chain has.
+func bindingFault(ctx context.Context, api *client, id string) string {
+	var chain trace.Chain
+	raw, err := api.chain(ctx, id)
+	if err == nil {
+		err = json.Unmarshal(raw, &chain)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	for _, s := range chain.Steps {
+		for _, it := range s.Items {
+			if why, ok := strings.CutPrefix(it.Observed, string(model.VIFBindingFailed)+": "); ok {
+				return why
+			}
+		}
+	}
+	return "the server does not say why"
+}
+
 // externalIDs are those that os-vif and libvirt give to the interface of a virtual machine.
 func externalIDs(p apiPort) map[string]string {
 	ids := map[string]string{"iface-id": p.ID, "attached-mac": p.MAC, "iface-status": "active"}
@@ -171,7 +214,7 @@ func unplug(ctx context.Context, c Config, ref string, out io.Writer) error {
 		return err
 	}
 	if known && p.HostID != "" {
-		err := api.bind(ctx, p.ID, "")
+		_, err := api.bind(ctx, p.ID, "")
 		var e apiError
 		if errors.As(err, &e) && e.Status == http.StatusNotFound {
 			err = nil // deleted in the meantime

@@ -115,6 +115,9 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	if ready != nil {
 		tasks.Go(func() error { return ready(ctx, ca, feedListener.Addr()) })
 	}
+	if a, ok := apiListener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		log.Warn("the API has no authentication, and others than this host can reach it", "api", a)
+	}
 	log.Info("serving", "api", apiListener.Addr(), "feed", feedListener.Addr(), "after", time.Since(began).Round(time.Millisecond), "version", version())
 	err = tasks.Wait()
 	stopStore()

@@ -2,14 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
-	"weft/internal/inspect"
 	"weft/internal/trace"
 )
 
@@ -40,12 +36,7 @@ The exit code is 0 also when something is not as it should be.`,
 			if err != nil {
 				return err
 			}
-			var raw json.RawMessage
-			err = newClient(c.API).do(cmd.Context(), http.MethodGet, inspect.Path+"?q="+url.QueryEscape(args[0]), nil, &raw)
-			var e apiError
-			if errors.As(err, &e) && e.Message != "" {
-				return errors.New(e.Message)
-			}
+			raw, err := newClient(c.API).chain(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
