@@ -92,13 +92,16 @@ func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine)
 		return nil, err
 	}
 	return agent.New(agent.Options{
-		Feed:     feed.ClientOptions{Target: c.Server, TLS: tlsConfig, Name: name, Heartbeat: c.HeartbeatInterval},
-		Machine:  machine,
-		Settings: settings,
-		Host:     hostRecord(c),
-		StateDir: c.StateDir,
-		Resync:   c.ResyncInterval,
-		Log:      log,
+		Feed:      feed.ClientOptions{Target: c.Server, TLS: tlsConfig, Name: name, Heartbeat: c.HeartbeatInterval, MaxBackoff: c.ReconnectMax},
+		Machine:   machine,
+		Settings:  settings,
+		Host:      hostRecord(c),
+		StateDir:  c.StateDir,
+		Resync:    c.ResyncInterval,
+		RetryMax:  c.RetryMax,
+		DiskGrace: c.ServerWait,
+		Grace:     c.StatusGrace,
+		Log:       log,
 	})
 }
 

@@ -58,6 +58,10 @@ type Config struct {
 	ServeDHCP         bool              `key:"serve_dhcp" use:"agent" help:"Whether this host may answer DHCP."`
 	LeaseTime         time.Duration     `key:"dhcp_lease_time" use:"agent" help:"Lease time given to guests; they renew after half of it."`
 	ResyncInterval    time.Duration     `key:"resync_interval" use:"agent" help:"How often the agent compares all of the host with the plan, beyond reacting to changes."`
+	RetryMax          time.Duration     `key:"retry_max" use:"agent" help:"What failed on the host is tried again after 100ms, then after twice as long each time, up to this."`
+	ReconnectMax      time.Duration     `key:"reconnect_max" use:"agent" help:"Longest wait between attempts to reach the server."`
+	ServerWait        time.Duration     `key:"server_wait" use:"agent" help:"How long an agent that has just started waits for the server before it acts on the cloud it knew before."`
+	StatusGrace       time.Duration     `key:"status_grace" use:"agent" help:"How long a port that was ACTIVE stays so while the whole switch or its network's DHCP is in trouble, as when ovs-vswitchd restarts."`
 
 	API string `key:"api" use:"client" help:"URL of the API that weft plug, unplug and show talk to."`
 }
@@ -72,6 +76,7 @@ func defaults() Config {
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
 		ServeDHCP: true, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
+		RetryMax: 15 * time.Second, ReconnectMax: 5 * time.Second, ServerWait: time.Second, StatusGrace: 10 * time.Second,
 		API: "http://127.0.0.1:9696",
 	}
 }
@@ -130,7 +135,8 @@ func (c *Config) complete() error {
 		}
 	}
 	for key, d := range map[string]time.Duration{"agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
-		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval} {
+		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval,
+		"retry_max": c.RetryMax, "reconnect_max": c.ReconnectMax, "server_wait": c.ServerWait, "status_grace": c.StatusGrace} {
 		if d <= 0 {
 			bad(key, "%s is not above 0", d)
 		}
