@@ -180,35 +180,13 @@ func (t *Txn) independent(written, compared map[string]bool) bool {
 // commit sends a group to etcd, applies what succeeded to the mirror when nothing came
 // between, and hands out the outcomes.
 func (s *Store) commit(ctx context.Context, group []*pending) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
-	var ok []bool
-	var rev int64
-	if len(group) == 1 {
-		t := group[0].txn
-		resp, err := s.client.Txn(ctx).If(t.compares...).Then(t.ops()...).Commit()
-		if err != nil {
-			group[0].done <- outcome{err: err}
-			return
+	ok, rev, err := s.transact(ctx, group)
+	s.noteAnswer(ctx, err)
+	if err != nil {
+		for _, p := range group {
+			p.done <- outcome{err: err}
 		}
-		ok, rev = []bool{resp.Succeeded}, resp.Header.Revision
-	} else {
-		ops := make([]clientv3.Op, len(group))
-		for i, p := range group {
-			ops[i] = clientv3.OpTxn(p.txn.compares, p.txn.ops(), nil)
-		}
-		resp, err := s.client.Txn(ctx).Then(ops...).Commit()
-		if err != nil {
-			for _, p := range group {
-				p.done <- outcome{err: err}
-			}
-			return
-		}
-		ok, rev = make([]bool, len(group)), resp.Header.Revision
-		for i, r := range resp.Responses {
-			inner, is := r.Response.(*etcdserverpb.ResponseOp_ResponseTxn)
-			ok[i] = is && inner.ResponseTxn.Succeeded
-		}
+		return
 	}
 	b := batch{rev: rev}
 	for i, p := range group {
@@ -221,5 +199,49 @@ func (s *Store) commit(ctx context.Context, group []*pending) {
 	}
 	for i, p := range group {
 		p.done <- outcome{rev: rev, ok: ok[i]}
+	}
+}
+
+// transact sends a group to etcd, a single one as it is and several as inner transactions
+// of one, and returns which of them succeeded, at what revision.
+func (s *Store) transact(ctx context.Context, group []*pending) (ok []bool, rev int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	if len(group) == 1 {
+		t := group[0].txn
+		resp, err := s.client.Txn(ctx).If(t.compares...).Then(t.ops()...).Commit()
+		if err != nil {
+			return nil, 0, err
+		}
+		return []bool{resp.Succeeded}, resp.Header.Revision, nil
+	}
+	ops := make([]clientv3.Op, len(group))
+	for i, p := range group {
+		ops[i] = clientv3.OpTxn(p.txn.compares, p.txn.ops(), nil)
+	}
+	resp, err := s.client.Txn(ctx).Then(ops...).Commit()
+	if err != nil {
+		return nil, 0, err
+	}
+	ok = make([]bool, len(group))
+	for i, r := range resp.Responses {
+		inner, is := r.Response.(*etcdserverpb.ResponseOp_ResponseTxn)
+		ok[i] = is && inner.ResponseTxn.Succeeded
+	}
+	return ok, resp.Header.Revision, nil
+}
+
+// noteAnswer logs once when etcd stops taking writes, and once when it takes them again.
+// Only commitLoop calls it.
+func (s *Store) noteAnswer(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, rpctypes.ErrTooManyOps) || errors.Is(err, rpctypes.ErrRequestTooLarge):
+		// We stop, or the request is at fault.
+	case err != nil && !s.mute:
+		s.mute = true
+		s.log.Warn("etcd takes no writes; requests fail until it does", "err", err)
+	case err == nil && s.mute:
+		s.mute = false
+		s.log.Info("etcd takes writes again")
 	}
 }

@@ -1,11 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"weft/internal/model"
@@ -32,6 +36,22 @@ func TestEtcdGoesAway(t *testing.T) {
 	}
 	if s.entryOf("p3") == nil {
 		t.Error("reads stopped")
+	}
+}
+
+// TestNoteAnswer: the log hears once that etcd takes no writes, and once that it does again.
+func TestNoteAnswer(t *testing.T) {
+	var out bytes.Buffer
+	s := &Store{log: slog.New(slog.NewTextHandler(&out, nil))}
+	away := errors.New("no leader")
+	for _, err := range []error{nil, rpctypes.ErrTooManyOps, away, away, rpctypes.ErrTooManyOps, away, nil, nil} {
+		s.noteAnswer(t.Context(), err)
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.noteAnswer(stopped, away)
+	if text := out.String(); strings.Count(text, "no leader") != 1 || strings.Count(text, "takes writes again") != 1 || strings.Count(text, "\n") != 2 {
+		t.Errorf("logged:\n%s", text)
 	}
 }
 

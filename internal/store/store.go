@@ -64,6 +64,7 @@ type Store struct {
 	queue  chan *pending
 	ready  chan struct{}
 	once   sync.Once
+	mute   bool // etcd took no write the last time; commitLoop's own
 
 	fencing sync.Mutex // held while a fence is written
 	fenced  int64      // revision of the last fence
