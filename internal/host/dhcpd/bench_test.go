@@ -164,7 +164,7 @@ func BenchmarkDORA(b *testing.B) {
 	}
 	b.ResetTimer()
 	for done < b.N {
-		n, _, err := unix.Recvfrom(c.fd, buf, 0)
+		n, _, err := recvfrom(c.fd, buf)
 		if err != nil {
 			b.Fatalf("after %d: %v", done, err)
 		}

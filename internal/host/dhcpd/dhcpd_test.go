@@ -178,7 +178,7 @@ func (c *rawClient) send(msg []byte, spoil func(frame []byte)) {
 func (c *rawClient) receive() []byte {
 	c.t.Helper()
 	b := make([]byte, 2048)
-	n, _, err := unix.Recvfrom(c.fd, b, 0)
+	n, _, err := recvfrom(c.fd, b)
 	if errors.Is(err, unix.EAGAIN) {
 		return nil
 	}
@@ -186,6 +186,15 @@ func (c *rawClient) receive() []byte {
 		c.t.Fatal(err)
 	}
 	return b[:n]
+}
+
+// recvfrom goes on after a signal: with a receive timeout the kernel does not (signal(7)),
+// and Go's scheduler sends some.
+func recvfrom(fd int, b []byte) (n int, from unix.Sockaddr, err error) {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		n, from, err = unix.Recvfrom(fd, b, 0)
+	}
+	return n, from, err
 }
 
 func request(t testing.TB, name string) []byte {
@@ -313,7 +322,7 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 1500)
-	n, from, err := unix.Recvfrom(fd, b, 0)
+	n, from, err := recvfrom(fd, b)
 	if err != nil {
 		t.Fatal(err)
 	}
