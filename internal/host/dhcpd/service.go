@@ -38,6 +38,8 @@ type service struct {
 
 	mu      sync.Mutex
 	sockets *sockets
+	// held are the sockets that run has taken up, and will close; it closes no others.
+	held    *sockets
 	stopped chan struct{}
 	done    chan struct{}
 	running bool
@@ -114,7 +116,11 @@ func (v *service) ready() error {
 	}
 	if v.sockets != nil {
 		// Somebody has deleted the namespace: the sockets keep it alive, out of everybody's reach.
-		v.sockets.interrupt()
+		if v.held == v.sockets {
+			v.sockets.interrupt()
+		} else {
+			v.sockets.close()
+		}
 		v.sockets = nil
 	}
 	if v.stoppedNow() {
@@ -161,6 +167,7 @@ func (v *service) run() {
 	for {
 		v.mu.Lock()
 		so := v.sockets
+		v.held = so
 		v.mu.Unlock()
 		if so == nil {
 			if !v.reopen() {
@@ -169,21 +176,24 @@ func (v *service) run() {
 			continue
 		}
 		err := v.serve(so)
-		if v.stoppedNow() {
-			so.close()
-			return
-		}
-		if errors.Is(err, unix.ENETDOWN) && so.current(v.namespace, v.device) {
-			// Down for a moment; the socket comes back with the device.
+		stopped := v.stoppedNow()
+		// Down for a moment? Then the socket comes back with the device.
+		again := !stopped && errors.Is(err, unix.ENETDOWN) && so.current(v.namespace, v.device)
+		v.mu.Lock()
+		if again && v.sockets == so {
+			v.mu.Unlock()
 			continue
 		}
-		v.log.Warn("DHCP device lost", "network", v.network, "device", v.device, "err", err)
-		v.mu.Lock()
 		so.close()
+		v.held = nil
 		if v.sockets == so {
 			v.sockets = nil
 		}
 		v.mu.Unlock()
+		if stopped {
+			return
+		}
+		v.log.Warn("DHCP device lost", "network", v.network, "device", v.device, "err", err)
 		v.lost()
 	}
 }
