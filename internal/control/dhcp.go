@@ -43,7 +43,7 @@ func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
 		txn := c.store.Txn()
 		switch {
 		case d.port != nil && len(d.wanted) == 0:
-			txn.DeletePort(d.port)
+			txn.DeletePort(d.port, d.revision)
 			txn.UnchangedNetwork(d.at.network)
 		case d.port == nil:
 			p := c.newDHCPPort(d)
@@ -77,16 +77,17 @@ func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
 
 // dhcpState is what EnsureDHCP decides from.
 type dhcpState struct {
-	at     place
-	wanted []model.SubnetID // subnets with DHCP, oldest first
-	port   *store.Entry[model.Port]
-	host   *model.Host // where the port is to be; nil: nowhere new
+	at       place
+	wanted   []model.SubnetID // subnets with DHCP, oldest first
+	port     *store.Entry[model.Port]
+	revision int64       // of the mirror
+	host     *model.Host // where the port is to be; nil: nowhere new
 	// settled says that nothing is to be done.
 	settled bool
 }
 
 func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
-	d := dhcpState{at: place{network: r.Network(id), subnets: r.SubnetsOf(id)}, port: r.Port(dhcpPortID(id))}
+	d := dhcpState{at: place{network: r.Network(id), subnets: r.SubnetsOf(id)}, port: r.Port(dhcpPortID(id)), revision: r.Revision()}
 	if d.at.network == nil {
 		return d
 	}

@@ -39,7 +39,7 @@ func TestFactsForget(t *testing.T) {
 	txn = c.store.Txn()
 	c.Read(func(r store.Reader) {
 		for i := range 290 { // not by DeletePort, as when another server does it
-			txn.DeletePort(r.Port(model.PortID(fmt.Sprint("p", i))))
+			txn.DeletePort(r.Port(model.PortID(fmt.Sprint("p", i))), r.Revision())
 		}
 	})
 	if _, err := txn.Commit(t.Context()); err != nil {

@@ -41,6 +41,7 @@ func FsckAt(ctx context.Context, client *store.Client, prefix string) ([]Problem
 	f.subnets()
 	f.ports()
 	f.uniqueKeys()
+	f.names()
 	for _, h := range in.Heartbeats {
 		if in.Hosts[h] == nil {
 			f.report("heartbeat/"+string(h), "there is no such host")
@@ -123,6 +124,37 @@ func (f *fsck) uniqueKeys() {
 	for name, owner := range f.in.Segments {
 		if n := f.in.Networks[owner]; n == nil || store.SegmentName(n.Segment) != name {
 			f.report("segment/"+name, "network %q does not hold it", owner)
+		}
+	}
+}
+
+// names checks that unique names and references are held by exactly the objects that
+// have them, and that what is referred to is there.
+func (f *fsck) names() {
+	unique, refs := map[string]bool{}, map[string]bool{}
+	f.in.Names(func(name string, owner store.Ref) {
+		unique[name] = true
+		if holder := f.in.Unique[name]; holder != owner.ID {
+			f.report(fmt.Sprintf("%s/%s", owner.Kind, owner.ID), "its unique name %q is held by %q", name, holder)
+		}
+	}, func(name string, from, to store.Ref) {
+		refs[name] = true
+		key := fmt.Sprintf("%s/%s", from.Kind, from.ID)
+		if !f.in.Exists(to) {
+			f.report(key, "there is no %s %s", to.Kind, to.ID)
+		}
+		if !f.in.Refs[name] {
+			f.report(key, "its reference to %s %s is not recorded", to.Kind, to.ID)
+		}
+	})
+	for name, owner := range f.in.Unique {
+		if !unique[name] {
+			f.report("unique/"+name, "%q does not have this name", owner)
+		}
+	}
+	for name := range f.in.Refs {
+		if !refs[name] {
+			f.report("ref/"+name, "there is no such reference")
 		}
 	}
 }

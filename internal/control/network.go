@@ -374,7 +374,7 @@ func (c *Control) DeleteNetwork(ctx context.Context, id model.NetworkID, ifRevis
 		}
 		txn := c.store.Txn()
 		for _, p := range ports {
-			txn.DeletePort(p)
+			txn.DeletePort(p, at)
 		}
 		for _, s := range subnets {
 			txn.DeleteSubnet(s, at)

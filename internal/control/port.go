@@ -305,16 +305,17 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 // DeletePort removes a port. A DHCP port comes back while its network wants one.
 func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Opt[int]) error {
 	var old *store.Entry[model.Port]
-	err := c.attempt(ctx, func(*store.Reservation) (err error) {
-		if old, err = c.Port(ctx, id); err != nil {
-			return err
+	err := c.attempt(ctx, func(*store.Reservation) error {
+		var at int64
+		if c.Read(func(r store.Reader) { old, at = r.Port(id), r.Revision() }); old == nil {
+			return model.NotFound{Kind: model.KindPort, ID: string(id)}
 		}
 		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
 		txn := c.store.Txn()
-		txn.DeletePort(old)
-		_, err = txn.Commit(ctx)
+		txn.DeletePort(old, at)
+		_, err := txn.Commit(ctx)
 		return err
 	})
 	if err != nil {

@@ -348,7 +348,7 @@ func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevisio
 			p := *e.Value
 			p.FixedIPs = slices.DeleteFunc(slices.Clone(p.FixedIPs), func(f model.FixedIP) bool { return f.SubnetID == id })
 			if len(p.FixedIPs) == 0 {
-				txn.DeletePort(e)
+				txn.DeletePort(e, at)
 				continue
 			}
 			c.touch(&p.Meta)

@@ -60,7 +60,7 @@ func TestSnapshotAndChanges(t *testing.T) {
 		}},
 		{"a port goes, and with it the network", func() {
 			w.txn(func(tx *store.Txn) {
-				w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(port(2, n2, "").ID)) })
+				w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(port(2, n2, "").ID), r.Revision()) })
 			})
 		}},
 		{"a new network with a port", func() { w.create(port(8, w.network(4), "h2")) }},
@@ -120,7 +120,7 @@ func TestRandomMoves(t *testing.T) {
 				w.update(p.ID, func(p *model.Port) { p.Binding.Host = hosts[(n*7+g)%4] })
 				if n%5 == 0 {
 					w.txn(func(tx *store.Txn) {
-						w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(p.ID)) })
+						w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(p.ID), r.Revision()) })
 					})
 				}
 			}
@@ -141,7 +141,9 @@ func TestReconnectKeepsThenReplaces(t *testing.T) {
 	if !eventually(func() bool { return !h1.State().InSync }) {
 		t.Fatal("client believes to be in sync with a stopped server")
 	}
-	w.txn(func(tx *store.Txn) { w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(gone.ID)) }) })
+	w.txn(func(tx *store.Txn) {
+		w.store.View(func(r store.Reader) { tx.DeletePort(r.Port(gone.ID), r.Revision()) })
+	})
 	if st := h1.State(); !st.Known || len(st.Cloud.Ports) != 2 {
 		t.Fatalf("without a server the client holds %d ports", len(st.Cloud.Ports))
 	}

@@ -57,7 +57,7 @@ func register[M, R any](s *Server, c *collection[M, R]) {
 
 // whole appends the wire form with all attributes, from the entry's slot when it is there.
 func (c *collection[M, R]) whole(b []byte, r store.Reader, e *store.Entry[M]) []byte {
-	return append(b, e.Encoded(func(m *M) []byte {
+	return append(b, e.Encoded(store.WholeView, func(m *M) []byte {
 		x := c.aside(r, m)
 		return c.encode(make([]byte, 0, 1024), m, &x, nil)
 	})...)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -130,16 +132,16 @@ func (s *Store) refuse(err error) {
 // anything, has the same outcome as one after another would have.
 func (s *Store) gather(first *pending) (group []*pending, left *pending) {
 	group = []*pending{first}
-	written, compared := map[string]bool{}, map[string]bool{}
+	c := claims{written: map[string]bool{}, compared: map[string]bool{}}
 	size := first.txn.size()
-	first.txn.claim(written, compared)
+	c.add(first.txn)
 	for len(group) < maxBatch && size < maxBatchBytes {
 		select {
 		case p := <-s.queue:
-			if !p.txn.combinable() || !p.txn.independent(written, compared) {
+			if !p.txn.combinable() || !c.allow(p.txn) {
 				return group, p
 			}
-			p.txn.claim(written, compared)
+			c.add(p.txn)
 			size += p.txn.size()
 			group = append(group, p)
 		default:
@@ -151,30 +153,50 @@ func (s *Store) gather(first *pending) (group []*pending, left *pending) {
 
 // combinable reports whether the transaction may travel with others.
 func (t *Txn) combinable() bool {
-	return !t.alone && len(t.writes) <= maxBatchOps && len(t.compares) <= maxBatchOps
+	return len(t.writes) <= maxBatchOps && len(t.compares) <= maxBatchOps
 }
 
-func (t *Txn) claim(written, compared map[string]bool) {
+// claims are the keys and directories that the transactions of a group concern.
+type claims struct {
+	written, compared map[string]bool
+	ranges            []string
+}
+
+func (c *claims) add(t *Txn) {
 	for _, w := range t.writes {
-		written[w.key] = true
+		c.written[w.key] = true
 	}
 	for key := range t.touched {
-		compared[key] = true
+		c.compared[key] = true
 	}
+	c.ranges = append(c.ranges, t.ranges...)
 }
 
-func (t *Txn) independent(written, compared map[string]bool) bool {
+// allow reports whether t is independent of the group.
+func (c *claims) allow(t *Txn) bool {
 	for _, w := range t.writes {
-		if written[w.key] || compared[w.key] {
+		if c.written[w.key] || c.compared[w.key] || within(c.ranges, w.key) {
 			return false
 		}
 	}
 	for key := range t.touched {
-		if written[key] {
+		if c.written[key] {
+			return false
+		}
+	}
+	if len(t.ranges) == 0 {
+		return true
+	}
+	for key := range c.written {
+		if within(t.ranges, key) {
 			return false
 		}
 	}
 	return true
+}
+
+func within(dirs []string, key string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return strings.HasPrefix(key, dir) })
 }
 
 // commit sends a group to etcd, applies what succeeded to the mirror when nothing came

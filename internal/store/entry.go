@@ -14,18 +14,32 @@ type Entry[T any] struct {
 	// ModRev is the etcd revision of the write that made this entry.
 	ModRev int64
 
-	encoded atomic.Pointer[[]byte]
+	// encoded are wire forms: one that shows everything and one that shows less.
+	encoded [2]atomic.Pointer[encoding]
 }
 
-// Encoded returns the wire form of the value, calling encode the first time only. There
-// is one slot: all callers must pass the same encoding. Two goroutines may both encode
-// when they come at once; both results are equal.
-func (e *Entry[T]) Encoded(encode func(*T) []byte) []byte {
-	if b := e.encoded.Load(); b != nil {
-		return *b
+// encoding is a wire form, and which attributes of the value it shows.
+type encoding struct {
+	view uint64
+	text []byte
+}
+
+// WholeView is the view that shows everything.
+const WholeView = ^uint64(0)
+
+// Encoded returns the wire form of the value in a view, a number that says which
+// attributes show; it calls encode when the form is not held from last time. Two
+// goroutines may both encode when they come at once; both results are equal.
+func (e *Entry[T]) Encoded(view uint64, encode func(*T) []byte) []byte {
+	slot := &e.encoded[0]
+	if view != WholeView {
+		slot = &e.encoded[1]
+	}
+	if held := slot.Load(); held != nil && held.view == view {
+		return held.text
 	}
 	b := encode(e.Value)
-	e.encoded.Store(&b)
+	slot.Store(&encoding{view, b})
 	return b
 }
 

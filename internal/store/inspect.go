@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -23,6 +24,12 @@ type Inspection struct {
 	Addresses map[model.FixedIP]model.PortID
 	MACs      map[NetworkMAC]model.PortID
 	Segments  map[string]model.NetworkID // by SegmentName
+	// Objects are the objects of all other kinds: pointers to their model structs.
+	Objects map[Ref]any
+	// Unique are the keys of unique names, <kind>/<name>, with the ID each holds; Refs are
+	// the keys of references, <kind>/<id>/<kind that refers>/<its id>.
+	Unique map[string]string
+	Refs   map[string]bool
 	// Heartbeats are the hosts with a heartbeat key.
 	Heartbeats []model.HostName
 	// Bad are keys that cannot be read, with the reason.
@@ -53,6 +60,9 @@ func Inspect(ctx context.Context, client *Client, prefix string) (*Inspection, e
 		Addresses: map[model.FixedIP]model.PortID{},
 		MACs:      map[NetworkMAC]model.PortID{},
 		Segments:  map[string]model.NetworkID{},
+		Objects:   map[Ref]any{},
+		Unique:    map[string]string{},
+		Refs:      map[string]bool{},
 		Bad:       map[string]string{},
 	}
 	k := keys{prefix: prefix}
@@ -102,6 +112,12 @@ func (in *Inspection) add(k keys, key string, value []byte) error {
 	case dirSegment:
 		in.Segments[id] = model.NetworkID(value)
 		return nil
+	case dirUnique:
+		in.Unique[id] = string(value)
+		return nil
+	case dirRef:
+		in.Refs[id] = true
+		return nil
 	case dirMeta:
 		return nil
 	}
@@ -121,11 +137,58 @@ func (in *Inspection) add(k keys, key string, value []byte) error {
 		in.Hosts[v.Name], inside = v, string(v.Name)
 	case nil:
 		return fmt.Errorf("no such kind of key")
-	default:
+	case time.Time:
 		in.Heartbeats = append(in.Heartbeats, model.HostName(id))
+	default:
+		in.Objects[Ref{model.Kind(dir), id}] = v
+		inside, _, _ = kindOf[dir].names(v)
 	}
 	if inside != id {
 		return fmt.Errorf("the object inside is called %q", inside)
 	}
 	return nil
+}
+
+// Exists reports whether there is such an object.
+func (in *Inspection) Exists(r Ref) bool {
+	switch r.Kind {
+	case model.KindNetwork:
+		return in.Networks[model.NetworkID(r.ID)] != nil
+	case model.KindSubnet:
+		return in.Subnets[model.SubnetID(r.ID)] != nil
+	case model.KindPort:
+		return in.Ports[model.PortID(r.ID)] != nil
+	}
+	return in.Objects[r] != nil
+}
+
+// Names calls unique for each unique name that an object must hold, and refs for each
+// reference it makes, both with the rest of the key and the object.
+func (in *Inspection) Names(unique func(name string, owner Ref), ref func(name string, from, to Ref)) {
+	each := func(self Ref, to []Ref) {
+		for _, r := range to {
+			ref(strings.TrimPrefix(keys{}.ref(r, self), dirRef+"/"), self, r)
+		}
+	}
+	for id, n := range in.Networks {
+		each(Ref{model.KindNetwork, string(id)}, networkRefs(n))
+	}
+	for id, s := range in.Subnets {
+		each(Ref{model.KindSubnet, string(id)}, subnetRefs(s))
+	}
+	for id, p := range in.Ports {
+		each(Ref{model.KindPort, string(id)}, portRefs(p))
+	}
+	for _, k := range kinds() {
+		for self, obj := range in.Objects {
+			if string(self.Kind) != k.dir() {
+				continue
+			}
+			_, names, to := k.names(obj)
+			for _, name := range names {
+				unique(strings.TrimPrefix(keys{}.unique(k.dir(), name), dirUnique+"/"), self)
+			}
+			each(self, to)
+		}
+	}
 }

@@ -22,9 +22,13 @@ const (
 	dirMAC       = "mac"
 	dirSegment   = "segment"
 	dirMeta      = "meta"
+	dirUnique    = "unique"
+	dirRef       = "ref"
 )
 
 func (k keys) version() string                   { return k.prefix + dirMeta + "/version" }
+func (k keys) object(dir, id string) string      { return k.prefix + dir + "/" + id }
+func (k keys) unique(dir, name string) string    { return k.prefix + dirUnique + "/" + dir + "/" + name }
 func (k keys) fence() string                     { return k.prefix + dirMeta + "/fence" }
 func (k keys) network(id model.NetworkID) string { return k.prefix + dirNetwork + "/" + string(id) }
 func (k keys) subnet(id model.SubnetID) string   { return k.prefix + dirSubnet + "/" + string(id) }
@@ -40,6 +44,16 @@ func (k keys) macsOf(id model.NetworkID) string           { return k.prefix + di
 func (k keys) mac(id model.NetworkID, m model.MAC) string { return k.macsOf(id) + m.String() }
 func (k keys) address(id model.SubnetID, a netip.Addr) string {
 	return k.addressesOf(id) + a.String()
+}
+
+// refsTo is the directory of the keys that say what refers to an object.
+func (k keys) refsTo(to Ref) string {
+	return k.prefix + dirRef + "/" + string(to.Kind) + "/" + to.ID + "/"
+}
+
+// ref is the key that says that from refers to to.
+func (k keys) ref(to, from Ref) string {
+	return k.refsTo(to) + string(from.Kind) + "/" + from.ID
 }
 
 // segment is the unique key of a segment: vxlan/VNI, vlan/PHYSICAL/VLAN or flat/PHYSICAL.

@@ -31,6 +31,13 @@ type mirror struct {
 	byAddr     map[netip.Addr][]*Entry[model.Port]
 	portNames  map[string][]*Entry[model.Port]
 
+	networksOf map[model.ProjectID]map[model.NetworkID]*Entry[model.Network]
+	subnetsOf  map[model.ProjectID]map[model.SubnetID]*Entry[model.Subnet]
+	portsOf    map[model.ProjectID]map[model.PortID]*Entry[model.Port]
+
+	rows      map[string]anyRows // by directory
+	referrers map[Ref]map[Ref]struct{}
+
 	subs map[*Subscription]struct{}
 }
 
@@ -68,6 +75,14 @@ func (m *mirror) clear() {
 	m.byMAC = map[model.MAC][]*Entry[model.Port]{}
 	m.byAddr = map[netip.Addr][]*Entry[model.Port]{}
 	m.portNames = map[string][]*Entry[model.Port]{}
+	m.networksOf = map[model.ProjectID]map[model.NetworkID]*Entry[model.Network]{}
+	m.subnetsOf = map[model.ProjectID]map[model.SubnetID]*Entry[model.Subnet]{}
+	m.portsOf = map[model.ProjectID]map[model.PortID]*Entry[model.Port]{}
+	m.rows = map[string]anyRows{}
+	for _, k := range kinds() {
+		m.rows[k.dir()] = k.newRows()
+	}
+	m.referrers = map[Ref]map[Ref]struct{}{}
 }
 
 // write is one put or delete of a key, with the decoded object. Exactly one of the
@@ -128,7 +143,29 @@ func (m *mirror) advance(rev int64) {
 }
 
 // order puts parents before children, so that indexes of parents exist first.
-var order = []string{dirHost, dirHeartbeat, dirNetwork, dirSubnet, dirPort}
+var order = func() []string {
+	dirs := []string{dirHost, dirHeartbeat, dirNetwork, dirSubnet, dirPort}
+	for _, k := range kinds() {
+		dirs = append(dirs, k.dir())
+	}
+	return dirs
+}()
+
+// setIn gives a map of maps a value.
+func setIn[K, I comparable, V any](outer map[K]map[I]V, key K, id I, v V) {
+	if outer[key] == nil {
+		outer[key] = map[I]V{}
+	}
+	outer[key][id] = v
+}
+
+// dropFrom takes a value out of a map of maps, and the inner map with its last value.
+func dropFrom[K, I comparable, V any](outer map[K]map[I]V, key K, id I) {
+	delete(outer[key], id)
+	if len(outer[key]) == 0 {
+		delete(outer, key)
+	}
+}
 
 // apply makes the mirror reflect b: puts of parents first, deletes of parents last.
 func (m *mirror) apply(b batch) {
@@ -183,12 +220,20 @@ func (m *mirror) applyOne(w write, rev int64) {
 	case dirHeartbeat:
 		at, _ := w.obj.(time.Time)
 		m.setHeartbeat(model.HostName(w.id), at)
+	default:
+		if rows := m.rows[w.dir]; rows != nil {
+			rows.set(m, w.id, w.obj, rev)
+		}
 	}
 }
 
 func (m *mirror) setNetwork(id model.NetworkID, e *Entry[model.Network]) {
-	if old := m.networks[id]; old != nil && m.segments[old.Value.Segment] == id {
-		delete(m.segments, old.Value.Segment)
+	if old := m.networks[id]; old != nil {
+		if m.segments[old.Value.Segment] == id {
+			delete(m.segments, old.Value.Segment)
+		}
+		dropFrom(m.networksOf, old.Value.Project, id)
+		m.unrefer(Ref{model.KindNetwork, string(id)}, networkRefs(old.Value))
 	}
 	if e == nil {
 		delete(m.networks, id)
@@ -196,6 +241,8 @@ func (m *mirror) setNetwork(id model.NetworkID, e *Entry[model.Network]) {
 	} else {
 		m.networks[id] = e
 		m.segments[e.Value.Segment] = id
+		setIn(m.networksOf, e.Value.Project, id, e)
+		m.refer(Ref{model.KindNetwork, string(id)}, networkRefs(e.Value))
 	}
 	m.tell(Change{Kind: model.KindNetwork, ID: string(id), Network: id})
 }
@@ -226,6 +273,8 @@ func (m *mirror) setSubnet(id model.SubnetID, e *Entry[model.Subnet]) {
 		network = old.Value.NetworkID
 		delete(m.partsOf(network).subnets, id)
 		m.dropNetworkParts(network)
+		dropFrom(m.subnetsOf, old.Value.Project, id)
+		m.unrefer(Ref{model.KindSubnet, string(id)}, subnetRefs(old.Value))
 	}
 	if e == nil {
 		delete(m.subnets, id)
@@ -234,6 +283,8 @@ func (m *mirror) setSubnet(id model.SubnetID, e *Entry[model.Subnet]) {
 		network = e.Value.NetworkID
 		m.subnets[id] = e
 		m.partsOf(network).subnets[id] = e
+		setIn(m.subnetsOf, e.Value.Project, id, e)
+		m.refer(Ref{model.KindSubnet, string(id)}, subnetRefs(e.Value))
 		if old == nil {
 			m.alloc.addSubnet(id, e.Value.CIDR)
 		}
@@ -259,6 +310,8 @@ func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
 func (m *mirror) index(e *Entry[model.Port]) {
 	p := e.Value
 	m.partsOf(p.NetworkID).ports[p.ID] = e
+	setIn(m.portsOf, p.Project, p.ID, e)
+	m.refer(Ref{model.KindPort, string(p.ID)}, portRefs(p))
 	m.byMAC[p.MAC] = append(m.byMAC[p.MAC], e)
 	for _, f := range p.FixedIPs {
 		m.byAddr[f.Addr] = append(m.byAddr[f.Addr], e)
@@ -289,6 +342,8 @@ func (m *mirror) unindex(e *Entry[model.Port]) {
 	p := e.Value
 	delete(m.partsOf(p.NetworkID).ports, p.ID)
 	m.dropNetworkParts(p.NetworkID)
+	dropFrom(m.portsOf, p.Project, p.ID)
+	m.unrefer(Ref{model.KindPort, string(p.ID)}, portRefs(p))
 	remove(m.byMAC, p.MAC, e)
 	for _, f := range p.FixedIPs {
 		remove(m.byAddr, f.Addr, e)

@@ -151,7 +151,7 @@ func TestCatchUpByDifference(t *testing.T) {
 	kept := away.entryOf("p1")
 	stop()
 	other, _ := run(t, e.Client)
-	put(t, other, func(x *Txn) { x.DeletePort(other.entryOf("p2")) })
+	put(t, other, func(x *Txn) { x.DeletePort(other.entryOf("p2"), other.Revision()) })
 	changed := *other.entryOf("p3").Value
 	changed.Name = "new"
 	put(t, other, func(x *Txn) { x.UpdatePort(other.entryOf("p3"), &changed) })
@@ -197,7 +197,7 @@ func TestCatchUpWithSwappedAddresses(t *testing.T) {
 	move("p1", 100)
 	move("p2", 1)
 	move("p1", 2)
-	put(t, other, func(x *Txn) { x.DeletePort(other.entryOf("p3")) })
+	put(t, other, func(x *Txn) { x.DeletePort(other.entryOf("p3"), other.Revision()) })
 	p := port(4)
 	p.FixedIPs = port(3).FixedIPs
 	put(t, other, func(x *Txn) { x.CreatePort(p) })
@@ -321,7 +321,7 @@ func TestSubscription(t *testing.T) {
 	s, _ := run(t, e.Client)
 	sub := s.Subscribe(t.Context())
 	seed(t, s, 2)
-	put(t, s, func(x *Txn) { x.DeletePort(s.entryOf("p1")) })
+	put(t, s, func(x *Txn) { x.DeletePort(s.entryOf("p1"), s.Revision()) })
 	<-sub.C()
 	changes, rev := sub.Changes()
 	want := map[Change]bool{
@@ -349,7 +349,7 @@ func TestIndexesForget(t *testing.T) {
 	s, _ := run(t, e.Client)
 	seed(t, s, 3)
 	for i := 1; i <= 3; i++ {
-		put(t, s, func(x *Txn) { x.DeletePort(s.entryOf(model.PortID(fmt.Sprintf("p%d", i)))) })
+		put(t, s, func(x *Txn) { x.DeletePort(s.entryOf(model.PortID(fmt.Sprintf("p%d", i))), s.Revision()) })
 	}
 	var n *Entry[model.Network]
 	var sn *Entry[model.Subnet]

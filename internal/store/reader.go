@@ -141,6 +141,30 @@ func (r Reader) PortsOnSubnet(id model.SubnetID) iter.Seq[*Entry[model.Port]] {
 	return maps.Values(n.ports)
 }
 
+// NetworksOfProject yields the networks that a project owns.
+func (r Reader) NetworksOfProject(id model.ProjectID) iter.Seq[*Entry[model.Network]] {
+	return maps.Values(r.m.networksOf[id])
+}
+
+// NetworkCountOfProject returns how many networks a project owns.
+func (r Reader) NetworkCountOfProject(id model.ProjectID) int { return len(r.m.networksOf[id]) }
+
+// SubnetsOfProject yields the subnets that a project owns.
+func (r Reader) SubnetsOfProject(id model.ProjectID) iter.Seq[*Entry[model.Subnet]] {
+	return maps.Values(r.m.subnetsOf[id])
+}
+
+// SubnetCountOfProject returns how many subnets a project owns.
+func (r Reader) SubnetCountOfProject(id model.ProjectID) int { return len(r.m.subnetsOf[id]) }
+
+// PortsOfProject yields the ports that a project owns.
+func (r Reader) PortsOfProject(id model.ProjectID) iter.Seq[*Entry[model.Port]] {
+	return maps.Values(r.m.portsOf[id])
+}
+
+// PortCountOfProject returns how many ports a project owns.
+func (r Reader) PortCountOfProject(id model.ProjectID) int { return len(r.m.portsOf[id]) }
+
 // Host returns the host with this name, or nil. Its HeartbeatAt is the latest known.
 func (r Reader) Host(name model.HostName) *Entry[model.Host] { return r.m.hosts[name] }
 

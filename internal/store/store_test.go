@@ -53,7 +53,7 @@ func TestWriteThenRead(t *testing.T) {
 		"id":      func(x *store.Txn) { x.CreatePort(newPort("p1", "n1", "s1", "fa:16:3e:00:00:02", "10.0.0.6")) },
 		"segment": func(x *store.Txn) { x.CreateNetwork(newNetwork("n2", 7)) },
 		"stale rev": func(x *store.Txn) {
-			x.DeletePort(&store.Entry[model.Port]{Value: newPort("p1", "n1", "s1", "fa:16:3e:00:00:01", "10.0.0.5"), ModRev: 1})
+			x.DeletePort(&store.Entry[model.Port]{Value: newPort("p1", "n1", "s1", "fa:16:3e:00:00:01", "10.0.0.5"), ModRev: 1}, 1)
 		},
 	} {
 		x := s.Txn()

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -17,20 +16,21 @@ import (
 type Txn struct {
 	s        *Store
 	compares []clientv3.Cmp
-	touched  map[string]bool // keys of compares, to state each once
+	touched  map[string]condition // keys of compares, to state each once
 	writes   []write
-	alone    bool // holds a condition on a range: never combined with other transactions
+	ranges   []string // directories that compares concern
 	err      error
 }
 
 // Txn starts an empty transaction.
-func (s *Store) Txn() *Txn { return &Txn{s: s, touched: map[string]bool{}} }
+func (s *Store) Txn() *Txn { return &Txn{s: s, touched: map[string]condition{}} }
 
 // CreateNetwork writes a new network and its segment key, both of which must be absent.
 func (t *Txn) CreateNetwork(n *model.Network) {
 	t.absent(t.s.keys.network(n.ID))
 	t.putObject(t.s.keys.network(n.ID), dirNetwork, string(n.ID), n)
 	t.createUnique(t.s.keys.segment(n.Segment), string(n.ID))
+	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, nil, networkRefs(n))
 }
 
 // UpdateNetwork replaces a network that must not have changed since old was read.
@@ -41,16 +41,20 @@ func (t *Txn) UpdateNetwork(old *Entry[model.Network], n *model.Network) {
 		t.del(t.s.keys.segment(o), "", "")
 		t.createUnique(t.s.keys.segment(n.Segment), string(n.ID))
 	}
+	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, networkRefs(old.Value), networkRefs(n))
 }
 
 // DeleteNetwork removes a network unchanged since old, its segment key, and requires
-// that no port was made on it or changed its MAC since the mirror's revision at.
+// that no port was made on it or changed its MAC, and that nothing began to refer to it,
+// since the mirror's revision at.
 func (t *Txn) DeleteNetwork(old *Entry[model.Network], at int64) {
 	n := old.Value
 	t.unchanged(t.s.keys.network(n.ID), old.ModRev)
 	t.noneSince(t.s.keys.macsOf(n.ID), at)
+	t.noneSince(t.s.keys.refsTo(Ref{model.KindNetwork, string(n.ID)}), at)
 	t.del(t.s.keys.network(n.ID), dirNetwork, string(n.ID))
 	t.del(t.s.keys.segment(n.Segment), "", "")
+	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, networkRefs(n), nil)
 }
 
 // UnchangedNetwork requires that the network did not change, nor its set of subnets,
@@ -63,12 +67,14 @@ func (t *Txn) UnchangedNetwork(e *Entry[model.Network]) {
 func (t *Txn) CreateSubnet(n *model.Subnet) {
 	t.absent(t.s.keys.subnet(n.ID))
 	t.putObject(t.s.keys.subnet(n.ID), dirSubnet, string(n.ID), n)
+	t.moveRefs(Ref{model.KindSubnet, string(n.ID)}, nil, subnetRefs(n))
 }
 
 // UpdateSubnet replaces a subnet unchanged since old. The caller also updates the network.
 func (t *Txn) UpdateSubnet(old *Entry[model.Subnet], n *model.Subnet) {
 	t.unchanged(t.s.keys.subnet(n.ID), old.ModRev)
 	t.putObject(t.s.keys.subnet(n.ID), dirSubnet, string(n.ID), n)
+	t.moveRefs(Ref{model.KindSubnet, string(n.ID)}, subnetRefs(old.Value), subnetRefs(n))
 }
 
 // DeleteSubnet removes a subnet unchanged since old, and requires that no address was
@@ -76,7 +82,9 @@ func (t *Txn) UpdateSubnet(old *Entry[model.Subnet], n *model.Subnet) {
 func (t *Txn) DeleteSubnet(old *Entry[model.Subnet], at int64) {
 	t.unchanged(t.s.keys.subnet(old.Value.ID), old.ModRev)
 	t.noneSince(t.s.keys.addressesOf(old.Value.ID), at)
+	t.noneSince(t.s.keys.refsTo(Ref{model.KindSubnet, string(old.Value.ID)}), at)
 	t.del(t.s.keys.subnet(old.Value.ID), dirSubnet, string(old.Value.ID))
+	t.moveRefs(Ref{model.KindSubnet, string(old.Value.ID)}, subnetRefs(old.Value), nil)
 }
 
 // UnchangedSubnet requires that the subnet did not change.
@@ -93,6 +101,7 @@ func (t *Txn) CreatePort(p *model.Port) {
 	for _, f := range p.FixedIPs {
 		t.createUnique(t.s.keys.address(f.SubnetID, f.Addr), string(p.ID))
 	}
+	t.moveRefs(Ref{model.KindPort, string(p.ID)}, nil, portRefs(p))
 }
 
 // UpdatePort replaces a port unchanged since old, moving its MAC and address keys.
@@ -114,12 +123,16 @@ func (t *Txn) UpdatePort(old *Entry[model.Port], p *model.Port) {
 			t.createUnique(t.s.keys.address(f.SubnetID, f.Addr), string(p.ID))
 		}
 	}
+	t.moveRefs(Ref{model.KindPort, string(p.ID)}, portRefs(o), portRefs(p))
 }
 
-// DeletePort removes a port unchanged since old, with its MAC and address keys.
-func (t *Txn) DeletePort(old *Entry[model.Port]) {
+// DeletePort removes a port unchanged since old, with its MAC and address keys, and
+// requires that nothing began to refer to it since the mirror's revision at.
+func (t *Txn) DeletePort(old *Entry[model.Port], at int64) {
 	p := old.Value
 	t.unchanged(t.s.keys.port(p.ID), old.ModRev)
+	t.noneSince(t.s.keys.refsTo(Ref{model.KindPort, string(p.ID)}), at)
+	t.moveRefs(Ref{model.KindPort, string(p.ID)}, portRefs(p), nil)
 	t.del(t.s.keys.port(p.ID), dirPort, string(p.ID))
 	t.del(t.s.keys.mac(p.NetworkID, p.MAC), "", "")
 	for _, f := range p.FixedIPs {
@@ -163,22 +176,39 @@ func holds(p *model.Port, id model.SubnetID, a netip.Addr) bool {
 	return false
 }
 
+// condition is how much a transaction requires of a key.
+type condition int
+
+const (
+	there condition = iota + 1 // that it exists
+	exact                      // that it is as it was read, or absent
+)
+
 func (t *Txn) absent(key string) {
-	if !t.touched[key] {
-		t.touched[key] = true
+	if t.touched[key] != exact {
+		t.touched[key] = exact
 		t.compares = append(t.compares, clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
 	}
 }
 
 func (t *Txn) unchanged(key string, rev int64) {
-	if !t.touched[key] {
-		t.touched[key] = true
+	if t.touched[key] != exact {
+		t.touched[key] = exact
 		t.compares = append(t.compares, clientv3.Compare(clientv3.ModRevision(key), "=", rev))
 	}
 }
 
+// exists requires that an object exists, unless the transaction makes it itself or
+// states something stronger.
+func (t *Txn) exists(key string) {
+	if t.touched[key] == 0 {
+		t.touched[key] = there
+		t.compares = append(t.compares, clientv3.Compare(clientv3.CreateRevision(key), ">", 0))
+	}
+}
+
 func (t *Txn) noneSince(dir string, rev int64) {
-	t.alone = true
+	t.ranges = append(t.ranges, dir)
 	t.compares = append(t.compares, clientv3.Compare(clientv3.ModRevision(dir), "<", rev+1).WithPrefix())
 }
 
@@ -188,7 +218,7 @@ func (t *Txn) createUnique(key, owner string) {
 }
 
 func (t *Txn) putObject(key, dir, id string, obj any) {
-	b, err := json.Marshal(obj)
+	b, err := encodeValue(obj)
 	if err != nil && t.err == nil {
 		t.err = fmt.Errorf("encode %s %s: %w", dir, id, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -125,6 +126,10 @@ func (m *mirror) modRev(dir, id string) int64 {
 		if e := m.hosts[model.HostName(id)]; e != nil {
 			return e.ModRev
 		}
+	default:
+		if rows := m.rows[dir]; rows != nil {
+			return rows.modRev(id)
+		}
 	}
 	return 0
 }
@@ -135,6 +140,11 @@ func (m *mirror) missing(seen map[string]bool) []write {
 	add := func(dir, id string) {
 		if !seen[dir+"/"+id] {
 			gone = append(gone, write{dir: dir, id: id})
+		}
+	}
+	for _, k := range slices.Backward(kinds()) {
+		for id := range m.rows[k.dir()].ids() {
+			add(k.dir(), id)
 		}
 	}
 	for id := range m.ports {
@@ -235,6 +245,9 @@ func decodeValue(dir string, value []byte) (any, error) {
 			return nil, err
 		}
 		return at, nil
+	}
+	if k := kindOf[dir]; k != nil {
+		return k.decode(value)
 	}
 	return nil, nil
 }
