@@ -21,6 +21,7 @@ var layers = map[string]string{
 	// Pure: values in, values out.
 	"model":         "",
 	"ipam":          "model",
+	"access":        "model",
 	"plan":          "model plan/...",
 	"plan/view":     "model",
 	"plan/vif":      "model",

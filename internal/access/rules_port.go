@@ -1,0 +1,77 @@
+package access
+
+// portRules: ports. What could harm others on the network (addresses, their protection) is the
+// network owner's; where a port is bound is for services, and the binding profile for them alone.
+var portRules = []entry{
+	{"network_device", "field:port:device_owner=~^network:"},
+	{"admin_or_data_plane_int", "rule:context_is_admin or role:data_plane_integrator"},
+	{"create_port", adminOrService + or + netOwnerMember + or + shared},
+	{"create_port:device_id", adminOrProjectMember + or + service},
+	{"create_port:device_owner", adminOrNetOwnerMember + or + "not rule:network_device" + or + service},
+	{"create_port:mac_address", adminOrService + or + netOwnerMember},
+	{"create_port:fixed_ips", adminOrService + or + netOwnerMember + or + shared},
+	{"create_port:fixed_ips:ip_address", adminOrService + or + netOwnerMember},
+	{"create_port:fixed_ips:subnet_id", adminOrService + or + netOwnerMember + or + shared},
+	{"create_port:port_security_enabled", adminOrService + or + netOwnerMember},
+	{"create_port:binding:host_id", adminOrService},
+	{"create_port:binding:profile", service},
+	{"create_port:binding:vnic_type", adminOrProjectMember + or + service},
+	{"create_port:allowed_address_pairs", adminOrNetOwnerMember + or + service},
+	{"create_port:allowed_address_pairs:mac_address", adminOrNetOwnerMember + or + service},
+	{"create_port:allowed_address_pairs:ip_address", adminOrNetOwnerMember + or + service},
+	{"create_port:hints", admin},
+	{"create_port:trusted", admin},
+	{"create_port:tags", adminOrProjectMember + or + advsvc},
+	{"get_port", adminOrService + or + netOwnerReader + or + projectReader},
+	{"get_port:binding:vif_type", adminOrService},
+	{"get_port:binding:vif_details", adminOrService},
+	{"get_port:binding:host_id", adminOrService},
+	{"get_port:binding:profile", adminOrService},
+	{"get_port:resource_request", admin},
+	{"get_port:hints", admin},
+	{"get_port:trusted", admin},
+	{"get_port:tags", adminOrNetOwnerReader + or + advsvc + or + projectReader},
+	{"update_port", adminOrService + or + projectMember},
+	{"update_port:device_id", adminOrProjectMember + or + service},
+	{"update_port:device_owner", adminOrNetOwnerMember + or + "not rule:network_device" + or + service},
+	{"update_port:mac_address", adminOrService + or + netOwnerManager},
+	{"update_port:fixed_ips", adminOrService + or + netOwnerMember},
+	{"update_port:fixed_ips:ip_address", adminOrService + or + netOwnerMember},
+	{"update_port:fixed_ips:subnet_id", adminOrService + or + netOwnerMember + or + shared},
+	{"update_port:port_security_enabled", adminOrService + or + netOwnerMember},
+	{"update_port:binding:host_id", adminOrService},
+	{"update_port:binding:profile", service},
+	{"update_port:binding:vnic_type", adminOrService + or + projectMember},
+	{"update_port:allowed_address_pairs", adminOrNetOwnerMember + or + service},
+	{"update_port:allowed_address_pairs:mac_address", adminOrNetOwnerMember + or + service},
+	{"update_port:allowed_address_pairs:ip_address", adminOrNetOwnerMember + or + service},
+	{"update_port:data_plane_status", admin + or + "role:data_plane_integrator"},
+	{"update_port:hints", admin},
+	{"update_port:trusted", admin},
+	{"update_port:tags", adminOrProjectMember + or + advsvc},
+	{"delete_port", adminOrService + or + netOwnerMember + or + projectMember},
+	{"delete_port:tags", adminOrProjectMember + or + advsvc + or + netOwnerMember},
+}
+
+// portBindingsRules: bindings of a port to more than one host, during live migration.
+var portBindingsRules = []entry{
+	{"get_port_binding", adminOrService},
+	{"create_port_binding", service},
+	{"delete_port_binding", service},
+	{"activate", service},
+}
+
+// trunkRules: trunks and their subports.
+var trunkRules = []entry{
+	{"create_trunk", adminOrProjectMember},
+	{"create_trunk:tags", adminOrProjectMember},
+	{"get_trunk", adminOrProjectReader},
+	{"get_trunk:tags", adminOrProjectReader},
+	{"update_trunk", adminOrProjectMember},
+	{"update_trunk:tags", adminOrProjectMember},
+	{"delete_trunk", adminOrProjectMember},
+	{"delete_trunk:tags", adminOrProjectMember},
+	{"get_subports", adminOrProjectReader},
+	{"add_subports", adminOrProjectMember},
+	{"remove_subports", adminOrProjectMember},
+}
