@@ -147,15 +147,15 @@ func check(text string) (*node, error) {
 			return nil, fmt.Errorf("%q: a caller has no %s", text, kind)
 		}
 	}
-	if name, ok := strings.CutPrefix(operand, "%("); ok && strings.HasSuffix(name, ")s") {
-		n.attr = attribute(strings.TrimSuffix(name, ")s"))
-	} else {
-		n.value = operand
+	if name, ok := strings.CutPrefix(operand, "%("); ok {
+		name, ok = strings.CutSuffix(name, ")s")
+		if n.attr = attribute(name); ok && name != "" && !strings.ContainsAny(name, "%()") {
+			return n, nil
+		}
+	} else if n.value = operand; !strings.Contains(operand, "%") {
+		return n, nil
 	}
-	if strings.Contains(n.value, "%") || strings.ContainsAny(n.attr, "%()") {
-		return nil, fmt.Errorf("%q: what follows the colon is neither a literal nor a %%(name)s", text)
-	}
-	return n, nil
+	return nil, fmt.Errorf("%q: what follows the colon is neither a literal nor a %%(name)s", text)
 }
 
 // isAdmin compiles is_admin:True and is_admin:False, which ask the rule context_is_admin.
