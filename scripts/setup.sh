@@ -42,6 +42,9 @@ if [ "${1:-test}" = test ]; then
 	need udhcpc udhcpc
 	need perfdhcp kea-admin
 	need openstack python3-openstackclient
+	need tempest tempest
+	need stestr python3-stestr
+	need ansible-playbook ansible
 	need ethtool ethtool
 	# Without libvirt-daemon-system, so that no service of libvirt's is there to start at boot.
 	need libvirtd libvirt-daemon
