@@ -36,8 +36,8 @@ var layers = map[string]string{
 	// The server.
 	"store":           "model ipam",
 	"store/storetest": "store",
-	"control":         "model ipam store",
-	"neutron":         "model control store",
+	"control":         "model ipam access store",
+	"neutron":         "model access control store",
 	"feed":            "model plan/view store control feed/feedpb",
 	"feed/feedpb":     "",
 	"inspect":         "model store feed trace",

@@ -135,6 +135,7 @@ func apiHandler(verbs *control.Control, f *feed.Server, log *slog.Logger, shared
 
 func controlConfig(c Config) control.Config {
 	k := control.DefaultConfig()
+	k.Quotas = nil
 	// complete has checked all that is parsed here.
 	k.BaseMAC, _ = model.ParseMAC(c.BaseMAC)
 	k.PhysicalMTU = c.PhysicalMTU

@@ -9,6 +9,7 @@
 package access
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -43,6 +44,9 @@ func (c Caller) Has(role string) bool { return slices.Contains(c.Roles, role) }
 // whose path the target lies, such as the QoS policy of a rule. Expressions that say tenant
 // where they mean project are asked for as project. ok is false for what the target has not.
 type Target func(name string) (value string, ok bool)
+
+// ErrUnauthorized says that a token is nobody's: unknown, expired or revoked.
+var ErrUnauthorized = errors.New("the token is not valid")
 
 // nothing is the target without attributes.
 func nothing(string) (string, bool) { return "", false }

@@ -67,6 +67,15 @@ func New(overrides map[string]string) (*Policy, error) {
 	return p, nil
 }
 
+// Default returns the policy without overrides.
+func Default() *Policy {
+	p, err := New(nil)
+	if err != nil {
+		panic(err) // a test holds that the defaults compile
+	}
+	return p
+}
+
 // link points references to rules at the expressions in force.
 func (p *Policy) link(n *node) error {
 	if n.op == opRule {

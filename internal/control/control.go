@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"weft/internal/access"
 	"weft/internal/model"
 	"weft/internal/store"
 )
@@ -32,6 +33,9 @@ type Config struct {
 	MaxNameservers, MaxHostRoutes int
 	// MaxAddressPairs bounds the allowed address pairs of a port.
 	MaxAddressPairs int
+	// Quotas are the limits of projects that have none of their own, by resource; a
+	// resource that is missing, or below 0, has no limit.
+	Quotas map[string]int
 	// AgentDownTime is how old the last heartbeat of a live host may be.
 	AgentDownTime time.Duration
 }
@@ -47,6 +51,8 @@ func DefaultConfig() Config {
 		MaxHostRoutes:   20,
 		MaxAddressPairs: 10,
 		AgentDownTime:   75 * time.Second,
+		Quotas: map[string]int{"network": 100, "subnet": 100, "port": 500, "security_group": 10, "security_group_rule": 100,
+			"router": 10, "floatingip": 50, "rbac_policy": 10},
 	}
 }
 
@@ -55,6 +61,9 @@ type Options struct {
 	Store *store.Store
 	// Log receives what an operator wants to know; nil discards.
 	Log *slog.Logger
+	// Policy says who may do what, where that depends on more than the request itself;
+	// Neutron's defaults when nil.
+	Policy *access.Policy
 	// Config is used as given; begin with DefaultConfig.
 	Config Config
 	// Now tells the time; time.Now when nil.
@@ -72,17 +81,22 @@ type Control struct {
 	rnd   func(n int) int
 	facts facts
 
+	policy *access.Policy
+
 	dhcpFaults dhcpFaults
 }
 
 // New returns a Control.
 func New(o Options) *Control {
-	c := &Control{store: o.Store, log: o.Log, cfg: o.Config, now: o.Now, rnd: o.Rand}
+	c := &Control{store: o.Store, log: o.Log, cfg: o.Config, now: o.Now, rnd: o.Rand, policy: o.Policy}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.policy == nil {
+		c.policy = access.Default()
 	}
 	if c.rnd == nil {
 		c.rnd = rand.IntN

@@ -40,6 +40,12 @@ func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]
 	var made []*store.Entry[model.Network]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			return countEach(w, "network", reqs, func(r NetworkRequest) model.ProjectID { return r.Project })
+		})
+		if err != nil {
+			return err
+		}
 		networks := make([]*model.Network, len(reqs))
 		for i, req := range reqs {
 			n, err := c.newNetwork(req, res)

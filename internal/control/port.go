@@ -42,6 +42,12 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 			}
 		})
 		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			return countEach(w, "port", reqs, func(r PortRequest) model.ProjectID { return r.Project })
+		})
+		if err != nil {
+			return err
+		}
 		ports := make([]*model.Port, len(reqs))
 		for i, req := range reqs {
 			p, err := c.newPort(req, places[req.NetworkID], res, len(reqs))

@@ -31,22 +31,24 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 	}
 	var made []*store.Entry[model.Subnet]
 	networks := map[model.NetworkID]bool{}
-	err := c.attempt(ctx, func(*store.Reservation) error {
+	err := c.attempt(ctx, func(res *store.Reservation) error {
 		clear(networks)
 		txn := c.store.Txn()
 		subnets := make([]*model.Subnet, 0, len(reqs))
 		changed := map[model.NetworkID]*model.Network{}
-		var err error
-		c.Read(func(r store.Reader) {
+		err := c.within(ctx, txn, res, func(w *work) error {
+			r := w.r
+			if err := countEach(w, "subnet", reqs, func(r SubnetRequest) model.ProjectID { return r.Project }); err != nil {
+				return err
+			}
 			for _, req := range reqs {
 				old := r.Network(req.NetworkID)
 				if old == nil {
-					err = model.NotFound{Kind: model.KindNetwork, ID: string(req.NetworkID)}
-					return
+					return model.NotFound{Kind: model.KindNetwork, ID: string(req.NetworkID)}
 				}
-				var s *model.Subnet
-				if s, err = c.newSubnet(req, r.SubnetsOf(req.NetworkID), subnets); err != nil {
-					return
+				s, err := c.newSubnet(req, r.SubnetsOf(req.NetworkID), subnets)
+				if err != nil {
+					return err
 				}
 				subnets = append(subnets, s)
 				txn.CreateSubnet(s)
@@ -61,6 +63,7 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 			for id, n := range changed {
 				txn.UpdateNetwork(r.Network(id), n)
 			}
+			return nil
 		})
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ const (
 	KindPort    Kind = "port"
 	KindAgent   Kind = "agent"
 	KindHost    Kind = "host"
+	KindQuota   Kind = "quota"
 )
 
 // NotFound says that there is no such object.
@@ -71,6 +72,7 @@ const (
 	RevisionConflict                              // If-Match did not hold
 	AddressPairExhausted                          // too many allowed address pairs
 	AddressPairNeedsSecurity                      // pairs without port security
+	OverQuota                                     // the project has as many as it may
 	Unavailable                                   // the store did not answer in time
 )
 

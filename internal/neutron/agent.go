@@ -79,6 +79,7 @@ func agentCollection(c *control.Control, now func() time.Time) *collection[agent
 		list: func(r store.Reader, _ *query[agent, struct{}]) iter.Seq[*store.Entry[agent]] {
 			return agentsOf(c, r, now())
 		},
+		aliases: []string{"agent"},
 	}
 }
 

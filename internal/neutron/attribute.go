@@ -3,10 +3,12 @@ package neutron
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"weft/internal/control"
 	"weft/internal/model"
+	"weft/internal/store"
 )
 
 // use says what a client may do with an attribute.
@@ -26,6 +28,8 @@ type aside struct {
 	subnets []*model.Subnet
 	// network of a subnet; nil when it is gone.
 	network *model.Network
+	// shared says that the object is shared with the caller's project in particular.
+	shared bool
 	// created is set in the answer to a POST, which says less of a binding than a GET.
 	created bool
 }
@@ -37,6 +41,11 @@ type aside struct {
 type attribute[M, R any] struct {
 	name string
 	use  use
+	// kind says in words what values there are, for docs/api.md.
+	kind string
+	// def is the default as a client would give it; nil is none. In tables whose requests
+	// are a control.Change it is taken for what is not given; elsewhere control knows it.
+	def any
 	// take checks and converts a value and puts it into the request; nil for what cannot be given.
 	take   func(r *R, name string, v any) error
 	text   func(m *M) string
@@ -64,6 +73,18 @@ type table[M, R any] struct {
 	// project and revision find these two in a request.
 	project  func(r *R) *model.ProjectID
 	revision func(r *R) *control.Opt[int]
+	// path is the last part of the collection's path, when it is not the plural.
+	path string
+	// rules is the name of the resource in policy rules, when it is not the singular.
+	rules string
+	// draft is the object that a request to create would make, as far as rules ask for it.
+	draft func(r *R) *M
+	// owner is the project that an object belongs to; nil when nobody owns it.
+	owner func(m *M) model.ProjectID
+	// related answers for an attribute of an object that m belongs to: "network" and "project_id".
+	related func(rd store.Reader, m *M, object, attribute string) (string, bool)
+	// defaults says that values that are not given are taken from the table.
+	defaults bool
 	// check judges what one attribute alone cannot; given is the object as decoded.
 	check func(r *R, given map[string]any, created bool) error
 }
@@ -148,7 +169,11 @@ func (t *table[M, R]) verify(given map[string]any) error {
 func (t *table[M, R]) fill(r *R, given map[string]any, created bool) error {
 	for i := range t.attributes {
 		a := &t.attributes[i]
-		if v, has := given[a.name]; has && a.take != nil {
+		v, has := given[a.name]
+		if !has && created && t.defaults && a.use&post != 0 {
+			v, has = a.def, a.def != nil
+		}
+		if has && a.take != nil {
 			if err := a.take(r, a.name, v); err != nil {
 				return err
 			}
@@ -160,18 +185,30 @@ func (t *table[M, R]) fill(r *R, given map[string]any, created bool) error {
 	return nil
 }
 
-// encode appends the wire form of m; fields limits it to some attributes, nil means all.
-func (t *table[M, R]) encode(b []byte, m *M, x *aside, fields []*attribute[M, R]) []byte {
+// encode appends the wire form of m: of the attributes asked for (nil means all) those
+// that the view shows.
+func (t *table[M, R]) encode(b []byte, m *M, x *aside, view uint64, fields []*attribute[M, R]) []byte {
 	b = append(b, '{')
-	if fields == nil {
-		for i := range t.attributes {
-			b = t.attributes[i].encode(b, m, x)
+	for i := range t.attributes {
+		a := &t.attributes[i]
+		if view&(1<<i) != 0 && (fields == nil || slices.Contains(fields, a)) {
+			b = a.encode(b, m, x)
 		}
 	}
-	for _, a := range fields {
-		b = a.encode(b, m, x)
-	}
 	return append(b, '}')
+}
+
+// value is an attribute as policy rules see it; booleans are True and False.
+func (a *attribute[M, R]) value(m *M) (string, bool) {
+	switch {
+	case a.text != nil:
+		return a.text(m), true
+	case a.flag != nil:
+		return pyRepr(a.flag(m)), true
+	case a.number != nil:
+		return strconv.FormatInt(a.number(m), 10), true
+	}
+	return "", false
 }
 
 func (a *attribute[M, R]) encode(b []byte, m *M, x *aside) []byte {
@@ -188,7 +225,7 @@ func (a *attribute[M, R]) encode(b []byte, m *M, x *aside) []byte {
 	case a.text != nil:
 		return appendString(b, a.text(m))
 	case a.flag != nil:
-		return appendBool(b, a.flag(m))
+		return appendBool(b, a.flag(m) || a.name == "shared" && x.shared)
 	case a.number != nil:
 		return appendInt(b, a.number(m))
 	}
@@ -208,7 +245,7 @@ func (a *attribute[M, R]) predicate(values []string) (predicate[M], error) {
 	case a.text != nil:
 		return matchText(a.text)(values)
 	case a.flag != nil:
-		return matchFlag(a.flag)(values)
+		return matchFlag(a.name, a.flag)(values)
 	}
 	return matchNumber(a.number)(values)
 }
@@ -247,14 +284,14 @@ func matchText[M any](get func(*M) string) func([]string) (predicate[M], error) 
 	}
 }
 
-func matchFlag[M any](get func(*M) bool) func([]string) (predicate[M], error) {
+func matchFlag[M any](name string, get func(*M) bool) func([]string) (predicate[M], error) {
 	return func(values []string) (predicate[M], error) {
 		yes, no, err := boolValues(values)
 		if err != nil {
 			return nil, err
 		}
-		return func(m *M, _ *aside) bool {
-			if get(m) {
+		return func(m *M, x *aside) bool {
+			if get(m) || name == "shared" && x.shared {
 				return yes
 			}
 			return no

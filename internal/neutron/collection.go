@@ -1,6 +1,7 @@
 package neutron
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"iter"
@@ -8,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -26,41 +26,136 @@ type collection[M, R any] struct {
 	list func(r store.Reader, q *query[M, R]) iter.Seq[*store.Entry[M]]
 	// around fills what the wire form needs from elsewhere; nil when it needs nothing.
 	around func(r store.Reader, m *M) aside
+	// shared says whether an object is shared with a project in particular; nil is never.
+	shared func(r store.Reader, m *M, p model.ProjectID) bool
 	create func(ctx context.Context, many []R) ([]*store.Entry[M], error)
 	update func(ctx context.Context, id string, r R) (*store.Entry[M], error)
 	remove func(ctx context.Context, id string, ifRevision control.Opt[int]) error
+	// actions are what can be done to one object besides.
+	actions []action
+	// aliases are the extensions that clients see by this collection being there.
+	aliases []string
+
+	guards guards
+}
+
+// action is PUT (unless method says otherwise) /v2.0/<collection>/{id}/<name>.
+type action struct {
+	name, method string
+	// rule is the policy rule; it looks at the object.
+	rule string
+	// serve does it and returns the body of the answer.
+	serve func(ctx context.Context, id string, body map[string]any) (any, error)
 }
 
 // register adds the routes of a collection.
 func register[M, R any](s *Server, c *collection[M, R]) {
-	s.handle("/v2.0/"+c.plural, func(w http.ResponseWriter, r *http.Request) error {
-		switch {
-		case r.Method == http.MethodGet:
-			return c.serveList(s, w, r)
-		case r.Method == http.MethodPost && c.create != nil:
-			return c.serveCreate(s, w, r)
-		}
-		return faultMethod
-	})
-	s.handle("/v2.0/"+c.plural+"/{id}", func(w http.ResponseWriter, r *http.Request) error {
-		switch {
-		case r.Method == http.MethodGet:
-			return c.serveShow(s, w, r)
-		case r.Method == http.MethodPut && c.update != nil:
-			return c.serveUpdate(s, w, r)
-		case r.Method == http.MethodDelete && c.remove != nil:
-			return c.serveDelete(w, r)
-		}
-		return faultMethod
+	c.guards = c.guardsBy(s.policy)
+	s.honour(c.aliases...)
+	s.route("/v2.0/"+c.where(), func(string) served { return c })
+}
+
+// where is the path of the collection below /v2.0/.
+func (t *table[M, R]) where() string {
+	if t.path != "" {
+		return t.path
+	}
+	return t.plural
+}
+
+// registerNested adds the routes of a collection that lies in an object of another one:
+// path has {parent} where the ID of that object is, and within makes the collection for it.
+func registerNested[M, R any](s *Server, path string, t *table[M, R], within func(parent string) *collection[M, R]) {
+	g := t.guardsBy(s.policy)
+	s.route(path, func(parent string) served {
+		c := within(parent)
+		c.guards = g
+		return c
 	})
 }
 
-// whole appends the wire form with all attributes, from the entry's slot when it is there.
-func (c *collection[M, R]) whole(b []byte, r store.Reader, e *store.Entry[M]) []byte {
-	return append(b, e.Encoded(store.WholeView, func(m *M) []byte {
-		x := c.aside(r, m)
-		return c.encode(make([]byte, 0, 1024), m, &x, nil)
-	})...)
+// served is a collection of whatever type, as routes see it.
+type served interface {
+	serveAll(s *Server, w http.ResponseWriter, r *http.Request) error
+	serveOne(s *Server, w http.ResponseWriter, r *http.Request) error
+	serveAction(s *Server, w http.ResponseWriter, r *http.Request) error
+}
+
+// route binds a path to a collection, which may depend on the parent in the path.
+func (s *Server) route(path string, of func(parent string) served) {
+	s.handle(path, func(w http.ResponseWriter, r *http.Request) error {
+		return of(r.PathValue("parent")).serveAll(s, w, r)
+	})
+	s.handle(path+"/{id}", func(w http.ResponseWriter, r *http.Request) error {
+		return of(r.PathValue("parent")).serveOne(s, w, r)
+	})
+	s.handle(path+"/{id}/{action}", func(w http.ResponseWriter, r *http.Request) error {
+		return of(r.PathValue("parent")).serveAction(s, w, r)
+	})
+}
+
+func (c *collection[M, R]) serveAll(s *Server, w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case r.Method == http.MethodGet:
+		return c.serveList(s, w, r)
+	case r.Method == http.MethodPost && c.create != nil:
+		return c.serveCreate(s, w, r)
+	}
+	return faultMethod
+}
+
+func (c *collection[M, R]) serveOne(s *Server, w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case r.Method == http.MethodGet:
+		return c.serveShow(s, w, r)
+	case r.Method == http.MethodPut && c.update != nil:
+		return c.serveUpdate(s, w, r)
+	case r.Method == http.MethodDelete && c.remove != nil:
+		return c.serveDelete(s, w, r)
+	}
+	return faultMethod
+}
+
+func (c *collection[M, R]) serveAction(s *Server, w http.ResponseWriter, r *http.Request) error {
+	i := slices.IndexFunc(c.actions, func(a action) bool { return a.name == r.PathValue("action") })
+	if i < 0 {
+		return faultNoRoute
+	}
+	a := c.actions[i]
+	if r.Method != cmp.Or(a.method, http.MethodPut) {
+		return faultMethod
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if err := c.mayChange(s, r, id, a.rule, nil); err != nil {
+		return err
+	}
+	answer, err := a.serve(r.Context(), id, body)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, answer)
+}
+
+// object appends one object as a caller sees it, with the fields asked for. All of them
+// come from the entry's slot when they are there.
+func (c *collection[M, R]) object(b []byte, v *viewer[M, R], e *store.Entry[M], fields []*attribute[M, R]) []byte {
+	view, shared := v.view(e.Value)
+	encode := func(b []byte, m *M) []byte {
+		x := c.aside(v.rd, m)
+		x.shared = shared
+		return c.encode(b, m, &x, view, fields)
+	}
+	if fields != nil {
+		return encode(b, e.Value)
+	}
+	if shared {
+		view ^= sharedBit
+	}
+	return append(b, e.Encoded(view, func(m *M) []byte { return encode(make([]byte, 0, 1024), m) })...)
 }
 
 func (c *collection[M, R]) aside(r store.Reader, m *M) aside {
@@ -68,15 +163,6 @@ func (c *collection[M, R]) aside(r store.Reader, m *M) aside {
 		return aside{}
 	}
 	return c.around(r, m)
-}
-
-// object appends one object with the fields asked for.
-func (c *collection[M, R]) object(b []byte, r store.Reader, e *store.Entry[M], fields []*attribute[M, R]) []byte {
-	if fields == nil {
-		return c.whole(b, r, e)
-	}
-	x := c.aside(r, e.Value)
-	return c.encode(b, e.Value, &x, fields)
 }
 
 func (c *collection[M, R]) serveShow(s *Server, w http.ResponseWriter, r *http.Request) error {
@@ -89,12 +175,13 @@ func (c *collection[M, R]) serveShow(s *Server, w http.ResponseWriter, r *http.R
 	defer s.release(buf)
 	found := false
 	err = s.read(r.Context(), func(rd store.Reader) {
+		v := c.viewer(s, rd, r)
 		e := c.find(rd, id)
-		if e == nil {
+		if e == nil || !v.sees(e.Value) {
 			return
 		}
 		found = true
-		*buf = c.wrapped(*buf, func(b []byte) []byte { return c.object(b, rd, e, q.fields) })
+		*buf = c.wrapped(*buf, func(b []byte) []byte { return c.object(b, v, e, q.fields) })
 	})
 	if err != nil {
 		return err
@@ -122,7 +209,11 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 	buf := s.buffer()
 	defer s.release(buf)
 	err = s.read(r.Context(), func(rd store.Reader) {
-		entries := c.selected(rd, q)
+		v := c.viewer(s, rd, r)
+		if !v.all {
+			q.project = v.caller.ProjectID
+		}
+		entries := c.selected(v, q)
 		b := append(*buf, `{"`...)
 		b = append(b, c.plural...)
 		b = append(b, `":[`...)
@@ -130,7 +221,7 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = c.object(b, rd, e, q.fields)
+			b = c.object(b, v, e, q.fields)
 		}
 		b = append(b, ']')
 		if q.limit > 0 {
@@ -151,16 +242,19 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 
 // selected returns the page of sorted objects that a query wants. Without sort keys the
 // order is that of the IDs, which also decides between equals.
-func (c *collection[M, R]) selected(rd store.Reader, q *query[M, R]) []*store.Entry[M] {
+func (c *collection[M, R]) selected(v *viewer[M, R], q *query[M, R]) []*store.Entry[M] {
 	var entries []*store.Entry[M]
-	for e := range c.list(rd, q) {
+	for e := range c.list(v.rd, q) {
 		if len(q.tests) > 0 {
-			x := c.aside(rd, e.Value)
+			x := c.aside(v.rd, e.Value)
+			x.shared = v.shared(e.Value)
 			if !q.passes(e.Value, &x) {
 				continue
 			}
 		}
-		entries = append(entries, e)
+		if v.sees(e.Value) {
+			entries = append(entries, e)
+		}
 	}
 	slices.SortFunc(entries, func(x, y *store.Entry[M]) int {
 		for _, by := range q.sorts {
@@ -185,15 +279,15 @@ func (c *collection[M, R]) serveCreate(s *Server, w http.ResponseWriter, r *http
 	if err != nil {
 		return err
 	}
-	project, err := projectOf(r)
-	if err != nil {
-		return err
-	}
+	caller := control.CallerOf(r.Context())
 	requests := make([]R, len(given))
 	for i, g := range given {
-		if requests[i], err = c.table.create(g, project); err != nil {
+		if requests[i], err = c.table.create(g, caller.ProjectID); err != nil {
 			return err
 		}
+	}
+	if err := c.mayCreate(s, r, requests, given); err != nil {
+		return err
 	}
 	entries, err := c.create(r.Context(), requests)
 	if err != nil {
@@ -202,10 +296,13 @@ func (c *collection[M, R]) serveCreate(s *Server, w http.ResponseWriter, r *http
 	buf := s.buffer()
 	defer s.release(buf)
 	s.control.Read(func(rd store.Reader) {
+		v := c.viewer(s, rd, r)
 		one := func(b []byte, e *store.Entry[M]) []byte {
 			x := c.aside(rd, e.Value)
 			x.created = true
-			return c.encode(b, e.Value, &x, nil)
+			view, shared := v.view(e.Value)
+			x.shared = shared
+			return c.encode(b, e.Value, &x, view, nil)
 		}
 		if !bulk {
 			*buf = c.wrapped(*buf, func(b []byte) []byte { return one(b, entries[0]) })
@@ -239,20 +336,25 @@ func (c *collection[M, R]) serveUpdate(s *Server, w http.ResponseWriter, r *http
 	if *c.revision(&request), err = ifMatch(r); err != nil {
 		return err
 	}
-	e, err := c.update(r.Context(), r.PathValue("id"), request)
+	id := r.PathValue("id")
+	if err := c.mayChange(s, r, id, "update_"+c.ruleName(), given[0]); err != nil {
+		return err
+	}
+	e, err := c.update(r.Context(), id, request)
 	if err != nil {
 		return err
 	}
 	buf := s.buffer()
 	defer s.release(buf)
 	s.control.Read(func(rd store.Reader) {
-		*buf = c.wrapped(*buf, func(b []byte) []byte { return c.whole(b, rd, e) })
+		v := c.viewer(s, rd, r)
+		*buf = c.wrapped(*buf, func(b []byte) []byte { return c.object(b, v, e, nil) })
 	})
 	write(w, http.StatusOK, *buf)
 	return nil
 }
 
-func (c *collection[M, R]) serveDelete(w http.ResponseWriter, r *http.Request) error {
+func (c *collection[M, R]) serveDelete(s *Server, w http.ResponseWriter, r *http.Request) error {
 	if n, err := io.CopyN(io.Discard, r.Body, 1); n > 0 {
 		return badRequest("Request body is not supported in DELETE.")
 	} else if err != io.EOF {
@@ -262,7 +364,11 @@ func (c *collection[M, R]) serveDelete(w http.ResponseWriter, r *http.Request) e
 	if err != nil {
 		return err
 	}
-	if err := c.remove(r.Context(), r.PathValue("id"), revision); err != nil {
+	id := r.PathValue("id")
+	if err := c.mayChange(s, r, id, "delete_"+c.ruleName(), nil); err != nil {
+		return err
+	}
+	if err := c.remove(r.Context(), id, revision); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -282,17 +388,4 @@ func ifMatch(r *http.Request) (control.Opt[int], error) {
 		return control.Opt[int]{}, badRequest("Invalid If-Match header: expected revision_number=N and not '%s'", h)
 	}
 	return control.Some(n), nil
-}
-
-// projectOf is the owner of what a request creates, unless its body names one. Without a
-// header there is Neutron's placeholder: nobody is authenticated, and everybody is admin.
-func projectOf(r *http.Request) (model.ProjectID, error) {
-	p := r.Header.Get("X-Project-Id")
-	switch {
-	case p == "":
-		return "fake_project_id", nil
-	case len(p) > maxProject || !utf8.ValidString(p):
-		return "", badRequest("Invalid X-Project-Id header: expected at most %d characters of UTF-8", maxProject)
-	}
-	return model.ProjectID(p), nil
 }

@@ -1,8 +1,11 @@
 package neutron
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 type link struct {
@@ -53,8 +56,7 @@ func serveHealth(w http.ResponseWriter, r *http.Request) error {
 }
 
 // extension tells clients that something beyond the core is there. Clients change what
-// they do by the alias, so an alias is listed only when it is honoured. One is not wholly:
-// agents can be listed and shown, and not be changed.
+// they do by the alias, so an alias is listed only when it is honoured.
 type extension struct {
 	Name        string `json:"name"`
 	Alias       string `json:"alias"`
@@ -63,28 +65,27 @@ type extension struct {
 	Links       []link `json:"links"`
 }
 
-// honoured lists the extensions, in the order of their aliases.
-func honoured() []extension {
-	none := []link{}
-	return []extension{
-		{"agent", "agent", "Hosts seen as the agents that serve them.", "2013-02-03T10:00:00-00:00", none},
-		{"Port Binding", "binding", "Where and how a port is realised.", "2014-02-03T10:00:00-00:00", none},
-		{"Empty String Filtering Extension", "empty-string-filtering", "An empty filter value finds empty attributes.", "2018-05-01T10:00:00-00:00", none},
-		{"Neutron Extra DHCP options", "extra_dhcp_opt", "DHCP options of one port.", "2013-03-17T12:00:00-00:00", none},
-		{"Filter parameters validation", "filter-validation", "Unknown filters are refused.", "2018-07-04T10:00:00-00:00", none},
-		{"IP address substring filtering", "ip-substring-filtering", "Ports are found by a part of their addresses.", "2017-11-28T09:00:00-00:00", none},
-		{"Network MTU", "net-mtu", "The MTU of a network.", "2015-03-25T10:00:00-00:00", none},
-		{"Network MTU (writable)", "net-mtu-writable", "The MTU of a network can be chosen.", "2017-07-12T00:00:00-00:00", none},
-		{"Pagination support", "pagination", "Lists come in pages.", "2016-06-12T00:00:00-00:00", none},
-		{"project_id field enabled", "project-id", "Owners are called project_id too.", "2016-09-09T09:09:09-09:09", none},
-		{"Provider Network", "provider", "How a network is realised outside hosts.", "2012-09-07T10:00:00-00:00", none},
-		{"If-Match constraints based on revision_number", "revision-if-match", "Changes can be bound to a revision.", "2016-12-11T00:00:00-00:00", none},
-		{"Sort keys validation", "sort-key-validation", "Unknown sort keys are refused.", "2018-07-04T10:00:00-00:00", none},
-		{"Sorting support", "sorting", "Lists can be sorted.", "2016-06-12T00:00:00-00:00", none},
-		{"standard-attr-description", "standard-attr-description", "Resources have a description.", "2016-02-10T10:00:00-00:00", none},
-		{"Resource revision numbers", "standard-attr-revisions", "Resources count their changes.", "2016-04-11T10:00:00-00:00", none},
-		{"Resource timestamps", "standard-attr-timestamp", "Resources know when they were made and changed.", "2016-09-12T10:00:00-00:00", none},
+// always are the extensions that no single resource stands for.
+var always = []string{
+	"empty-string-filtering", "filter-validation", "pagination", "project-id", "revision-if-match",
+	"sort-key-validation", "sorting", "standard-attr-description", "standard-attr-revisions", "standard-attr-timestamp",
+}
+
+// honour adds extensions to those that clients are told of.
+func (s *Server) honour(aliases ...string) {
+	for _, alias := range aliases {
+		e, ok := known[alias]
+		if !ok {
+			panic("extension " + alias + " is not in the table of known ones")
+		}
+		if slices.ContainsFunc(s.extensions, func(x extension) bool { return x.Alias == alias }) {
+			continue
+		}
+		e.Alias, e.Links = alias, []link{}
+		e.Description = cmp.Or(e.Description, e.Name)
+		s.extensions = append(s.extensions, e)
 	}
+	slices.SortFunc(s.extensions, func(a, b extension) int { return strings.Compare(a.Alias, b.Alias) })
 }
 
 func (s *Server) serveExtensions(w http.ResponseWriter, r *http.Request) error {

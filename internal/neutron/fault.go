@@ -88,6 +88,7 @@ var wireNames = map[model.FaultKind]wireName{
 	model.RevisionConflict:         {412, "HTTPPreconditionFailed"},
 	model.AddressPairExhausted:     {400, "AllowedAddressPairExhausted"},
 	model.AddressPairNeedsSecurity: {409, "AddressPairAndPortSecurityRequired"},
+	model.OverQuota:                {409, "OverQuota"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"weft/internal/model"
+	"weft/internal/store"
 )
 
 // recordedRequests are the seeds: every request of testdata/zed.
@@ -99,7 +100,7 @@ func tryQuery[M, R any](t *testing.T, table *table[M, R], text string, m *M) {
 			t.Fatal("an object does not equal itself")
 		}
 	}
-	b := table.encode(nil, m, &aside{}, q.fields)
+	b := table.encode(nil, m, &aside{}, store.WholeView, q.fields)
 	b = append(b[:len(b)-1], `,"x":0`...)
 	b = append(q.appendLinks(b, table.plural, "http://h/v2.0/x", []string{"a"}), '}')
 	if s := strings.Replace(string(b), "{,", "{", 1); !json.Valid([]byte(s)) {

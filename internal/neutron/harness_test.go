@@ -34,6 +34,7 @@ func startAPI(t testing.TB) *api { return serveAPI(t, storetest.New(t)) }
 func serveAPI(t testing.TB, s *store.Store) *api {
 	t.Helper()
 	cfg := control.DefaultConfig()
+	cfg.Quotas = nil
 	cfg.FlatNetworks = []string{"physnet1"}
 	cfg.VLANRanges = map[string][2]int{"physnet1": {100, 199}}
 	c := control.New(control.Options{Store: s, Config: cfg})

@@ -59,7 +59,8 @@ func TestIndexesAgreeWithFilters(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.control.Read(func(r store.Reader) {
-			got, want := listIDs(quick.selected(r, q)), listIDs(slow.selected(r, q))
+			got := listIDs(quick.selected(&viewer[model.Port, portRequest]{c: quick, rd: r, all: true}, q))
+			want := listIDs(slow.selected(&viewer[model.Port, portRequest]{c: slow, rd: r, all: true}, q))
 			if got != want {
 				t.Fatalf("%s\n got %s\nwant %s", v.Encode(), got, want)
 			}

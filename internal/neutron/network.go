@@ -17,13 +17,13 @@ type (
 func networks() *table[model.Network, networkRequest] {
 	attributes := []networkAttribute{
 		{name: "id", use: filter | order, text: func(n *model.Network) string { return string(n.ID) }},
-		{name: "name", use: post | put | filter | order,
+		{name: "name", def: "", use: post | put | filter | order,
 			take: takeText(func(r *networkRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(n *model.Network) string { return n.Name }},
 		{name: "subnets", wire: func(b []byte, _ *model.Network, x *aside) []byte {
 			return appendList(b, x.subnets, func(b []byte, s *model.Subnet) []byte { return appendString(b, string(s.ID)) })
 		}},
-		{name: "admin_state_up", use: post | put | filter | order,
+		{name: "admin_state_up", def: true, use: post | put | filter | order,
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.AdminStateUp }),
 			flag: func(n *model.Network) bool { return n.AdminStateUp }},
 		// A network has nothing that could be down: Neutron too says ACTIVE from the start.
@@ -31,10 +31,10 @@ func networks() *table[model.Network, networkRequest] {
 		{name: "tenant_id", use: post | filter | order,
 			take: takeProject(func(r *networkRequest) *model.ProjectID { return &r.Project }),
 			text: func(n *model.Network) string { return string(n.Project) }},
-		{name: "shared", use: post | put | filter,
+		{name: "shared", def: false, use: post | put | filter,
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.Shared }),
 			flag: func(n *model.Network) bool { return n.Shared }},
-		{name: "router:external", use: post | put | filter,
+		{name: "router:external", def: false, use: post | put | filter,
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.External }),
 			flag: func(n *model.Network) bool { return n.External }},
 		{name: "port_security_enabled", use: post | put,
@@ -43,7 +43,7 @@ func networks() *table[model.Network, networkRequest] {
 		{name: "mtu", use: post | put | filter | order, take: takeMTU,
 			number: func(n *model.Network) int64 { return int64(n.MTU) }},
 		// Which external network is the default; Neutron shows it of these, and after a create.
-		{name: "is_default", use: post | put | filter,
+		{name: "is_default", def: false, use: post | put | filter,
 			when: func(n *model.Network, x *aside) bool { return n.External || x.created },
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.IsDefault }),
 			flag: func(n *model.Network) bool { return n.IsDefault }},
@@ -58,6 +58,10 @@ func networks() *table[model.Network, networkRequest] {
 		kind: model.KindNetwork, singular: "network", plural: "networks", attributes: attributes,
 		project:  func(r *networkRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *networkRequest) *control.Opt[int] { return &r.IfRevision },
+		draft: func(r *networkRequest) *model.Network {
+			return &model.Network{Project: r.Project, Shared: r.Shared.Value, External: r.External.Value}
+		},
+		owner: func(n *model.Network) model.ProjectID { return n.Project },
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"weft/internal/control"
 	"weft/internal/model"
+	"weft/internal/store"
 )
 
 type (
@@ -20,7 +21,7 @@ var vnicTypes = []string{"normal", "direct", "macvtap", "baremetal", "direct-phy
 func ports() *table[model.Port, portRequest] {
 	attributes := []portAttribute{
 		{name: "id", use: filter | order, text: func(p *model.Port) string { return string(p.ID) }},
-		{name: "name", use: post | put | filter | order,
+		{name: "name", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(p *model.Port) string { return p.Name }},
 		{name: "network_id", use: post | need | filter | order,
@@ -33,7 +34,7 @@ func ports() *table[model.Port, portRequest] {
 				return nil
 			},
 			text: func(p *model.Port) string { return string(p.NetworkID) }},
-		{name: "admin_state_up", use: post | put | filter | order,
+		{name: "admin_state_up", def: true, use: post | put | filter | order,
 			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.AdminStateUp }),
 			flag: func(p *model.Port) bool { return p.AdminStateUp }},
 		{name: "mac_address", use: post | put | filter | order, take: takeMAC,
@@ -42,10 +43,10 @@ func ports() *table[model.Port, portRequest] {
 			compare: func(x, y *model.Port) int { return bytes.Compare(x.MAC[:], y.MAC[:]) }},
 		{name: "fixed_ips", use: post | put | filter, take: takeFixedIPs, match: matchFixedIPs,
 			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.FixedIPs, appendFixedIP) }},
-		{name: "device_id", use: post | put | filter | order,
+		{name: "device_id", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceID }, maxDevice),
 			text: func(p *model.Port) string { return p.DeviceID }},
-		{name: "device_owner", use: post | put | filter | order,
+		{name: "device_owner", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceOwner }, maxDevice),
 			text: func(p *model.Port) string { return p.DeviceOwner }},
 		{name: "tenant_id", use: post | filter | order,
@@ -65,6 +66,13 @@ func ports() *table[model.Port, portRequest] {
 		kind: model.KindPort, singular: "port", plural: "ports", attributes: attributes,
 		project:  func(r *portRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *portRequest) *control.Opt[int] { return &r.IfRevision },
+		draft: func(r *portRequest) *model.Port {
+			return &model.Port{Project: r.Project, NetworkID: r.NetworkID, DeviceOwner: r.DeviceOwner.Value}
+		},
+		owner: func(p *model.Port) model.ProjectID { return p.Project },
+		related: func(rd store.Reader, p *model.Port, object, attribute string) (string, bool) {
+			return ofNetwork(rd, p.NetworkID, object, attribute)
+		},
 	})
 }
 
@@ -78,7 +86,7 @@ func bindingAttributes() []portAttribute {
 			return string(p.Binding.VIFType)
 		}},
 		{name: "binding:vif_details", wire: appendVIFDetails},
-		{name: "binding:vnic_type", use: post | put,
+		{name: "binding:vnic_type", def: "normal", use: post | put,
 			take: func(r *portRequest, name string, v any) error {
 				s, reason := oneOf(v, vnicTypes)
 				if reason != "" {
@@ -116,7 +124,7 @@ func bindingAttributes() []portAttribute {
 // bind nothing until security groups exist: their extensions are not advertised.
 func guardAttributes() []portAttribute {
 	return []portAttribute{
-		{name: "port_security_enabled", use: post | put,
+		{name: "port_security_enabled", def: true, use: post | put,
 			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.PortSecurity }),
 			flag: func(p *model.Port) bool { return p.PortSecurity }},
 		{name: "allowed_address_pairs", use: post | put, take: takeAddressPairs,

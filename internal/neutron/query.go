@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"weft/internal/model"
 )
 
 // pair is one parameter of a query string; their order is kept, because links repeat it
@@ -38,8 +40,10 @@ type query[M, R any] struct {
 	filters map[string][]string
 	tests   []predicate[M]
 	// fields is nil for all attributes.
-	fields  []*attribute[M, R]
-	sorts   []sorting[M]
+	fields []*attribute[M, R]
+	sorts  []sorting[M]
+	// project is the caller's when it does not see the objects of all projects, else empty.
+	project model.ProjectID
 	limit   int
 	marker  string
 	reverse bool
@@ -172,8 +176,14 @@ func (q *query[M, R]) passes(m *M, x *aside) bool {
 
 // wanted returns the different values of an equality filter without the empty one, and
 // whether these are all: then an index can answer.
-func (q *query[M, R]) wanted(name string) ([]string, bool) {
-	values := slices.Clone(q.filters[name])
+// With several names the first that is a filter counts.
+func (q *query[M, R]) wanted(names ...string) ([]string, bool) {
+	var values []string
+	for _, name := range names {
+		if values = slices.Clone(q.filters[name]); values != nil {
+			break
+		}
+	}
 	slices.Sort(values)
 	values = slices.Compact(values)
 	if len(values) == 0 || values[0] == "" {

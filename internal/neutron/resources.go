@@ -24,6 +24,11 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 			if ids, ok := q.wanted("id"); ok {
 				return found(ids, func(id string) *store.Entry[model.Network] { return r.Network(model.NetworkID(id)) })
 			}
+			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
+				return each(ids, func(id string) iter.Seq[*store.Entry[model.Network]] {
+					return r.NetworksOfProject(model.ProjectID(id))
+				})
+			}
 			return r.Networks()
 		},
 		around: func(r store.Reader, n *model.Network) aside {
@@ -41,6 +46,7 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 		remove: func(ctx context.Context, id string, ifRevision control.Opt[int]) error {
 			return c.DeleteNetwork(ctx, model.NetworkID(id), ifRevision)
 		},
+		aliases: []string{"net-mtu", "net-mtu-writable", "provider"},
 	}
 }
 
@@ -59,6 +65,11 @@ func subnetCollection(c *control.Control) *collection[model.Subnet, subnetReques
 			if ids, ok := q.wanted("network_id"); ok {
 				return each(ids, func(id string) iter.Seq[*store.Entry[model.Subnet]] {
 					return slices.Values(r.SubnetsOf(model.NetworkID(id)))
+				})
+			}
+			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
+				return each(ids, func(id string) iter.Seq[*store.Entry[model.Subnet]] {
+					return r.SubnetsOfProject(model.ProjectID(id))
 				})
 			}
 			return r.Subnets()
@@ -95,6 +106,7 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 		remove: func(ctx context.Context, id string, ifRevision control.Opt[int]) error {
 			return c.DeletePort(ctx, model.PortID(id), ifRevision)
 		},
+		aliases: []string{"binding", "extra_dhcp_opt", "ip-substring-filtering"},
 	}
 }
 
@@ -124,7 +136,31 @@ func listPorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*stor
 	if ids, ok := q.wanted("network_id"); ok {
 		return each(ids, func(id string) iter.Seq[*store.Entry[model.Port]] { return r.PortsOf(model.NetworkID(id)) })
 	}
+	if ids, ok := q.wanted("project_id", "tenant_id"); ok {
+		return each(ids, func(id string) iter.Seq[*store.Entry[model.Port]] { return r.PortsOfProject(model.ProjectID(id)) })
+	}
+	if q.project != "" {
+		return portsFor(r, q.project)
+	}
 	return r.Ports()
+}
+
+// portsFor yields the ports that a project may see: its own, and those on its networks.
+func portsFor(r store.Reader, p model.ProjectID) iter.Seq[*store.Entry[model.Port]] {
+	return func(yield func(*store.Entry[model.Port]) bool) {
+		for e := range r.PortsOfProject(p) {
+			if !yield(e) {
+				return
+			}
+		}
+		for n := range r.NetworksOfProject(p) {
+			for e := range r.PortsOf(n.Value.ID) {
+				if e.Value.Project != p && !yield(e) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // oneAddress returns the address when a fixed_ips filter names exactly one.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/store"
 )
@@ -43,6 +44,12 @@ type Options struct {
 	// Shared says that other servers write to the same etcd: then every read first asks
 	// how far they have come.
 	Shared bool
+	// Policy says who may do what; Neutron's defaults when nil.
+	Policy *access.Policy
+	// Authenticator says who sends a request by its token; nil makes everybody an administrator.
+	Authenticator Authenticator
+	// AuthURL is where clients get tokens; 401 answers name it.
+	AuthURL string
 	// Now is the clock by which agents are alive; nil means time.Now.
 	Now func() time.Time
 }
@@ -55,6 +62,9 @@ type Server struct {
 	shared     bool
 	now        func() time.Time
 	mux        *http.ServeMux
+	policy     *access.Policy
+	auth       Authenticator
+	authURL    string
 	extensions []extension
 	buffers    sync.Pool
 }
@@ -63,7 +73,8 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		control: o.Control, log: o.Log, maxBody: o.MaxBody, shared: o.Shared, now: o.Now,
-		mux: http.NewServeMux(), extensions: honoured(),
+		policy: o.Policy, auth: o.Authenticator, authURL: o.AuthURL,
+		mux:     http.NewServeMux(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.log == nil {
@@ -75,12 +86,16 @@ func New(o Options) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.policy == nil {
+		s.policy = access.Default()
+	}
+	s.honour(always...)
 	s.handle("/", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
 	// Without the slash there is nothing, and no redirect either.
 	s.handle("/v2.0", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
-	s.handle("/{$}", serveVersions)
+	s.handleOpen("/{$}", serveVersions)
+	s.handleOpen("/healthcheck", serveHealth)
 	s.handle("/v2.0/{$}", serveResources)
-	s.handle("/healthcheck", serveHealth)
 	s.handle("/v2.0/extensions", s.serveExtensions)
 	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
 	register(s, networkCollection(s.control))
@@ -100,7 +115,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// handle serves a pattern to those who say who they are.
 func (s *Server) handle(pattern string, serve func(http.ResponseWriter, *http.Request) error) {
+	s.handleOpen(pattern, s.authenticated(serve))
+}
+
+// handleOpen serves a pattern to everybody.
+func (s *Server) handleOpen(pattern string, serve func(http.ResponseWriter, *http.Request) error) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, serve) })
 }
 

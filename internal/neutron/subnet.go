@@ -6,6 +6,7 @@ import (
 
 	"weft/internal/control"
 	"weft/internal/model"
+	"weft/internal/store"
 )
 
 type (
@@ -17,7 +18,7 @@ type (
 func subnets() *table[model.Subnet, subnetRequest] {
 	attributes := []subnetAttribute{
 		{name: "id", use: filter | order, text: func(s *model.Subnet) string { return string(s.ID) }},
-		{name: "name", use: post | put | filter | order,
+		{name: "name", def: "", use: post | put | filter | order,
 			take: takeText(func(r *subnetRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(s *model.Subnet) string { return s.Name }},
 		{name: "ip_version", use: post | need | filter | order, take: takeIPVersion,
@@ -59,7 +60,7 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		{name: "tenant_id", use: post | filter | order,
 			take: takeProject(func(r *subnetRequest) *model.ProjectID { return &r.Project }),
 			text: func(s *model.Subnet) string { return string(s.Project) }},
-		{name: "enable_dhcp", use: post | put | filter | order,
+		{name: "enable_dhcp", def: true, use: post | put | filter | order,
 			take: takeFlag(func(r *subnetRequest) *control.Opt[bool] { return &r.EnableDHCP }),
 			flag: func(s *model.Subnet) bool { return s.EnableDHCP }},
 		ipv6Mode("ipv6_ra_mode"), ipv6Mode("ipv6_address_mode"),
@@ -79,6 +80,13 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		project:  func(r *subnetRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *subnetRequest) *control.Opt[int] { return &r.IfRevision },
 		check:    checkSubnet,
+		draft: func(r *subnetRequest) *model.Subnet {
+			return &model.Subnet{Project: r.Project, NetworkID: r.NetworkID}
+		},
+		owner: func(s *model.Subnet) model.ProjectID { return s.Project },
+		related: func(rd store.Reader, s *model.Subnet, object, attribute string) (string, bool) {
+			return ofNetwork(rd, s.NetworkID, object, attribute)
+		},
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"weft/internal/model"
+	"weft/internal/store"
 )
 
 // The encoders are held to encoding/json: for random objects, the maps below, written by
@@ -106,7 +107,7 @@ func TestEncodePort(t *testing.T) {
 				details["bound_drivers"] = map[string]string{"0": "openvswitch"}
 			}
 		}
-		same(t, table.encode(nil, p, &aside{created: created}, nil), withMeta(map[string]any{
+		same(t, table.encode(nil, p, &aside{created: created}, store.WholeView, nil), withMeta(map[string]any{
 			"id": p.ID, "name": p.Name, "network_id": "n", "tenant_id": p.Project, "project_id": p.Project,
 			"mac_address": p.MAC.String(), "admin_state_up": p.AdminStateUp, "status": "DOWN", "device_id": p.DeviceID,
 			"device_owner": "compute:nova", "fixed_ips": ips, "allowed_address_pairs": pairs, "extra_dhcp_opts": opts,
@@ -149,7 +150,7 @@ func TestEncodeNetwork(t *testing.T) {
 		if !n.External && !x.created {
 			delete(want, "is_default")
 		}
-		same(t, table.encode(nil, n, x, nil), want)
+		same(t, table.encode(nil, n, x, store.WholeView, nil), want)
 	})
 }
 
@@ -172,7 +173,7 @@ func TestEncodeSubnet(t *testing.T) {
 		if a.Is4() {
 			version = 4
 		}
-		same(t, table.encode(nil, s, &aside{}, nil), withMeta(map[string]any{
+		same(t, table.encode(nil, s, &aside{}, store.WholeView, nil), withMeta(map[string]any{
 			"id": "s", "name": s.Name, "tenant_id": "p", "project_id": "p", "network_id": "n", "ip_version": version,
 			"subnetpool_id": nil, "enable_dhcp": s.EnableDHCP, "ipv6_ra_mode": nil, "ipv6_address_mode": nil, "gateway_ip": gateway,
 			"cidr": s.CIDR.String(), "allocation_pools": []any{map[string]any{"start": a, "end": a}},
@@ -205,13 +206,13 @@ func TestEncodeFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &model.Port{ID: "x"}
-	if got := string(table.encode(nil, p, &aside{}, q.fields)); got != `{"id":"x","binding:vif_type":"unbound"}` {
+	if got := string(table.encode(nil, p, &aside{}, store.WholeView, q.fields)); got != `{"id":"x","binding:vif_type":"unbound"}` {
 		t.Error(got)
 	}
 	if q, err = table.query("fields=nonsense"); err != nil {
 		t.Fatal(err)
 	}
-	if got := string(table.encode(nil, p, &aside{}, q.fields)); got != `{}` {
+	if got := string(table.encode(nil, p, &aside{}, store.WholeView, q.fields)); got != `{}` {
 		t.Error(got)
 	}
 }

@@ -5,8 +5,16 @@ import "weft/internal/model"
 // kinds are the kinds of object that are kept by definition alone. Networks, subnets,
 // ports and hosts have indexes of their own in the mirror. Parents come before children.
 func kinds() []anyKind {
-	return []anyKind{}
+	return []anyKind{
+		Quotas,
+	}
 }
+
+// Quotas are by project.
+var Quotas = define(definition[model.Quota]{
+	kind: model.KindQuota,
+	id:   func(q *model.Quota) string { return string(q.Project) },
+})
 
 // kindOf finds a kind by its directory.
 var kindOf = func() map[string]anyKind {

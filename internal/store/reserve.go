@@ -31,6 +31,7 @@ type allocator struct {
 	subnets  map[model.SubnetID]*addresses
 	macs     map[macKey]struct{}
 	segments map[model.Segment]struct{}
+	rooms    map[string]int // objects about to be stored, by what they count against
 	changed  chan struct{}
 }
 
@@ -49,6 +50,7 @@ func newAllocator() *allocator {
 		subnets:  map[model.SubnetID]*addresses{},
 		macs:     map[macKey]struct{}{},
 		segments: map[model.Segment]struct{}{},
+		rooms:    map[string]int{},
 		changed:  make(chan struct{}),
 	}
 }
@@ -94,6 +96,7 @@ type Reservation struct {
 	addresses []model.FixedIP
 	macs      []macKey
 	segments  []model.Segment
+	rooms     map[string]int
 }
 
 // Reserve starts an empty reservation.
@@ -101,7 +104,7 @@ func (s *Store) Reserve() *Reservation { return &Reservation{s: s} }
 
 // Release gives up all names held and wakes who waits for them.
 func (r *Reservation) Release() {
-	if len(r.addresses)+len(r.macs)+len(r.segments) == 0 {
+	if len(r.addresses)+len(r.macs)+len(r.segments)+len(r.rooms) == 0 {
 		return
 	}
 	a := r.s.alloc
@@ -118,7 +121,12 @@ func (r *Reservation) Release() {
 	for _, g := range r.segments {
 		delete(a.segments, g)
 	}
-	r.addresses, r.macs, r.segments = nil, nil, nil
+	for name, n := range r.rooms {
+		if a.rooms[name] -= n; a.rooms[name] == 0 {
+			delete(a.rooms, name)
+		}
+	}
+	r.addresses, r.macs, r.segments, r.rooms = nil, nil, nil, nil
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
@@ -257,4 +265,25 @@ func (r *Reservation) Segment(g model.Segment) error {
 		return ErrTaken
 	}
 	return err
+}
+
+// Room reserves room for more objects where there are had in the store and may be limit:
+// nil, ErrExhausted, or Pending while requests in flight take the room that is left.
+func (r *Reservation) Room(name string, had, more, limit int) error {
+	a := r.s.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	own, all := r.rooms[name], a.rooms[name]
+	switch {
+	case had+own+more > limit:
+		return ErrExhausted
+	case had+all+more > limit:
+		return a.pending()
+	}
+	a.rooms[name] += more
+	if r.rooms == nil {
+		r.rooms = map[string]int{}
+	}
+	r.rooms[name] += more
+	return nil
 }

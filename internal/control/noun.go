@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"reflect"
+
+	"github.com/google/uuid"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// noun says what is special about creating, changing and removing objects of one kind
+// that is kept by a store.Kind. The verbs below do the rest: they stamp, count, compare,
+// commit and try again.
+type noun[M any] struct {
+	kind  *store.Kind[M]
+	name  model.Kind
+	id    func(*M) *string
+	owner func(*M) *model.ProjectID
+	meta  func(*M) *model.Meta
+	// quota is the name under which objects are counted against a project; "" is not at all.
+	quota string
+	// judge completes and checks m, which is new when old is nil; it may add to the
+	// transaction. It runs within a View: w.r is valid, and nothing in it may block.
+	judge func(w *work, old, m *M, given func(string) bool) error
+	// remove checks that an object may go, and adds to the transaction what goes with it.
+	remove func(w *work, m *M) error
+}
+
+// work is what judge and remove have to work with.
+type work struct {
+	c   *Control
+	ctx context.Context
+	r   store.Reader
+	txn *store.Txn
+	res *store.Reservation
+}
+
+// createNouns makes all objects or none.
+func createNouns[M any](ctx context.Context, c *Control, n noun[M], changes []Change[M]) ([]*store.Entry[M], error) {
+	if err := checkTogether(len(changes)); err != nil {
+		return nil, err
+	}
+	var made []*store.Entry[M]
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		values := make([]*M, len(changes))
+		now := c.stamp()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			for i, ch := range changes {
+				m := new(M)
+				*n.id(m) = uuid.NewString()
+				if n.owner != nil {
+					*n.owner(m) = ch.Project
+				}
+				*n.meta(m) = model.Meta{CreatedAt: now, UpdatedAt: now}
+				ch.Apply(m)
+				if err := w.count(n.quota, ch.Project, 1); err != nil {
+					return err
+				}
+				if err := n.judge(w, nil, m, ch.Has); err != nil {
+					return err
+				}
+				n.kind.Create(txn, m)
+				values[i] = m
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, values, rev, func(r store.Reader, m *M) *store.Entry[M] { return n.kind.Get(r, *n.id(m)) })
+		return nil
+	})
+	return made, err
+}
+
+// within runs f in a View with what it needs.
+func (c *Control) within(ctx context.Context, txn *store.Txn, res *store.Reservation, f func(*work) error) (err error) {
+	c.Read(func(r store.Reader) { err = f(&work{c: c, ctx: ctx, r: r, txn: txn, res: res}) })
+	return err
+}
+
+// updateNoun changes one object. Asking for what is already so changes nothing.
+func updateNoun[M any](ctx context.Context, c *Control, n noun[M], id string, ch Change[M]) (*store.Entry[M], error) {
+	var made *store.Entry[M]
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		var m *M
+		err := c.within(ctx, txn, res, func(w *work) error {
+			old := n.kind.Get(w.r, id)
+			if old == nil {
+				return model.NotFound{Kind: n.name, ID: id}
+			}
+			if err := checkRevision(ch.IfRevision, *n.meta(old.Value)); err != nil {
+				return err
+			}
+			m = new(M)
+			*m = *old.Value
+			ch.Apply(m)
+			if err := n.judge(w, old.Value, m, ch.Has); err != nil {
+				return err
+			}
+			if reflect.DeepEqual(m, old.Value) {
+				made = old
+				return errUnchanged
+			}
+			c.touch(n.meta(m))
+			n.kind.Update(txn, old, m)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		rev, err := txn.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		made = entries(c, []*M{m}, rev, func(r store.Reader, m *M) *store.Entry[M] { return n.kind.Get(r, id) })[0]
+		return nil
+	})
+	return made, err
+}
+
+// removeNoun removes one object.
+func removeNoun[M any](ctx context.Context, c *Control, n noun[M], id string, ifRevision Opt[int]) error {
+	return c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			old := n.kind.Get(w.r, id)
+			if old == nil {
+				return model.NotFound{Kind: n.name, ID: id}
+			}
+			if err := checkRevision(ifRevision, *n.meta(old.Value)); err != nil {
+				return err
+			}
+			if n.remove != nil {
+				if err := n.remove(w, old.Value); err != nil {
+					return err
+				}
+			}
+			n.kind.Delete(txn, old, w.r.Revision())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+}
