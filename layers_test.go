@@ -49,6 +49,9 @@ var layers = map[string]string{
 	"host":        "model plan/... host/...",
 	"agent":       "model plan/... host feed trace",
 
+	// Its own client.
+	"client": "",
+
 	// Tests and the demonstration.
 	"lab":         "model",
 	"lab/labtest": "lab",
@@ -85,7 +88,7 @@ var owners = map[string]string{
 	"github.com/vishvananda":             "host/kernel lab",
 	"github.com/insomniacslk/dhcp":       "plan/dhcp host/dhcpd",
 	"github.com/spf13/cobra":             "",
-	"go.yaml.in/yaml":                    "",
+	"go.yaml.in/yaml":                    "client",
 	// Small ones that do no work of their own.
 	"golang.org/x/sys":       "*",
 	"golang.org/x/sync":      "*",
