@@ -123,7 +123,7 @@ func TestPlugRefuses(t *testing.T) {
 		{[]string{"plug", loose.ID, "--host", "no-such-host"}, `no agent has ever joined from host "no-such-host"`},
 		{[]string{"plug", elsewhere.ID, "--user", "no-such-user"}, "no-such-user"},
 		{[]string{"plug"}, "accepts 1 arg"},
-		{[]string{"plug", "x", "--api", "http://127.0.0.1:1"}, "is weft running"},
+		{[]string{"plug", "x", "--api", "http://127.0.0.1:1"}, "does not answer at http://127.0.0.1:1"},
 	} {
 		if _, err := h.weft(c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("weft %s: %v; want %q", strings.Join(c.args, " "), err, c.want)

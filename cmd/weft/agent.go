@@ -51,6 +51,7 @@ With --dry-run it prints what it would make, and makes nothing.`,
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan for this host and change nothing")
 	addFlags(cmd, "agent")
+	agentNoun().addVerbs(cmd) // what the API knows of agents
 	return cmd
 }
 

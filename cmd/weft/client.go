@@ -1,29 +1,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
+	"weft/internal/client"
 	"weft/internal/inspect"
 )
 
-// client speaks to the API as any other client would: the commands have no back door.
-type client struct {
-	base string
-	http *http.Client
-}
-
-func newClient(base string) *client {
-	return &client{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: 30 * time.Second}}
-}
+// portAPI is what weft plug, unplug, show and demo do with the API. They have no back door.
+type portAPI struct{ *client.Client }
 
 // apiPort is what the commands need of a port's record.
 type apiPort struct {
@@ -41,129 +32,49 @@ type apiPort struct {
 	} `json:"fixed_ips"`
 }
 
-// apiError is an answer that is not a success.
-type apiError struct {
-	Status  int
-	Type    string
-	Message string
-}
-
-// Error says it as the API did.
-func (e apiError) Error() string {
-	if e.Message == "" {
-		return fmt.Sprintf("the API answered %d", e.Status)
-	}
-	return fmt.Sprintf("the API answered %d: %s", e.Status, e.Message)
-}
-
-// do sends in as JSON, if not nil, and reads the answer into out, if not nil.
-func (c *client) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
-	if err != nil {
-		return err
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("%w (is weft running, and is --api right?)", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	if resp.StatusCode >= 300 {
-		return readError(resp.StatusCode, b)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return nil
-}
-
-func readError(status int, body []byte) error {
-	var fault struct {
-		NeutronError struct{ Type, Message string }
-		// What is weft's own says it so.
-		Error string
-	}
-	e := apiError{Status: status}
-	if json.Unmarshal(body, &fault) == nil {
-		e.Type, e.Message = fault.NeutronError.Type, cmpOr(fault.NeutronError.Message, fault.Error)
-	}
-	return e
-}
-
 // port finds a port by ID or else by name.
-func (c *client) port(ctx context.Context, ref string) (apiPort, error) {
-	var one struct{ Port apiPort }
-	err := c.do(ctx, http.MethodGet, "/v2.0/ports/"+url.PathEscape(ref), nil, &one)
-	if err == nil {
-		return one.Port, nil
-	}
-	var e apiError
-	if !errors.As(err, &e) || e.Status != http.StatusNotFound {
+func (c portAPI) port(ctx context.Context, ref string) (apiPort, error) {
+	raw, err := c.Find(ctx, nounOf("port").Collection, ref)
+	if err != nil {
 		return apiPort{}, err
 	}
-	var list struct{ Ports []apiPort }
-	if err := c.do(ctx, http.MethodGet, "/v2.0/ports?name="+url.QueryEscape(ref), nil, &list); err != nil {
-		return apiPort{}, err
-	}
-	switch len(list.Ports) {
-	case 0:
-		return apiPort{}, fmt.Errorf("no port has the ID or name %q", ref)
-	case 1:
-		return list.Ports[0], nil
-	}
-	return apiPort{}, fmt.Errorf("%d ports are named %q; use the ID", len(list.Ports), ref)
+	var p apiPort
+	return p, json.Unmarshal(raw, &p)
 }
 
 // mtu is the MTU of a network.
-func (c *client) mtu(ctx context.Context, network string) (int, error) {
+func (c portAPI) mtu(ctx context.Context, network string) (int, error) {
 	var one struct {
 		Network struct {
 			MTU int `json:"mtu"`
 		}
 	}
-	err := c.do(ctx, http.MethodGet, "/v2.0/networks/"+url.PathEscape(network), nil, &one)
+	err := c.Do(ctx, http.MethodGet, "/v2.0/networks/"+url.PathEscape(network), nil, &one)
 	return one.Network.MTU, err
 }
 
 // bind binds a port to a host, or unbinds it from its host when host is empty, and returns
 // the port as it then is. That a binding fails is no error here: the port says so.
-func (c *client) bind(ctx context.Context, id, host string) (apiPort, error) {
+func (c portAPI) bind(ctx context.Context, id, host string) (apiPort, error) {
 	var out struct{ Port apiPort }
-	err := c.do(ctx, http.MethodPut, "/v2.0/ports/"+url.PathEscape(id),
+	err := c.Do(ctx, http.MethodPut, "/v2.0/ports/"+url.PathEscape(id),
 		map[string]any{"port": map[string]any{"binding:host_id": host}}, &out)
 	return out.Port, err
 }
 
 // chain asks for the chain of one port, by whatever names it, as JSON of a trace.Chain.
-func (c *client) chain(ctx context.Context, ref string) (json.RawMessage, error) {
+func (c portAPI) chain(ctx context.Context, ref string) (json.RawMessage, error) {
 	var raw json.RawMessage
-	err := c.do(ctx, http.MethodGet, inspect.Path+"?q="+url.QueryEscape(ref), nil, &raw)
-	var e apiError
-	if errors.As(err, &e) && e.Message != "" {
-		return nil, errors.New(e.Message)
+	err := c.Do(ctx, http.MethodGet, inspect.Path+"?q="+url.QueryEscape(ref), nil, &raw)
+	var f client.Fault
+	if errors.As(err, &f) && f.Message != "" && f.Status != http.StatusUnauthorized {
+		return nil, errors.New(f.Message)
 	}
 	return raw, err
 }
 
 // awaitStatus waits until the port has the status; it asks more often at first.
-func (c *client) awaitStatus(ctx context.Context, id, status string) (apiPort, error) {
+func (c portAPI) awaitStatus(ctx context.Context, id, status string) (apiPort, error) {
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		p, err := c.port(ctx, id)
 		if err != nil || p.Status == status {

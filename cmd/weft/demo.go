@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/client"
 	"weft/internal/host/kernel"
 	"weft/internal/lab"
 	"weft/internal/model"
@@ -75,7 +76,7 @@ const (
 type demo struct {
 	out   *lineWriter
 	start time.Time
-	api   *client
+	api   portAPI
 	ovs   *lab.OVS
 	up    *process
 	vm    *lab.GuestVM
@@ -89,7 +90,7 @@ type demo struct {
 }
 
 func newDemo(out io.Writer) *demo {
-	return &demo{out: &lineWriter{w: out}, start: time.Now(), api: newClient(defaults().API)}
+	return &demo{out: &lineWriter{w: out}, start: time.Now()}
 }
 
 // say prints one step with the time since the start.
@@ -147,9 +148,7 @@ func (d *demo) startWeft(ctx context.Context) error {
 	}
 	d.say("weft up --datapath-type netdev --manager ptcp:6640:127.0.0.1")
 	for {
-		var root struct{ Versions []any }
-		err := d.api.do(ctx, http.MethodGet, "/", nil, &root)
-		if err == nil {
+		if err = d.connect(ctx); err == nil {
 			break
 		}
 		select {
@@ -160,7 +159,7 @@ func (d *demo) startWeft(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	d.say("the API answers at %s", d.api.base)
+	d.say("the API answers at %s", defaults().API)
 	// What ovs-vsctl show says of the connection is up to five seconds old; the flows are not.
 	for {
 		out, err := d.ovs.Ofctl("dump-aggregate", "br-int")
@@ -177,10 +176,26 @@ func (d *demo) startWeft(ctx context.Context) error {
 	return nil
 }
 
+// connect makes the client, with the credentials that weft has made for its owner.
+func (d *demo) connect(ctx context.Context) error {
+	c := defaults()
+	c.StateDir = demoState
+	cloud, err := chooseCloud(c, "", func(name string) string { return demoVars[name] })
+	if err != nil {
+		return err
+	}
+	api, err := client.New(cloud)
+	if err != nil {
+		return err
+	}
+	d.api = portAPI{api}
+	return api.Do(ctx, http.MethodGet, "/", nil, nil)
+}
+
 // create posts one object and reads the answer into out; it prints the request as curl would have it.
 func (d *demo) create(ctx context.Context, kind string, attrs map[string]any, out any) error {
 	d.say("POST /v2.0/%ss %s", kind, compactJSON(map[string]any{kind: attrs}))
-	return d.api.do(ctx, http.MethodPost, "/v2.0/"+kind+"s", map[string]any{kind: attrs}, out)
+	return d.api.Do(ctx, http.MethodPost, "/v2.0/"+kind+"s", map[string]any{kind: attrs}, out)
 }
 
 func (d *demo) createObjects(ctx context.Context) error {
@@ -329,10 +344,10 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	if out, err := runSelf(ctx, "unplug", "vm"); err != nil {
 		return fmt.Errorf("unplug: %w: %s", err, out)
 	}
-	if err := d.api.do(ctx, http.MethodDelete, "/v2.0/ports/"+d.port.ID, nil, nil); err != nil {
+	if err := d.api.Do(ctx, http.MethodDelete, "/v2.0/ports/"+d.port.ID, nil, nil); err != nil {
 		return fmt.Errorf("delete port: %w", err)
 	}
-	if err := d.api.do(ctx, http.MethodDelete, "/v2.0/networks/"+d.port.NetworkID, nil, nil); err != nil {
+	if err := d.api.Do(ctx, http.MethodDelete, "/v2.0/networks/"+d.port.NetworkID, nil, nil); err != nil {
 		return fmt.Errorf("delete network: %w", err)
 	}
 	if err := d.up.stop(10 * time.Second); err != nil {
@@ -435,10 +450,18 @@ func (p *process) stop(grace time.Duration) error {
 	}
 }
 
-// demoEnv is the environment without settings of the user's own weft, which are not for the demo.
+// demoVars are the settings and the credentials of the demo.
+var demoVars = map[string]string{"WEFT_CONFIG": "/dev/null", "WEFT_HOST": "demo-host", "WEFT_STATE_DIR": demoState,
+	"OS_CLIENT_CONFIG_FILE": demoState + "/clouds.yaml"}
+
+// demoEnv is the environment without settings of the user's own weft and cloud, which are
+// not for the demo.
 func demoEnv() []string {
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "WEFT_") })
-	return append(env, "WEFT_CONFIG=/dev/null", "WEFT_HOST=demo-host")
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "WEFT_") || strings.HasPrefix(e, "OS_") })
+	for k, v := range demoVars {
+		env = append(env, k+"="+v)
+	}
+	return env
 }
 
 // runSelf runs this program with other arguments and returns what it prints.

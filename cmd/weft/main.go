@@ -28,17 +28,25 @@ it removes afterwards. The README has the steps to a virtual machine of yours.`
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := root().ExecuteContext(ctx)
+	if code := run(ctx, root()); code != 0 {
+		os.Exit(code)
+	}
+}
+
+// run runs a command and returns its exit code.
+func run(ctx context.Context, cmd *cobra.Command) int {
+	err := cmd.ExecuteContext(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop before it had begun
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "weft:", err)
-		if u := (usageError{}); errors.As(err, &u) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+	if err == nil {
+		return 0
 	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "weft:", err)
+	if u := (usageError{}); errors.As(err, &u) {
+		return 2
+	}
+	return 1
 }
 
 // usageError is a mistake on the command line; the exit code is 2.
@@ -55,13 +63,13 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\nTry: %s --help", err, c.CommandPath())}
 	})
 	cmd.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run it:"},
 		&cobra.Group{ID: "use", Title: "Use it:"},
+		&cobra.Group{ID: "api", Title: "Networks and what is on them, by the API:"},
 		&cobra.Group{ID: "other", Title: "Other:"},
 	)
 	add := func(group string, cs ...*cobra.Command) {
@@ -72,8 +80,10 @@ func root() *cobra.Command {
 	}
 	add("run", upCommand(), serverCommand(), agentCommand(), certificateCommand())
 	add("use", plugCommand(), unplugCommand(), showCommand())
+	add("api", nounCommands()...)
 	add("other", demoCommand(), fsckCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")
+	cmd.SetCompletionCommandGroupID("other")
 	return cmd
 }
 

@@ -19,7 +19,7 @@ import (
 // key of the YAML file, one flag (dashes for underscores) and one environment variable
 // (WEFT_ and upper case). docs/configuration.md is written from these tags.
 type Config struct {
-	StateDir  string `key:"state_dir" use:"server agent client" help:"Directory of everything that weft keeps: the embedded etcd, certificates, the agent's last known cloud. Made with mode 0700."`
+	StateDir  string `key:"state_dir" use:"server agent client api" help:"Directory of everything that weft keeps: the embedded etcd, certificates, the agent's last known cloud. Made with mode 0700."`
 	Host      string `key:"host" use:"server agent client" help:"Name of this host, as in binding:host_id. Empty: the machine's host name."`
 	LogLevel  string `key:"log_level" use:"server agent" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
@@ -63,7 +63,7 @@ type Config struct {
 	ServerWait        time.Duration     `key:"server_wait" use:"agent" help:"How long an agent that has just started waits for the server before it acts on the cloud it knew before."`
 	StatusGrace       time.Duration     `key:"status_grace" use:"agent" help:"How long a port that was ACTIVE stays so while the whole switch or its network's DHCP is in trouble, as when ovs-vswitchd restarts."`
 
-	API string `key:"api" use:"client" help:"URL of the API that weft plug, unplug and show talk to."`
+	API string `key:"api" use:"client api" help:"URL of the API, for commands that talk to it. It is used without authentication, unless a cloud is named too; see cli.md."`
 }
 
 func defaults() Config {

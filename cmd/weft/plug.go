@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/client"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
 	"weft/internal/model"
@@ -47,18 +48,17 @@ Its IP address comes by DHCP; run a DHCP client there.
 Plugging a port that is plugged already does no harm. "weft unplug" takes it away again.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := loadConfig(cmd)
-			if err != nil {
-				return err
-			}
-			return plug(cmd.Context(), c, args[0], o, cmd.OutOrStdout())
+			return speak(cmd, func(ctx context.Context, c Config, api *client.Client) error {
+				return plug(ctx, c, portAPI{api}, args[0], o, cmd.OutOrStdout())
+			})
 		},
+		ValidArgsFunction: completeArgs("port"),
 	}
 	cmd.Flags().StringVar(&o.user, "user", "root", "user (name or number) who may open the tap")
 	cmd.Flags().StringVar(&o.netns, "netns", "", "network namespace to put a NIC into, instead of making a tap")
 	cmd.Flags().StringVar(&o.ifname, "ifname", "eth0", "with --netns: the name of the NIC there")
 	cmd.Flags().DurationVar(&o.wait, "wait", 10*time.Second, "how long to wait for the port to be ACTIVE; 0 does not wait")
-	addFlags(cmd, "client")
+	addCloudFlags(cmd, "client")
 	return cmd
 }
 
@@ -68,23 +68,21 @@ func unplugCommand() *cobra.Command {
 		Short: "Take away what weft plug has made, and unbind the port",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := loadConfig(cmd)
-			if err != nil {
-				return err
-			}
-			return unplug(cmd.Context(), c, args[0], cmd.OutOrStdout())
+			return speak(cmd, func(ctx context.Context, c Config, api *client.Client) error {
+				return unplug(ctx, c, portAPI{api}, args[0], cmd.OutOrStdout())
+			})
 		},
+		ValidArgsFunction: completeArgs("port"),
 	}
-	addFlags(cmd, "client")
+	addCloudFlags(cmd, "client")
 	return cmd
 }
 
-func plug(ctx context.Context, c Config, ref string, o plugOptions, out io.Writer) error {
+func plug(ctx context.Context, c Config, api portAPI, ref string, o plugOptions, out io.Writer) error {
 	owner, err := userID(o.user)
 	if err != nil {
 		return err
 	}
-	api := newClient(c.API)
 	p, err := api.port(ctx, ref)
 	if err != nil {
 		return err
@@ -137,7 +135,7 @@ func plug(ctx context.Context, c Config, ref string, o plugOptions, out io.Write
 
 // bindHere binds a port to this host unless it is. Without an agent of that name, or with
 // one that cannot take the port's network, nothing is made and the port stays as it was.
-func bindHere(ctx context.Context, api *client, p apiPort, host string) (apiPort, error) {
+func bindHere(ctx context.Context, api portAPI, p apiPort, host string) (apiPort, error) {
 	was := p.HostID
 	if was != "" && was != host {
 		return p, fmt.Errorf("port %s is bound to host %s; this is %s", p.ID, was, host)
@@ -162,7 +160,7 @@ func bindHere(ctx context.Context, api *client, p apiPort, host string) (apiPort
 
 // bindingFault says in words why a binding failed: the API has no room for it in Neutron's
 // terms, the chain has.
-func bindingFault(ctx context.Context, api *client, id string) string {
+func bindingFault(ctx context.Context, api portAPI, id string) string {
 	var chain trace.Chain
 	raw, err := api.chain(ctx, id)
 	if err == nil {
@@ -192,8 +190,7 @@ func externalIDs(p apiPort) map[string]string {
 
 // unplug works by the port's ID also when the API has forgotten the port: its devices
 // must go all the same.
-func unplug(ctx context.Context, c Config, ref string, out io.Writer) error {
-	api := newClient(c.API)
+func unplug(ctx context.Context, c Config, api portAPI, ref string, out io.Writer) error {
 	p, err := api.port(ctx, ref)
 	known := err == nil
 	if !known {
@@ -215,7 +212,7 @@ func unplug(ctx context.Context, c Config, ref string, out io.Writer) error {
 	}
 	if known && p.HostID != "" {
 		_, err := api.bind(ctx, p.ID, "")
-		var e apiError
+		var e client.Fault
 		if errors.As(err, &e) && e.Status == http.StatusNotFound {
 			err = nil // deleted in the meantime
 		}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"weft/internal/client"
 	"weft/internal/trace"
 )
 
@@ -32,26 +34,25 @@ such thing. The port may be named by its ID, name, MAC, an address, or the name 
 The exit code is 0 also when something is not as it should be.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := loadConfig(cmd)
-			if err != nil {
-				return err
-			}
-			raw, err := newClient(c.API).chain(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", raw)
-				return err
-			}
-			var chain trace.Chain
-			if err := json.Unmarshal(raw, &chain); err != nil {
-				return fmt.Errorf("read the answer: %w", err)
-			}
-			return chain.Print(cmd.OutOrStdout())
+			return speak(cmd, func(ctx context.Context, _ Config, api *client.Client) error {
+				raw, err := portAPI{api}.chain(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", raw)
+					return err
+				}
+				var chain trace.Chain
+				if err := json.Unmarshal(raw, &chain); err != nil {
+					return fmt.Errorf("read the answer: %w", err)
+				}
+				return chain.Print(cmd.OutOrStdout())
+			})
 		},
+		ValidArgsFunction: completeArgs("port"),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the chain as JSON")
-	addFlags(cmd, "client")
+	addCloudFlags(cmd, "client")
 	return cmd
 }
