@@ -37,6 +37,7 @@ var layers = map[string]string{
 	"store":           "model ipam",
 	"store/storetest": "store",
 	"control":         "model ipam access store",
+	"identity":        "model access store",
 	"neutron":         "model access control store",
 	"feed":            "model plan/view store control feed/feedpb",
 	"feed/feedpb":     "",
@@ -89,6 +90,7 @@ var owners = map[string]string{
 	"github.com/insomniacslk/dhcp":       "plan/dhcp host/dhcpd",
 	"github.com/spf13/cobra":             "",
 	"go.yaml.in/yaml":                    "client",
+	"golang.org/x/crypto":                "identity",
 	// Small ones that do no work of their own.
 	"golang.org/x/sys":       "*",
 	"golang.org/x/sync":      "*",

@@ -24,7 +24,15 @@ type Config struct {
 	LogLevel  string `key:"log_level" use:"server agent" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
 
-	APIListen  string   `key:"api_listen" use:"server" help:"Address of the Neutron API. The API has no authentication yet: keep it on the loopback, or behind something that authenticates."`
+	APIListen      string        `key:"api_listen" use:"server" help:"Address of the Neutron API. The API has no authentication yet: keep it on the loopback, or behind something that authenticates."`
+	Identity       string        `key:"identity" use:"server" help:"Who may use the API. none: everybody, as administrator. builtin: users, projects and roles that weft keeps itself, see identity.md."`
+	InsecureNoAuth bool          `key:"insecure_no_auth" use:"server" help:"Let everybody use the API although others than this host can reach it: identity is none and api_listen not on the loopback."`
+	IdentityListen string        `key:"identity_listen" use:"server" help:"Address of the Keystone v3 API of the builtin identity."`
+	IdentityURL    string        `key:"identity_url" use:"server" help:"URL of that API in the catalog, without /v3. Empty: the address by which the client came."`
+	NetworkURL     string        `key:"network_url" use:"server" help:"URL of the Neutron API in the catalog. Empty: api_listen, or when that is no single address, the host by which the client came, with its port."`
+	Region         string        `key:"region" use:"server" help:"Name of the one region of the catalog."`
+	TokenLifetime  time.Duration `key:"token_lifetime" use:"server" help:"How long a token of the builtin identity is good for."`
+
 	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
 	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
 
@@ -69,7 +77,9 @@ type Config struct {
 func defaults() Config {
 	return Config{
 		StateDir: "/var/lib/weft", LogLevel: "info", LogFormat: "text",
-		APIListen: "127.0.0.1:9696", FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
+		APIListen: "127.0.0.1:9696",
+		Identity:  "none", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
+		FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
@@ -97,7 +107,7 @@ func (c *Config) complete() error {
 	if c.StateDir == "" {
 		bad("state_dir", "must not be empty")
 	}
-	for key, addr := range map[string]string{"api_listen": c.APIListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen} {
+	for key, addr := range map[string]string{"api_listen": c.APIListen, "identity_listen": c.IdentityListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen} {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			bad(key, "want HOST:PORT: %v", err)
 		}
@@ -116,6 +126,7 @@ func (c *Config) complete() error {
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log_format", c.LogFormat, "text", "json")
 	oneOf("datapath_type", c.DatapathType, "auto", "system", "netdev")
+	oneOf("identity", c.Identity, "none", "builtin")
 	if c.TunnelIP != "" {
 		if _, err := netip.ParseAddr(c.TunnelIP); err != nil {
 			bad("tunnel_ip", "%v", err)
@@ -134,7 +145,7 @@ func (c *Config) complete() error {
 			bad(key, "%d is not above 0", n)
 		}
 	}
-	for key, d := range map[string]time.Duration{"agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
+	for key, d := range map[string]time.Duration{"token_lifetime": c.TokenLifetime, "agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
 		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval,
 		"retry_max": c.RetryMax, "reconnect_max": c.ReconnectMax, "server_wait": c.ServerWait, "status_grace": c.StatusGrace} {
 		if d <= 0 {

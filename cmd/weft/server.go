@@ -80,6 +80,11 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return fmt.Errorf("feed: %w", err)
 	}
 	defer feedListener.Close()
+	who, err := listenIdentity(c, apiListener.Addr())
+	if err != nil {
+		return err
+	}
+	defer who.close()
 
 	// The store outlives those who write to it.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
@@ -97,10 +102,13 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 
 	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c)})
 	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, Log: log})
+	if err := who.start(ctx, tasks, st, log); err != nil {
+		return err
+	}
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
-	api := apiHandler(verbs, feedServer, log, len(c.EtcdEndpoints) > 0)
+	api := apiHandler(verbs, feedServer, who, log, len(c.EtcdEndpoints) > 0)
 	tasks.Go(func() error { return serveHTTP(ctx, apiListener, api, log) })
 	tasks.Go(func() error {
 		select {
@@ -115,9 +123,6 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	if ready != nil {
 		tasks.Go(func() error { return ready(ctx, ca, feedListener.Addr()) })
 	}
-	if a, ok := apiListener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-		log.Warn("the API has no authentication, and others than this host can reach it", "api", a)
-	}
 	log.Info("serving", "api", apiListener.Addr(), "feed", feedListener.Addr(), "after", time.Since(began).Round(time.Millisecond), "version", version())
 	err = tasks.Wait()
 	stopStore()
@@ -126,10 +131,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 }
 
 // apiHandler is the API; what is not Neutron's is below /weft/.
-func apiHandler(verbs *control.Control, f *feed.Server, log *slog.Logger, shared bool) http.Handler {
+func apiHandler(verbs *control.Control, f *feed.Server, who *identityParts, log *slog.Logger, shared bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", neutron.New(neutron.Options{Control: verbs, Log: log, Shared: shared}))
-	mux.Handle(inspect.Path, inspect.New(inspect.Options{Cloud: verbs, Hosts: f, Log: log}))
+	mux.Handle("/", neutron.New(neutron.Options{Control: verbs, Log: log, Shared: shared, Authenticator: who.auth, AuthURL: who.authURL()}))
+	mux.Handle(inspect.Path, who.adminsOnly(inspect.New(inspect.Options{Cloud: verbs, Hosts: f, Log: log})))
 	return mux
 }
 
@@ -251,7 +256,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 		<-done
 	}
 	if ctx.Err() == nil {
-		return fmt.Errorf("API: %w", err)
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import "weft/internal/model"
 func kinds() []anyKind {
 	return []anyKind{
 		Quotas,
+		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
 
