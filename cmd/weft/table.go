@@ -161,6 +161,9 @@ func dig(v any, path []string) any {
 	return nil
 }
 
+// noise is what an object within another, as a rule in its group, says as all objects do.
+var noise = []string{"created_at", "updated_at", "revision_number", "tenant_id", "project_id", "tags", "security_group_id", "standard_attr_id"}
+
 // cell is a value on one line; what is not there is a dash.
 func cell(v any) string {
 	switch v := v.(type) {
@@ -175,7 +178,9 @@ func cell(v any) string {
 	case map[string]any:
 		var parts []string
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			parts = append(parts, k+"="+cell(v[k]))
+			if v[k] != nil && !slices.Contains(noise, k) {
+				parts = append(parts, k+"="+cell(v[k]))
+			}
 		}
 		return cmpOr(strings.Join(parts, " "), "-")
 	}
