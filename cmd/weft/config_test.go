@@ -123,7 +123,7 @@ environment and in flags a list is separated by commas (` + "`a,b`" + `) and a m
 ` + "`name=value,name=value`" + `. Durations are written 500ms, 30s, 5m, 24h.
 
 The column "used by" says which commands read a key: server (` + "`weft server`, `weft up`, `weft fsck`" + `),
-agent (` + "`weft agent`, `weft up`" + `), client (` + "`weft plug`, `weft unplug`, `weft show`" + `).
+agent (` + "`weft agent`, `weft up`" + `), client (` + "`weft plug`, `weft unplug`, `weft show`" + `), api (the commands of [cli.md](cli.md)).
 One file can serve them all. This page is made from the program (` + "`make golden`" + `).
 
 `)

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const cliIntro = `# The commands for the everyday
+
+weft has short commands of its own for what is needed every day. They speak to the Neutron API as any
+client does, to weft's or to another, and need no Python. What they lack, the ` + "`openstack`" + ` command has.
+
+- An object is named by its ID or its name. If several have the name, the command lists them and does nothing.
+- Lists and objects are printed as tables; ` + "`-o json`" + ` and ` + "`-o yaml`" + ` print all attributes as the API said them.
+  ` + "`--long`" + ` shows more columns of a list.
+- ` + "`create`, `set`" + ` and the like print the object as it then is. ` + "`delete`" + ` takes several, and deletes all it can.
+- ` + "`none`" + ` empties what can be empty: ` + "`--gateway none`, `--secgroup none`" + `. A flag that is true or false is turned off by ` + "`=false`" + `.
+- The exit code is 0, or 1 if the API or the network refused, or 2 for a mistake on the command line.
+- ` + "`weft completion bash`" + ` (or zsh, fish) prints what lets the shell complete commands, flags, and names and IDs, for
+  which it asks the API: ` + "`source <(weft completion bash)`" + `.
+
+## Which API, and as whom
+
+The first of these that there is:
+
+1. the cloud named by ` + "`--os-cloud`" + ` or OS_CLOUD, from clouds.yaml;
+2. ` + "`--api URL`" + ` (or the setting ` + "`api`" + `), without authentication;
+3. the OS_* variables: OS_AUTH_URL with OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME, OS_USER_DOMAIN_NAME and so on; or OS_TOKEN; or
+   OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET; or OS_AUTH_TYPE=none and OS_ENDPOINT. Also OS_REGION_NAME,
+   OS_INTERFACE, OS_CACERT;
+4. the cloud ` + "`weft`" + ` of clouds.yaml. A server that has identities of its own writes one into its state directory, which only root can
+   read: root needs no settings there;
+5. http://127.0.0.1:9696, without authentication.
+
+clouds.yaml is looked for as OpenStack's clients do: the file OS_CLIENT_CONFIG_FILE, then in ., ~/.config/openstack and
+/etc/openstack; then in weft's state directory. A secure.yaml beside it is merged into it. It may say auth_type password, token, v3applicationcredential
+or none; region_name, interface, verify, cacert, network_endpoint_override. OS_PASSWORD, OS_REGION_NAME, OS_INTERFACE and OS_CACERT fill in
+what the cloud does not say; no variable overrides it.
+
+All commands have ` + "`--os-cloud`, `--api`, `--state-dir` and `--config`" + `. This page is made from the program (` + "`make golden`" + `).
+`
+
+// TestCLIDocument keeps docs/cli.md equal to the commands; -update rewrites it.
+func TestCLIDocument(t *testing.T) {
+	const name = "../../docs/cli.md"
+	want := cliDocument()
+	if *update {
+		if err := os.WriteFile(name, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s does not list the commands as they are: run go test ./cmd/weft -update", name)
+	}
+}
+
+func cliDocument() []byte {
+	var b bytes.Buffer
+	b.WriteString(cliIntro)
+	agents := group("agent", "Agents")
+	agentNoun().addVerbs(agents)
+	for _, c := range append(nounCommands(), agents) {
+		top := &cobra.Command{Use: "weft"}
+		top.AddCommand(c)
+		fmt.Fprintf(&b, "\n## weft %s\n\n", c.Name())
+		describe(&b, c)
+	}
+	return b.Bytes()
+}
+
+// describe writes the commands below c, each with its own flags.
+func describe(b *bytes.Buffer, c *cobra.Command) {
+	for _, verb := range c.Commands() {
+		if verb.HasSubCommands() {
+			describe(b, verb)
+			continue
+		}
+		fmt.Fprintf(b, "- `%s`: %s\n", strings.TrimSuffix(verb.UseLine(), " [flags]"), lowerFirst(verb.Short))
+		verb.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if !slices.Contains([]string{"os-cloud", "api", "state-dir", "config", "output", "long", "help"}, f.Name) {
+				fmt.Fprintf(b, "  - `--%s`: %s\n", f.Name, f.Usage)
+			}
+		})
+	}
+}
