@@ -1,8 +1,12 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"weft/internal/model"
 	"weft/internal/store"
@@ -59,4 +63,100 @@ func (c *Control) limit(r store.Reader, p model.ProjectID, resource string) int 
 		return n
 	}
 	return -1
+}
+
+// quotaOrder is the order in which quotas are listed.
+var quotaOrder = []string{"network", "subnet", "subnetpool", "port", "router", "floatingip", "rbac_policy",
+	"security_group", "security_group_rule", "trunk"}
+
+// QuotaUse is the limit of a resource for a project, and what it has used of it.
+type QuotaUse struct {
+	Resource    string
+	Limit, Used int
+}
+
+// QuotaResources returns the resources that have quotas, in order.
+func QuotaResources() []string {
+	return slices.DeleteFunc(slices.Clone(quotaOrder), func(r string) bool { return counted[r] == nil })
+}
+
+// Quotas returns the quotas in force for a project, and their use.
+func (c *Control) Quotas(r store.Reader, p model.ProjectID) []QuotaUse {
+	var all []QuotaUse
+	for _, name := range QuotaResources() {
+		all = append(all, QuotaUse{name, c.limit(r, p, name), counted[name](r, p)})
+	}
+	return all
+}
+
+// DefaultQuotas returns the limits of a project that has none of its own.
+func (c *Control) DefaultQuotas() []QuotaUse {
+	var all []QuotaUse
+	for _, name := range QuotaResources() {
+		limit, ok := c.cfg.Quotas[name]
+		if !ok {
+			limit = -1
+		}
+		all = append(all, QuotaUse{Resource: name, Limit: limit})
+	}
+	return all
+}
+
+// SetQuotas gives a project limits of its own, leaving those that are not named. With
+// check a limit below what is used already is refused.
+func (c *Control) SetQuotas(ctx context.Context, p model.ProjectID, limits map[string]int, check bool) error {
+	return c.attempt(ctx, func(*store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, nil, func(w *work) error {
+			q := &model.Quota{Project: p, Limits: maps.Clone(limits)}
+			var under []string
+			for name, n := range limits {
+				if check && n >= 0 && counted[name](w.r, p) > n {
+					under = append(under, name)
+				}
+			}
+			if under != nil {
+				slices.Sort(under)
+				return model.Faultf(model.InvalidQuota,
+					"Change would make usage less than 0 for the following resources: ['%s'].", strings.Join(under, "', '"))
+			}
+			old := store.Quotas.Get(w.r, string(p))
+			if old == nil {
+				store.Quotas.Create(txn, q)
+				return nil
+			}
+			for name, n := range old.Value.Limits {
+				if _, named := limits[name]; !named {
+					q.Limits[name] = n
+				}
+			}
+			store.Quotas.Update(txn, old, q)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+}
+
+// ResetQuotas gives a project the default limits again.
+func (c *Control) ResetQuotas(ctx context.Context, p model.ProjectID) error {
+	return c.attempt(ctx, func(*store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, nil, func(w *work) error {
+			old := store.Quotas.Get(w.r, string(p))
+			if old == nil {
+				return model.NotFound{Kind: model.KindQuota, ID: string(p)}
+			}
+			store.Quotas.Delete(txn, old, w.r.Revision())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
 }

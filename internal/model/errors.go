@@ -72,6 +72,7 @@ const (
 	RevisionConflict                              // If-Match did not hold
 	AddressPairExhausted                          // too many allowed address pairs
 	AddressPairNeedsSecurity                      // pairs without port security
+	InvalidQuota                                  // a limit below what is used
 	OverQuota                                     // the project has as many as it may
 	Unavailable                                   // the store did not answer in time
 )

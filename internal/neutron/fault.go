@@ -88,6 +88,7 @@ var wireNames = map[model.FaultKind]wireName{
 	model.RevisionConflict:         {412, "HTTPPreconditionFailed"},
 	model.AddressPairExhausted:     {400, "AllowedAddressPairExhausted"},
 	model.AddressPairNeedsSecurity: {409, "AddressPairAndPortSecurityRequired"},
+	model.InvalidQuota:             {409, "InvalidQuotaValue"},
 	model.OverQuota:                {409, "OverQuota"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
 }
@@ -99,6 +100,7 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindPort:    {"PortNotFound", "Port %s could not be found."},
 	model.KindAgent:   {"AgentNotFound", "Agent %s could not be found."},
 	model.KindHost:    {"AgentNotFound", "Agent %s could not be found."},
+	model.KindQuota:   {"TenantQuotaNotFound", "Quota for project %s could not be found."},
 	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
 	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
 	kindZone:          {"AvailabilityZoneNotFound", "AvailabilityZone %s could not be found."},

@@ -98,6 +98,7 @@ func New(o Options) *Server {
 	s.handle("/v2.0/{$}", serveResources)
 	s.handle("/v2.0/extensions", s.serveExtensions)
 	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
+	s.registerQuotas()
 	register(s, networkCollection(s.control))
 	register(s, subnetCollection(s.control))
 	register(s, portCollection(s.control))
