@@ -12,32 +12,39 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRequests: what each command asks of the API. Whatever is looked for by name exists,
-// and its ID is the name with -id.
-func TestRequests(t *testing.T) {
-	var sent []string
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// echoAPI has everything that is looked for by name, with the name and -id as ID, and notes
+// all other requests.
+func echoAPI(sent *[]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		last := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 		key := strings.ReplaceAll(last, "-", "_")
 		for _, by := range []string{"name", "floating_ip_address", "id"} {
-			if ref := r.URL.Query().Get(by); ref != "" && r.Method == "GET" && len(r.URL.Query()) == 1 && ref != "only" {
+			if ref := r.URL.Query().Get(by); ref != "" && r.Method == http.MethodGet && len(r.URL.Query()) == 1 {
 				fmt.Fprintf(w, `{%q: [{"id": "%s-id", "name": %q}]}`, key, ref, ref)
 				return
 			}
 		}
 		body, _ := io.ReadAll(r.Body)
-		sent = append(sent, strings.TrimSpace(r.Method+" "+strings.TrimPrefix(r.URL.RequestURI(), "/v2.0/")+" "+string(body)))
+		*sent = append(*sent, strings.TrimSpace(r.Method+" "+strings.TrimPrefix(r.URL.RequestURI(), "/v2.0/")+" "+string(body)))
 		switch {
-		case r.Method == "GET" && last != "details":
+		case r.Method == http.MethodGet && last != "details":
 			fmt.Fprintf(w, `{%q: []}`, key)
-		case r.Method == "DELETE":
-			w.WriteHeader(204)
+		case r.Method == http.MethodDelete:
+			w.WriteHeader(http.StatusNoContent)
 		default:
-			one := "{}"
-			fmt.Fprintf(w, `{"network": %[1]s, "subnet": %[1]s, "port": %[1]s, "router": %[1]s, "security_group": %[1]s, "security_group_rule": %[1]s,
-				"floatingip": %[1]s, "subnetpool": %[1]s, "quota": %[1]s}`, one)
+			var objects []string
+			for _, n := range nouns() {
+				objects = append(objects, fmt.Sprintf("%q: {}", n.One))
+			}
+			fmt.Fprintf(w, `{%s, "quota": {}}`, strings.Join(objects, ", "))
 		}
-	}))
+	}
+}
+
+// TestRequests: what each command asks of the API.
+func TestRequests(t *testing.T) {
+	var sent []string
+	srv := httptest.NewServer(echoAPI(&sent))
 	t.Cleanup(srv.Close)
 	cliEnv(t)
 	t.Setenv("WEFT_API", srv.URL)
