@@ -107,7 +107,8 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 			VIFType:  model.VIFUnbound,
 			VNICType: req.VNICType.Or(defaultVNIC),
 		},
-		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
+		Meta: model.Meta{Description: req.Description.Value, Tags: sortedTags(req.Tags.Value),
+			CreatedAt: now, UpdatedAt: now, Revision: 1},
 	}
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	setProfile(&p.Binding, req.Profile)

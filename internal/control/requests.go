@@ -90,6 +90,7 @@ type PortRequest struct {
 	PortSecurity   Opt[bool]
 	SecurityGroups Opt[[]string]
 	AddressPairs   Opt[[]AddressPairRequest]
+	Tags           Opt[[]string] // create only
 	IfRevision     Opt[int]
 }
 

@@ -73,6 +73,8 @@ type table[M, R any] struct {
 	// project and revision find these two in a request.
 	project  func(r *R) *model.ProjectID
 	revision func(r *R) *control.Opt[int]
+	// meta finds the standard attributes in the model; nil when it has none.
+	meta func(m *M) *model.Meta
 	// path is the last part of the collection's path, when it is not the plural.
 	path string
 	// rules is the name of the resource in policy rules, when it is not the singular.
@@ -91,6 +93,9 @@ type table[M, R any] struct {
 
 // newTable indexes the attributes.
 func newTable[M, R any](t table[M, R]) *table[M, R] {
+	if !t.taggable() {
+		t.attributes = slices.DeleteFunc(t.attributes, func(a attribute[M, R]) bool { return slices.Contains(tagNames, a.name) })
+	}
 	t.index = make(map[string]int, len(t.attributes))
 	for i := range t.attributes {
 		t.index[t.attributes[i].name] = i

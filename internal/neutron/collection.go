@@ -53,6 +53,11 @@ func register[M, R any](s *Server, c *collection[M, R]) {
 	c.guards = c.guardsBy(s.policy)
 	s.honour(c.aliases...)
 	s.route("/v2.0/"+c.where(), func(string) served { return c })
+	if c.taggable() {
+		s.handle("/v2.0/"+c.where()+"/{id}/tags/{tag}", func(w http.ResponseWriter, r *http.Request) error {
+			return c.serveTag(s, w, r)
+		})
+	}
 }
 
 // where is the path of the collection below /v2.0/.
@@ -117,6 +122,9 @@ func (c *collection[M, R]) serveOne(s *Server, w http.ResponseWriter, r *http.Re
 }
 
 func (c *collection[M, R]) serveAction(s *Server, w http.ResponseWriter, r *http.Request) error {
+	if r.PathValue("action") == "tags" && c.taggable() {
+		return c.serveTags(s, w, r)
+	}
 	i := slices.IndexFunc(c.actions, func(a action) bool { return a.name == r.PathValue("action") })
 	if i < 0 {
 		return faultNoRoute

@@ -260,6 +260,8 @@ func TestConformance(t *testing.T) {
 	p.make("network-create")
 	p.make("network-create-member")
 	p.make("network-create-external")
+	p.check("tags-put")
+	p.must(204, "DELETE", p.ours("/v2.0/networks/7ac9e862-c147-4691-b95e-a6289d3deed4/tags"), nil)
 	p.make("subnet-create")
 	p.make("subnet-create-member")
 	p.replayDHCPPort()

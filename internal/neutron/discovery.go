@@ -69,6 +69,7 @@ type extension struct {
 var always = []string{
 	"empty-string-filtering", "filter-validation", "pagination", "project-id", "revision-if-match",
 	"sort-key-validation", "sorting", "standard-attr-description", "standard-attr-revisions", "standard-attr-timestamp",
+	"standard-attr-tag", "tag-creation", "tag-ports-during-bulk-creation",
 }
 
 // honour adds extensions to those that clients are told of.

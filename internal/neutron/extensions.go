@@ -110,7 +110,7 @@ var known = map[string]extension{
 	"standard-attr-description":                   {Name: "standard-attr-description", Updated: "2016-02-10T10:00:00-00:00", Description: "Resources have a description."},
 	"standard-attr-revisions":                     {Name: "Resource revision numbers", Updated: "2016-04-11T10:00:00-00:00", Description: "Resources count their changes."},
 	"standard-attr-segment":                       {Name: "Standard Attribute Segment Extension", Updated: "2018-04-09T10:00:00-00:00"},
-	"standard-attr-tag":                           {Name: "Tag support for resources with standard attribute: floatingips, network_segment_ranges, networks, policies, ports, routers, security-groups, subnetpools, subnets, trunks (order as in TAG_SUPPORTED_RESOURCES)", Updated: "2017-01-01T00:00:00-00:00"},
+	"standard-attr-tag":                           {Name: "Tag support for resources with standard attribute: port, subnet, subnetpool, network, security_group, router, floatingip, policy, trunk, network_segment_range", Updated: "2017-01-01T00:00:00-00:00"},
 	"standard-attr-timestamp":                     {Name: "Resource timestamps", Updated: "2016-09-12T10:00:00-00:00", Description: "Resources know when they were made and changed."},
 	"stateful-security-group":                     {Name: "Stateful security group", Updated: "2019-11-26T09:00:00-00:00"},
 	"subnet":                                      {Name: "Neutron L3 Subnet", Updated: "2012-01-01T10:00:00-00:00"},

@@ -103,6 +103,7 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindQuota:   {"TenantQuotaNotFound", "Quota for project %s could not be found."},
 	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
 	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
+	kindTag:           {"TagNotFound", "Tag %s could not be found."},
 	kindZone:          {"AvailabilityZoneNotFound", "AvailabilityZone %s could not be found."},
 }
 
@@ -110,6 +111,7 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 const (
 	kindSecurityGroup model.Kind = "security_group"
 	kindSubnetPool    model.Kind = "subnetpool"
+	kindTag           model.Kind = "tag"
 	kindZone          model.Kind = "availability_zone"
 )
 

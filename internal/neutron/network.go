@@ -56,6 +56,7 @@ func networks() *table[model.Network, networkRequest] {
 		text: func(n *model.Network) string { return string(n.Project) }})
 	return newTable(table[model.Network, networkRequest]{
 		kind: model.KindNetwork, singular: "network", plural: "networks", attributes: attributes,
+		meta:     func(n *model.Network) *model.Meta { return &n.Meta },
 		project:  func(r *networkRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *networkRequest) *control.Opt[int] { return &r.IfRevision },
 		draft: func(r *networkRequest) *model.Network {

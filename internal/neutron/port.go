@@ -60,10 +60,12 @@ func ports() *table[model.Port, portRequest] {
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.DHCPOptions, appendDHCPOption) }})
 	attributes = append(attributes, standardAttributes(func(p *model.Port) *model.Meta { return &p.Meta },
 		func(r *portRequest) *control.Opt[string] { return &r.Description })...)
+	takeTags(attributes, func(r *portRequest) *control.Opt[[]string] { return &r.Tags })
 	attributes = append(attributes, portAttribute{name: "project_id", use: post | filter | order,
 		text: func(p *model.Port) string { return string(p.Project) }})
 	return newTable(table[model.Port, portRequest]{
 		kind: model.KindPort, singular: "port", plural: "ports", attributes: attributes,
+		meta:     func(p *model.Port) *model.Meta { return &p.Meta },
 		project:  func(r *portRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *portRequest) *control.Opt[int] { return &r.IfRevision },
 		draft: func(r *portRequest) *model.Port {

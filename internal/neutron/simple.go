@@ -19,6 +19,7 @@ type change[M any] = control.Change[M]
 // find the standard attributes and the project in the model; nil for what is not there.
 func simple[M any](t table[M, change[M]], meta func(*M) *model.Meta, owner func(*M) *model.ProjectID) *table[M, change[M]] {
 	t.defaults = true
+	t.meta = meta
 	if meta != nil {
 		t.attributes = append(t.attributes, metaAttributes(meta)...)
 	}

@@ -77,6 +77,7 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		text: func(s *model.Subnet) string { return string(s.Project) }})
 	return newTable(table[model.Subnet, subnetRequest]{
 		kind: model.KindSubnet, singular: "subnet", plural: "subnets", attributes: attributes,
+		meta:     func(s *model.Subnet) *model.Meta { return &s.Meta },
 		project:  func(r *subnetRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *subnetRequest) *control.Opt[int] { return &r.IfRevision },
 		check:    checkSubnet,

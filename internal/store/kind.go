@@ -200,6 +200,23 @@ func (k *Kind[T]) Delete(t *Txn, old *Entry[T], at int64) {
 	t.moveRefs(Ref{k.kind, id}, k.refsOf(old.Value), nil)
 }
 
+// Replace is Update for an object of any kind.
+func Replace[T any](t *Txn, old *Entry[T], v *T) {
+	switch v := any(v).(type) {
+	case *model.Network:
+		t.UpdateNetwork(any(old).(*Entry[model.Network]), v)
+	case *model.Subnet:
+		t.UpdateSubnet(any(old).(*Entry[model.Subnet]), v)
+	case *model.Port:
+		t.UpdatePort(any(old).(*Entry[model.Port]), v)
+	}
+	for _, k := range kinds() {
+		if k, ok := k.(*Kind[T]); ok {
+			k.Update(t, old, v)
+		}
+	}
+}
+
 // Unchanged requires that the object did not change.
 func (k *Kind[T]) Unchanged(t *Txn, e *Entry[T]) {
 	t.unchanged(t.s.keys.object(k.dir(), k.id(e.Value)), e.ModRev)
