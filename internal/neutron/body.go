@@ -11,6 +11,9 @@ import (
 // readBody decodes the body of a POST or PUT. No body at all is an empty object, so that
 // what is missing is named; text that is not JSON is a fault.
 func readBody(r *http.Request) (map[string]any, error) {
+	if err := jsonBody(r); err != nil {
+		return nil, err
+	}
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, unreadable(err)

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +49,9 @@ type Options struct {
 	Authenticator Authenticator
 	// AuthURL is where clients get tokens; 401 answers name it.
 	AuthURL string
+	// Origins are those of web pages that browsers let use the API (CORS), such as
+	// https://dashboard.example; "*" is any. Empty is none.
+	Origins []string
 	// Now is the clock by which agents are alive; nil means time.Now.
 	Now func() time.Time
 }
@@ -65,6 +67,7 @@ type Server struct {
 	policy     *access.Policy
 	auth       Authenticator
 	authURL    string
+	origins    []string
 	extensions []extension
 	buffers    sync.Pool
 }
@@ -73,7 +76,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		control: o.Control, log: o.Log, maxBody: o.MaxBody, shared: o.Shared, now: o.Now,
-		policy: o.Policy, auth: o.Authenticator, authURL: o.AuthURL,
+		policy: o.Policy, auth: o.Authenticator, authURL: o.AuthURL, origins: o.Origins,
 		mux:     http.NewServeMux(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
@@ -131,7 +134,13 @@ func (s *Server) handleOpen(pattern string, serve func(http.ResponseWriter, *htt
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *http.Request) error) {
 	id := "req-" + uuid.NewString()
 	w.Header().Set("X-Openstack-Request-Id", id)
+	if s.cors(w, r) {
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
+	if takesGzip(r) {
+		w = gzipped{w}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -181,15 +190,6 @@ func (s *Server) release(b *[]byte) {
 	if cap(*b) <= keepBuffer {
 		s.buffers.Put(b)
 	}
-}
-
-// write sends a JSON body in one piece. A client that has gone is nobody's concern.
-func write(w http.ResponseWriter, status int, body []byte) {
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }
 
 // writeFault sends a fault in Neutron's form.
