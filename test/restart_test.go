@@ -246,6 +246,7 @@ func TestServerRestart(t *testing.T) {
 func TestKillDuringCreates(t *testing.T) {
 	h := newHost(t)
 	up := h.up()
+	h.must(h.call("PUT", "/v2.0/quotas/fake_project_id", m{"quota": m{"port": -1}}, nil))
 	network := h.network("net", "10.30.0.0/16")
 	var mu sync.Mutex
 	acked := map[string]port{}

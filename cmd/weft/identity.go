@@ -41,7 +41,7 @@ func listenIdentity(c Config, api net.Addr) (*identityParts, error) {
 		}
 		return p, nil
 	}
-	l, err := net.Listen("tcp", c.IdentityListen)
+	l, err := c.listen(c.IdentityListen)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
@@ -92,9 +92,9 @@ func (p *identityParts) networkURL() string {
 		return p.c.NetworkURL
 	}
 	if a, ok := p.api.(*net.TCPAddr); ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("http://:%d", a.Port)
+		return fmt.Sprintf("%s://:%d", p.c.scheme(), a.Port)
 	}
-	return "http://" + p.api.String()
+	return p.c.scheme() + "://" + p.api.String()
 }
 
 // authURL is where clients get their tokens.
@@ -105,7 +105,7 @@ func (p *identityParts) authURL() string {
 	case p.c.IdentityURL != "":
 		return strings.TrimSuffix(p.c.IdentityURL, "/") + "/v3"
 	}
-	return "http://" + dialable(p.listener.Addr()) + "/v3"
+	return p.c.scheme() + "://" + dialable(p.listener.Addr()) + "/v3"
 }
 
 // passwordFile and cloudsFile are what the first start leaves in the state directory.

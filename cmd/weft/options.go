@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"weft/internal/control"
 	"weft/internal/model"
 )
 
@@ -32,6 +34,12 @@ type Config struct {
 	NetworkURL     string        `key:"network_url" use:"server" help:"URL of the Neutron API in the catalog. Empty: api_listen, or when that is no single address, the host by which the client came, with its port."`
 	Region         string        `key:"region" use:"server" help:"Name of the one region of the catalog."`
 	TokenLifetime  time.Duration `key:"token_lifetime" use:"server" help:"How long a token of the builtin identity is good for."`
+
+	PolicyFile  string            `key:"policy_file" use:"server" help:"YAML file with rules that override Neutron's default policies, in the form of oslo.policy: one RULE: \"EXPRESSION\" a line. Empty: the defaults."`
+	Quotas      map[string]string `key:"quotas" use:"server" help:"Quotas of projects that have none of their own, where they differ from Neutron's: RESOURCE=NUMBER, -1 for no limit."`
+	TLSCert     string            `key:"tls_cert" use:"server" help:"File with the certificate (and its chain) by which the APIs are served over TLS. Empty: no TLS."`
+	TLSKey      string            `key:"tls_key" use:"server" help:"File with the key of tls_cert."`
+	CORSOrigins []string          `key:"cors_allowed_origins" use:"server" help:"Origins of web pages that browsers let use the API, such as https://dashboard.example; * for any."`
 
 	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
 	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
@@ -135,6 +143,12 @@ func (c *Config) complete() error {
 	if _, _, err := parseRange(c.VNIRange); err != nil {
 		bad("vni_range", "%v", err)
 	}
+	if _, err := parseQuotas(c.Quotas); err != nil {
+		bad("quotas", "%v", err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		bad("tls_key", "tls_cert and tls_key go together")
+	}
 	for _, r := range c.VLANRanges {
 		if _, _, _, err := parseVLANRange(r); err != nil {
 			bad("vlan_ranges", "%v", err)
@@ -184,6 +198,23 @@ func parseRange(s string) (first, last int, err error) {
 		return 0, 0, fmt.Errorf("%q is not FIRST:LAST", s)
 	}
 	return first, last, nil
+}
+
+// parseQuotas reads numbers and puts them in place of the defaults.
+func parseQuotas(given map[string]string) (map[string]int, error) {
+	quotas := control.DefaultConfig().Quotas
+	known := control.QuotaResources()
+	for name, text := range given {
+		n, err := strconv.Atoi(text)
+		switch {
+		case !slices.Contains(known, name):
+			return nil, fmt.Errorf("%q is none of %s", name, strings.Join(known, ", "))
+		case err != nil || n < -1:
+			return nil, fmt.Errorf("%s: %q is neither a number nor -1", name, text)
+		}
+		quotas[name] = n
+	}
+	return quotas, nil
 }
 
 // parseVLANRange reads PHYSICAL:FIRST:LAST or PHYSICAL (0, 0).

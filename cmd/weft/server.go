@@ -56,6 +56,10 @@ start; "weft certificate HOST" makes the certificate with which an agent may con
 // nil, with the CA and the feed's address, so that weft up can add its agent.
 func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(context.Context, *feed.CA, net.Addr) error) (err error) {
 	began := time.Now()
+	policy, err := c.policy()
+	if err != nil {
+		return err
+	}
 	ca, tlsConfig, err := serverCertificates(c)
 	if err != nil {
 		return err
@@ -70,7 +74,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return err
 	}
 	// Listen before anything runs: a port that is taken is found out at once.
-	apiListener, err := net.Listen("tcp", c.APIListen)
+	apiListener, err := c.listen(c.APIListen)
 	if err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
@@ -100,7 +104,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return nil
 	}
 
-	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c)})
+	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c), Policy: policy})
 	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, Log: log})
 	if err := who.start(ctx, tasks, st, log); err != nil {
 		return err
@@ -108,7 +112,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
-	api := apiHandler(verbs, feedServer, who, log, len(c.EtcdEndpoints) > 0)
+	api := apiHandler(who, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
+		Control: verbs, Log: log, Shared: len(c.EtcdEndpoints) > 0, Policy: policy,
+		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
+	})
 	tasks.Go(func() error { return serveHTTP(ctx, apiListener, api, log) })
 	tasks.Go(func() error {
 		select {
@@ -131,16 +138,15 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 }
 
 // apiHandler is the API; what is not Neutron's is below /weft/.
-func apiHandler(verbs *control.Control, f *feed.Server, who *identityParts, log *slog.Logger, shared bool) http.Handler {
+func apiHandler(who *identityParts, i inspect.Options, n neutron.Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", neutron.New(neutron.Options{Control: verbs, Log: log, Shared: shared, Authenticator: who.auth, AuthURL: who.authURL()}))
-	mux.Handle(inspect.Path, who.adminsOnly(inspect.New(inspect.Options{Cloud: verbs, Hosts: f, Log: log})))
+	mux.Handle("/", neutron.New(n))
+	mux.Handle(inspect.Path, who.adminsOnly(inspect.New(i)))
 	return mux
 }
 
 func controlConfig(c Config) control.Config {
 	k := control.DefaultConfig()
-	k.Quotas = nil
 	// complete has checked all that is parsed here.
 	k.BaseMAC, _ = model.ParseMAC(c.BaseMAC)
 	k.PhysicalMTU = c.PhysicalMTU
@@ -155,6 +161,7 @@ func controlConfig(c Config) control.Config {
 	k.DNSDomain = c.DNSDomain
 	k.MaxNameservers, k.MaxHostRoutes = c.MaxDNS, c.MaxRoutes
 	k.AgentDownTime = c.AgentDownTime
+	k.Quotas, _ = parseQuotas(c.Quotas)
 	return k
 }
 

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"weft/internal/access"
+)
+
+// listen opens a listener of the APIs, with TLS when the settings have a certificate. The
+// files are read again for each connection, so that a renewed certificate needs no restart.
+func (c *Config) listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil || c.TLSCert == "" {
+		return l, err
+	}
+	read := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		return &cert, err
+	}
+	if _, err := read(nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("tls_cert: %w", err), l.Close())
+	}
+	return tls.NewListener(l, &tls.Config{GetCertificate: read, MinVersion: tls.VersionTLS12}), nil
+}
+
+// scheme is that of the APIs' URLs.
+func (c *Config) scheme() string {
+	if c.TLSCert != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// policy is Neutron's with the overrides of the policy file.
+func (c *Config) policy() (*access.Policy, error) {
+	if c.PolicyFile == "" {
+		return access.Default(), nil
+	}
+	text, err := os.ReadFile(c.PolicyFile)
+	if err != nil {
+		return nil, fmt.Errorf("policy_file: %w", err)
+	}
+	var rules map[string]string
+	if err := yaml.Unmarshal(text, &rules); err != nil {
+		return nil, fmt.Errorf("policy_file %s: want lines of the form RULE: \"EXPRESSION\": %w", c.PolicyFile, err)
+	}
+	p, err := access.New(rules)
+	if err != nil {
+		return nil, fmt.Errorf("policy_file %s: %w", c.PolicyFile, err)
+	}
+	return p, nil
+}
