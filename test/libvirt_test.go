@@ -265,7 +265,7 @@ func TestLibvirtChecksums(t *testing.T) {
 	sh, _, virt := libvirtHost(t)
 	sh.paste(steps[0])
 	sh.paste(steps[1])
-	network := sh.value("NET")
+	network := strings.TrimSpace(sh.paste("sudo bin/weft network show virt -o json | jq -r .id"))
 	const size = 200_000
 	sh.paste("sudo virsh start vm2")
 	if n := tcpFromGuest(t, virt, network, size); n != 0 {
