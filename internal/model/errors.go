@@ -13,6 +13,7 @@ const (
 	KindAgent   Kind = "agent"
 	KindHost    Kind = "host"
 	KindQuota   Kind = "quota"
+	KindRBAC    Kind = "rbac_policy"
 )
 
 // NotFound says that there is no such object.
@@ -74,6 +75,12 @@ const (
 	AddressPairNeedsSecurity                      // pairs without port security
 	InvalidQuota                                  // a limit below what is used
 	OverQuota                                     // the project has as many as it may
+	DuplicateRBACPolicy                           // such a policy exists
+	RBACPolicyInUse                               // others depend on what the policy allows
+	InvalidSharedSetting                          // other projects use the network
+	ExternalNetworkInUse                          // routers have their gateway on it
+	DefaultExternalExists                         // another external network is the default
+	DeviceNotOwned                                // the device is a router of another project
 	Unavailable                                   // the store did not answer in time
 )
 

@@ -105,6 +105,7 @@ func New(o Options) *Server {
 	register(s, networkCollection(s.control))
 	register(s, subnetCollection(s.control))
 	register(s, portCollection(s.control))
+	register(s, rbacCollection(s.control))
 	register(s, agentCollection(s.control, s.now))
 	return s
 }
