@@ -71,6 +71,9 @@ func (c *Control) rebind(p *model.Port, req PortRequest, n *model.Network) {
 	if req.HostID.Set {
 		b.Host = model.HostName(req.HostID.Value)
 	}
+	if b.Host != old.Host {
+		dropInactive(p, b.Host)
+	}
 	set(&b.VNICType, req.VNICType)
 	setProfile(b, req.Profile)
 	same := b.Host == old.Host && b.VNICType == old.VNICType

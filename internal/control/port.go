@@ -37,8 +37,7 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 		c.Read(func(r store.Reader) {
 			for _, req := range reqs {
 				if _, ok := places[req.NetworkID]; !ok {
-					network, _ := c.VisibleNetwork(r, CallerOf(ctx), req.NetworkID) // nil when there is none
-					places[req.NetworkID] = place{network: network, subnets: r.SubnetsOf(req.NetworkID)}
+					places[req.NetworkID] = place{network: r.Network(req.NetworkID), subnets: r.SubnetsOf(req.NetworkID)}
 				}
 			}
 		})
@@ -111,6 +110,7 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 		Meta: model.Meta{Description: req.Description.Value, Tags: sortedTags(req.Tags.Value),
 			CreatedAt: now, UpdatedAt: now, Revision: 1},
 	}
+	c.setNames(p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	setProfile(&p.Binding, req.Profile)
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
@@ -133,10 +133,27 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	return p, nil
 }
 
+// defaultDNSDomain is the domain that stands for none: under it names of ports are not kept, as in Neutron.
+const defaultDNSDomain = "openstacklocal"
+
+// NamesPorts reports whether ports have the names that they are given.
+func (c *Control) NamesPorts() bool {
+	domain := strings.TrimSuffix(c.cfg.DNSDomain, ".")
+	return domain != "" && domain != defaultDNSDomain
+}
+
+// setNames gives the port its DNS name and domain.
+func (c *Control) setNames(p *model.Port, req PortRequest) {
+	if c.NamesPorts() {
+		set(&p.DNSName, req.DNSName)
+		set(&p.DNSDomain, req.DNSDomain)
+	}
+}
+
 // chooseMAC reserves the MAC asked for, or a free one.
 func (c *Control) chooseMAC(p *model.Port, asked Opt[model.MAC], res *store.Reservation) (err error) {
-	if asked.Set {
-		if asked.Value.IsZero() || asked.Value == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
+	if asked.Set && !asked.Value.IsZero() {
+		if asked.Value == (model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}) {
 			return model.Faultf(model.InvalidInput, "Invalid input for mac_address. Reason: '%s' is not a valid MAC address.", asked.Value)
 		}
 		p.MAC = asked.Value
@@ -150,6 +167,25 @@ func (c *Control) chooseMAC(p *model.Port, asked Opt[model.MAC], res *store.Rese
 		return model.Faultf(model.MACExhausted, "Unable to generate unique mac on network %s.", p.NetworkID)
 	}
 	return err
+}
+
+// changeMAC gives a port that is not realised anywhere the MAC asked for, or a new one.
+func (c *Control) changeMAC(p, old *model.Port, asked Opt[model.MAC], res *store.Reservation) error {
+	bound := func(to model.MAC) error {
+		return model.Faultf(model.PortBound,
+			"Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
+			p.ID, old.Binding.VIFType, old.MAC, to)
+	}
+	if old.Binding.VIFType == model.VIFOVS && !asked.Value.IsZero() {
+		return bound(asked.Value)
+	}
+	if err := c.chooseMAC(p, asked, res); err != nil {
+		return err
+	}
+	if old.Binding.VIFType == model.VIFOVS {
+		return bound(p.MAC)
+	}
+	return nil
 }
 
 // setPairs gives the port its allowed address pairs.
@@ -271,17 +307,13 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 	set(&p.DeviceID, req.DeviceID)
 	set(&p.DeviceOwner, req.DeviceOwner)
 	set(&p.PortSecurity, req.PortSecurity)
+	c.setNames(&p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	if req.DHCPOptions.Set {
 		p.DHCPOptions = mergeOptions(old.DHCPOptions, req.DHCPOptions.Value)
 	}
 	if req.MAC.Set && req.MAC.Value != old.MAC {
-		if old.Binding.VIFType == model.VIFOVS {
-			return nil, model.Faultf(model.PortBound,
-				"Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
-				p.ID, old.Binding.VIFType, old.MAC, req.MAC.Value)
-		}
-		if err := c.chooseMAC(&p, req.MAC, res); err != nil {
+		if err := c.changeMAC(&p, old, req.MAC, res); err != nil {
 			return nil, err
 		}
 	}

@@ -78,8 +78,6 @@ func TestPortWishes(t *testing.T) {
 		{"mac", control.PortRequest{MAC: ptr(mac("02:00:00:00:00:01")), FixedIPs: ips()}, "[]", 0},
 		{"same mac", control.PortRequest{MAC: ptr(mac("02:00:00:00:00:01"))},
 			"Unable to complete operation for network " + string(n.ID) + ". The mac address 02:00:00:00:00:01 is in use.", model.MACInUse},
-		{"zero mac", control.PortRequest{MAC: ptr(model.MAC{})},
-			"Invalid input for mac_address. Reason: '00:00:00:00:00:00' is not a valid MAC address.", model.InvalidInput},
 		{"pairs without security", control.PortRequest{PortSecurity: ptr(false), AddressPairs: ptr(many[:1])},
 			"Port Security must be enabled in order to have allowed address pairs on a port.", model.AddressPairNeedsSecurity},
 		{"too many pairs", control.PortRequest{AddressPairs: ptr(many)},

@@ -41,6 +41,7 @@ type NetworkRequest struct {
 	PortSecurity   Opt[bool]
 	MTU            Opt[int]
 	AZHints        Opt[[]string]
+	DNSDomain      Opt[string]
 	NetworkType    Opt[string] // provider:network_type
 	Physical       Opt[string] // provider:physical_network
 	SegmentationID Opt[int64]  // provider:segmentation_id
@@ -77,7 +78,7 @@ type PortRequest struct {
 	NetworkID    model.NetworkID
 	Name         Opt[string]
 	Description  Opt[string]
-	MAC          Opt[model.MAC]
+	MAC          Opt[model.MAC] // the zero MAC asks for a new one
 	FixedIPs     Opt[[]FixedIPRequest]
 	AdminStateUp Opt[bool]
 	DeviceID     Opt[string]
@@ -91,6 +92,8 @@ type PortRequest struct {
 	SecurityGroups Opt[[]string]
 	AddressPairs   Opt[[]AddressPairRequest]
 	Tags           Opt[[]string] // create only
+	DNSName        Opt[string]
+	DNSDomain      Opt[string]
 	IfRevision     Opt[int]
 }
 

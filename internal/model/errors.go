@@ -13,7 +13,6 @@ const (
 	KindAgent   Kind = "agent"
 	KindHost    Kind = "host"
 	KindQuota   Kind = "quota"
-	KindRBAC    Kind = "rbac_policy"
 )
 
 // NotFound says that there is no such object.
@@ -75,12 +74,11 @@ const (
 	AddressPairNeedsSecurity                      // pairs without port security
 	InvalidQuota                                  // a limit below what is used
 	OverQuota                                     // the project has as many as it may
-	DuplicateRBACPolicy                           // such a policy exists
-	RBACPolicyInUse                               // others depend on what the policy allows
-	InvalidSharedSetting                          // other projects use the network
-	ExternalNetworkInUse                          // routers have their gateway on it
-	DefaultExternalExists                         // another external network is the default
-	DeviceNotOwned                                // the device is a router of another project
+	BadPortRequest                                // the port is not of the kind that the request is for
+	PortBindingExists                             // the port is bound to this host already
+	PortBindingActive                             // this binding is the active one
+	PortBindingMissing                            // the port has no binding to this host
+	PortBindingImpossible                         // the host cannot realise the port
 	Unavailable                                   // the store did not answer in time
 )
 

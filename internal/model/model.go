@@ -68,6 +68,8 @@ type Network struct {
 	MTU                   int       `json:"mtu"`
 	Segment               Segment   `json:"segment"`
 	AvailabilityZoneHints []string  `json:"az_hints,omitempty"`
+	// DNSDomain is where a DNS service would publish the names of its ports.
+	DNSDomain string `json:"dns_domain,omitempty"`
 	Meta
 }
 
@@ -197,6 +199,12 @@ type Port struct {
 	AddressPairs   []AddressPair `json:"address_pairs,omitempty"`
 	DHCPOptions    []DHCPOption  `json:"dhcp_options,omitempty"`
 	Binding        Binding       `json:"binding"`
+	// Inactive are the bindings to further hosts, made before a live migration: nothing is
+	// wired by them until one of them is activated and so becomes Binding.
+	Inactive []Binding `json:"inactive,omitempty"`
+	// DNSName is the host name asked for, in lower case; DNSDomain is where a DNS service would publish it.
+	DNSName   string `json:"dns_name,omitempty"`
+	DNSDomain string `json:"dns_domain,omitempty"`
 	Meta
 }
 

@@ -28,6 +28,8 @@ type aside struct {
 	subnets []*model.Subnet
 	// network of a subnet; nil when it is gone.
 	network *model.Network
+	// domain is the DNS domain of the cloud, for a port.
+	domain string
 	// shared says that the object is shared with the caller's project in particular.
 	shared bool
 	// created is set in the answer to a POST, which says less of a binding than a GET.

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -27,13 +26,12 @@ type collection[M, R any] struct {
 	list func(r store.Reader, q *query[M, R]) iter.Seq[*store.Entry[M]]
 	// around fills what the wire form needs from elsewhere; nil when it needs nothing.
 	around func(r store.Reader, m *M) aside
+	// inside judges the object in whose path the collection lies; nil when there is none.
+	inside func(r store.Reader) error
+	// missing is the fault of an object that is not there, where the ID does not say all.
+	missing func(id string) error
 	// shared says whether an object is shared with a project in particular; nil is never.
 	shared func(r store.Reader, m *M, p model.ProjectID) bool
-	// external says whether an object is external for a project; nil is as the attribute says.
-	external func(r store.Reader, m *M, p model.ProjectID) bool
-	// parent gives the fault of a draft that belongs to what is not there for the caller;
-	// nil for objects that belong to a project alone.
-	parent func(r store.Reader, caller access.Caller, draft *M) error
 	create func(ctx context.Context, many []R) ([]*store.Entry[M], error)
 	update func(ctx context.Context, id string, r R) (*store.Entry[M], error)
 	remove func(ctx context.Context, id string, ifRevision control.Opt[int]) error
@@ -105,7 +103,22 @@ func (s *Server) route(path string, of func(parent string) served) {
 	})
 }
 
+// entered judges the object in whose path the collection lies.
+func (c *collection[M, R]) entered(s *Server, r *http.Request) error {
+	if c.inside == nil {
+		return nil
+	}
+	var outside error
+	if err := s.read(r.Context(), func(rd store.Reader) { outside = c.inside(rd) }); err != nil {
+		return err
+	}
+	return outside
+}
+
 func (c *collection[M, R]) serveAll(s *Server, w http.ResponseWriter, r *http.Request) error {
+	if err := c.entered(s, r); err != nil {
+		return err
+	}
 	switch {
 	case r.Method == http.MethodGet:
 		return c.serveList(s, w, r)
@@ -116,6 +129,9 @@ func (c *collection[M, R]) serveAll(s *Server, w http.ResponseWriter, r *http.Re
 }
 
 func (c *collection[M, R]) serveOne(s *Server, w http.ResponseWriter, r *http.Request) error {
+	if err := c.entered(s, r); err != nil {
+		return err
+	}
 	switch {
 	case r.Method == http.MethodGet:
 		return c.serveShow(s, w, r)
@@ -128,6 +144,9 @@ func (c *collection[M, R]) serveOne(s *Server, w http.ResponseWriter, r *http.Re
 }
 
 func (c *collection[M, R]) serveAction(s *Server, w http.ResponseWriter, r *http.Request) error {
+	if err := c.entered(s, r); err != nil {
+		return err
+	}
 	if r.PathValue("action") == "tags" && c.taggable() {
 		return c.serveTags(s, w, r)
 	}
@@ -172,6 +191,14 @@ func (c *collection[M, R]) object(b []byte, v *viewer[M, R], e *store.Entry[M], 
 	return append(b, e.Encoded(view, func(m *M) []byte { return encode(make([]byte, 0, 1024), m) })...)
 }
 
+// notFound is the fault of an object that is not there, or not for the caller to see.
+func (c *collection[M, R]) notFound(id string) error {
+	if c.missing != nil {
+		return c.missing(id)
+	}
+	return model.NotFound{Kind: c.kind, ID: id}
+}
+
 func (c *collection[M, R]) aside(r store.Reader, m *M) aside {
 	if c.around == nil {
 		return aside{}
@@ -201,7 +228,7 @@ func (c *collection[M, R]) serveShow(s *Server, w http.ResponseWriter, r *http.R
 		return err
 	}
 	if !found {
-		return model.NotFound{Kind: c.kind, ID: id}
+		return c.notFound(id)
 	}
 	write(w, http.StatusOK, *buf)
 	return nil

@@ -26,8 +26,6 @@ type api struct {
 	control *control.Control
 	handler *Server
 	http    *http.Client
-	// client reads the etcd under an API with personas.
-	client *store.Client
 }
 
 // startAPI starts an etcd without fsync and the API on it.

@@ -48,6 +48,9 @@ func networks() *table[model.Network, networkRequest] {
 			take: takeFlag(func(r *networkRequest) *control.Opt[bool] { return &r.IsDefault }),
 			flag: func(n *model.Network) bool { return n.IsDefault }},
 	}
+	attributes = append(attributes, networkAttribute{name: "dns_domain", def: "", use: post | put, kind: "DNS name with a final dot",
+		take: takeDNS(func(r *networkRequest) *control.Opt[string] { return &r.DNSDomain }, dnsDomainReason),
+		text: func(n *model.Network) string { return n.DNSDomain }})
 	attributes = append(attributes, providerAttributes()...)
 	attributes = append(attributes, zoneAttributes()...)
 	attributes = append(attributes, standardAttributes(func(n *model.Network) *model.Meta { return &n.Meta },

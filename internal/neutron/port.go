@@ -2,6 +2,7 @@ package neutron
 
 import (
 	"bytes"
+	"cmp"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -56,6 +57,7 @@ func ports() *table[model.Port, portRequest] {
 	}
 	attributes = append(attributes, bindingAttributes()...)
 	attributes = append(attributes, guardAttributes()...)
+	attributes = append(attributes, dnsAttributes()...)
 	attributes = append(attributes, portAttribute{name: "extra_dhcp_opts", use: post | put, take: takeDHCPOptions,
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.DHCPOptions, appendDHCPOption) }})
 	attributes = append(attributes, standardAttributes(func(p *model.Port) *model.Meta { return &p.Meta },
@@ -81,28 +83,13 @@ func ports() *table[model.Port, portRequest] {
 // bindingAttributes say where and how a port is realised.
 func bindingAttributes() []portAttribute {
 	return []portAttribute{
-		{name: "binding:vif_type", text: func(p *model.Port) string {
-			if p.Binding.VIFType == "" {
-				return string(model.VIFUnbound)
-			}
-			return string(p.Binding.VIFType)
+		{name: "binding:vif_type", text: func(p *model.Port) string { return vifType(&p.Binding) }},
+		{name: "binding:vif_details", wire: func(b []byte, p *model.Port, x *aside) []byte {
+			return appendVIFDetails(b, &p.Binding, x.created)
 		}},
-		{name: "binding:vif_details", wire: appendVIFDetails},
 		{name: "binding:vnic_type", def: "normal", use: post | put,
-			take: func(r *portRequest, name string, v any) error {
-				s, reason := oneOf(v, vnicTypes)
-				if reason != "" {
-					return invalidFor(name, reason)
-				}
-				r.VNICType = control.Some(s)
-				return nil
-			},
-			text: func(p *model.Port) string {
-				if p.Binding.VNICType == "" {
-					return "normal"
-				}
-				return p.Binding.VNICType
-			}},
+			take: takeVNIC(func(r *portRequest) *control.Opt[string] { return &r.VNICType }),
+			text: func(p *model.Port) string { return vnicType(&p.Binding) }},
 		{name: "binding:host_id", use: post | put | filter,
 			take: func(r *portRequest, name string, v any) error {
 				if v == nil {
@@ -112,13 +99,9 @@ func bindingAttributes() []portAttribute {
 				return takeText(func(r *portRequest) *control.Opt[string] { return &r.HostID }, maxName)(r, name, v)
 			},
 			text: func(p *model.Port) string { return string(p.Binding.Host) }},
-		{name: "binding:profile", use: post | put, take: takeProfile,
-			wire: func(b []byte, p *model.Port, _ *aside) []byte {
-				if len(p.Binding.Profile) == 0 {
-					return append(b, "{}"...)
-				}
-				return appendJSON(b, p.Binding.Profile)
-			}},
+		{name: "binding:profile", use: post | put,
+			take: takeProfile(func(r *portRequest) *control.Opt[map[string]any] { return &r.Profile }),
+			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendProfile(b, &p.Binding) }},
 	}
 }
 
@@ -138,17 +121,40 @@ func guardAttributes() []portAttribute {
 	}
 }
 
+func vifType(b *model.Binding) string { return cmp.Or(string(b.VIFType), string(model.VIFUnbound)) }
+
+func vnicType(b *model.Binding) string { return cmp.Or(b.VNICType, "normal") }
+
+// takeVNIC makes the taker of a VNIC type.
+func takeVNIC[R any](field func(*R) *control.Opt[string]) func(*R, string, any) error {
+	return func(r *R, name string, v any) error {
+		s, reason := oneOf(v, vnicTypes)
+		if reason != "" {
+			return invalidFor(name, reason)
+		}
+		*field(r) = control.Some(s)
+		return nil
+	}
+}
+
+func appendProfile(b []byte, of *model.Binding) []byte {
+	if len(of.Profile) == 0 {
+		return append(b, "{}"...)
+	}
+	return appendJSON(b, of.Profile)
+}
+
 // appendVIFDetails tells Nova how to plug the port; {} unless it is bound. The driver's
 // name is not in the answer to a create, as in Neutron.
-func appendVIFDetails(b []byte, p *model.Port, x *aside) []byte {
-	if p.Binding.VIFType != model.VIFOVS {
+func appendVIFDetails(b []byte, of *model.Binding, created bool) []byte {
+	if of.VIFType != model.VIFOVS {
 		return append(b, "{}"...)
 	}
 	b = append(b, `{"connectivity":"l2","port_filter":true,"ovs_hybrid_plug":false,"datapath_type":`...)
-	b = appendString(b, p.Binding.DatapathType)
+	b = appendString(b, of.DatapathType)
 	b = append(b, `,"bridge_name":`...)
-	b = appendString(b, p.Binding.BridgeName)
-	if !x.created {
+	b = appendString(b, of.BridgeName)
+	if !created {
 		b = append(b, `,"bound_drivers":{"0":"openvswitch"}`...)
 	}
 	return append(b, '}')

@@ -20,7 +20,12 @@ const maxAddressPairs = 10
 // blankDHCPOptions may have an empty value, which suppresses them.
 var blankDHCPOptions = []string{"router", "classless-static-route"}
 
+// takeMAC takes null as a wish for a new address.
 func takeMAC(r *portRequest, name string, v any) error {
+	if v == nil {
+		r.MAC = control.Some(model.MAC{})
+		return nil
+	}
 	m, reason := toMAC(v)
 	if reason != "" {
 		return invalidFor(name, reason)
@@ -74,21 +79,24 @@ func toFixedIP(d map[string]any) (f control.FixedIPRequest, reason string) {
 	return f, ""
 }
 
-func takeProfile(r *portRequest, name string, v any) error {
-	if v == nil {
-		r.Profile = control.Some(map[string]any(nil))
+// takeProfile makes the taker of a binding profile.
+func takeProfile[R any](field func(*R) *control.Opt[map[string]any]) func(*R, string, any) error {
+	return func(r *R, name string, v any) error {
+		if v == nil {
+			*field(r) = control.Some(map[string]any(nil))
+			return nil
+		}
+		m, ok := v.(map[string]any)
+		if !ok {
+			return invalidFor(name, fmt.Sprintf("'%s' is not a dictionary", pyStr(v)))
+		}
+		text, err := json.Marshal(m)
+		if err != nil || len(text) > maxProfile {
+			return invalidInput("binding:profile value too large")
+		}
+		*field(r) = control.Some(m)
 		return nil
 	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return invalidFor(name, fmt.Sprintf("'%s' is not a dictionary", pyStr(v)))
-	}
-	text, err := json.Marshal(m)
-	if err != nil || len(text) > maxProfile {
-		return invalidInput("binding:profile value too large")
-	}
-	r.Profile = control.Some(m)
-	return nil
 }
 
 // takeDHCPOptions accepts entries of opt_name, opt_value (null removes) and ip_version.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -40,9 +39,7 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 			}
 			return x
 		},
-		shared:   sharedBy(func(n *model.Network) string { return string(n.ID) }),
-		external: control.ExternalTo,
-		create:   c.CreateNetworks,
+		create: c.CreateNetworks,
 		update: func(ctx context.Context, id string, r networkRequest) (*store.Entry[model.Network], error) {
 			return c.UpdateNetwork(ctx, model.NetworkID(id), r)
 		},
@@ -83,11 +80,6 @@ func subnetCollection(c *control.Control) *collection[model.Subnet, subnetReques
 			}
 			return aside{}
 		},
-		shared: sharedBy(func(s *model.Subnet) string { return string(s.NetworkID) }),
-		parent: func(r store.Reader, caller access.Caller, s *model.Subnet) error {
-			_, err := c.VisibleNetwork(r, caller, s.NetworkID)
-			return err
-		},
 		create: c.CreateSubnets,
 		update: func(ctx context.Context, id string, r subnetRequest) (*store.Entry[model.Subnet], error) {
 			return c.UpdateSubnet(ctx, model.SubnetID(id), r)
@@ -100,17 +92,17 @@ func subnetCollection(c *control.Control) *collection[model.Subnet, subnetReques
 
 // portCollection joins the table of ports to the verbs.
 func portCollection(c *control.Control) *collection[model.Port, portRequest] {
+	t := ports()
+	t.check = checkDNSName(c)
 	return &collection[model.Port, portRequest]{
-		table: ports(),
+		table: t,
 		id:    func(p *model.Port) string { return string(p.ID) },
 		find: func(r store.Reader, id string) *store.Entry[model.Port] {
 			return r.Port(model.PortID(id))
 		},
-		list:   listPorts,
-		shared: sharedBy(func(p *model.Port) string { return string(p.NetworkID) }),
-		parent: func(r store.Reader, caller access.Caller, p *model.Port) error {
-			_, err := c.VisibleNetwork(r, caller, p.NetworkID)
-			return err
+		list: listPorts,
+		around: func(store.Reader, *model.Port) aside {
+			return aside{domain: c.Config().DNSDomain}
 		},
 		create: c.CreatePorts,
 		update: func(ctx context.Context, id string, r portRequest) (*store.Entry[model.Port], error) {
@@ -119,7 +111,8 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 		remove: func(ctx context.Context, id string, ifRevision control.Opt[int]) error {
 			return c.DeletePort(ctx, model.PortID(id), ifRevision)
 		},
-		aliases: []string{"binding", "extra_dhcp_opt", "ip-substring-filtering"},
+		aliases: []string{"binding", "binding-extended", "extra_dhcp_opt", "ip-substring-filtering",
+			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate"},
 	}
 }
 

@@ -105,7 +105,8 @@ func New(o Options) *Server {
 	register(s, networkCollection(s.control))
 	register(s, subnetCollection(s.control))
 	register(s, portCollection(s.control))
-	register(s, rbacCollection(s.control))
+	bindings := portBindings()
+	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
 	register(s, agentCollection(s.control, s.now))
 	return s
 }

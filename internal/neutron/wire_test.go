@@ -3,6 +3,7 @@ package neutron
 import (
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,11 +82,13 @@ func TestEncodePort(t *testing.T) {
 				VIFType:    rapid.SampledFrom([]model.VIFType{model.VIFUnbound, model.VIFOVS, model.VIFBindingFailed}).Draw(t, "vif"),
 				BridgeName: rapid.String().Draw(t, "bridge"), DatapathType: "netdev"},
 		}
-		ips, pairs, opts := []any{}, []any{}, []any{}
+		ips, pairs, opts, names := []any{}, []any{}, []any{}, []any{}
 		for range rapid.IntRange(0, 3).Draw(t, "ips") {
 			f := model.FixedIP{SubnetID: "s", Addr: drawAddr(t)}
 			p.FixedIPs = append(p.FixedIPs, f)
 			ips = append(ips, map[string]any{"subnet_id": "s", "ip_address": f.Addr.String()})
+			host := "host-" + strings.ReplaceAll(strings.ReplaceAll(f.Addr.String(), ".", "-"), ":", "-")
+			names = append(names, map[string]any{"ip_address": f.Addr.String(), "hostname": host, "fqdn": host})
 			a := model.AddressPair{MAC: p.MAC, Prefix: netip.PrefixFrom(f.Addr, f.Addr.BitLen())}
 			p.AddressPairs = append(p.AddressPairs, a)
 			pairs = append(pairs, map[string]any{"mac_address": a.MAC.String(), "ip_address": f.Addr.String()})
@@ -113,7 +116,7 @@ func TestEncodePort(t *testing.T) {
 			"device_owner": "compute:nova", "fixed_ips": ips, "allowed_address_pairs": pairs, "extra_dhcp_opts": opts,
 			"security_groups": []string{"g"}, "binding:vnic_type": "normal", "binding:profile": profile,
 			"binding:host_id": p.Binding.Host, "binding:vif_type": p.Binding.VIFType, "binding:vif_details": details,
-			"port_security_enabled": p.PortSecurity,
+			"port_security_enabled": p.PortSecurity, "dns_name": "", "dns_domain": "", "dns_assignment": names,
 		}, p.Meta))
 	})
 }
@@ -146,6 +149,7 @@ func TestEncodeNetwork(t *testing.T) {
 			"router:external": n.External, "provider:network_type": "vlan", "provider:physical_network": physical,
 			"provider:segmentation_id": segment, "is_default": n.IsDefault, "availability_zone_hints": []string{},
 			"availability_zones": zones, "ipv4_address_scope": nil, "ipv6_address_scope": nil,
+			"dns_domain": "",
 		}, n.Meta)
 		if !n.External && !x.created {
 			delete(want, "is_default")

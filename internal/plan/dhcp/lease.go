@@ -19,7 +19,7 @@ type Lease struct {
 	PortID model.PortID
 	MAC    model.MAC
 	Addr   netip.Addr
-	// Hostname is host-10-10-0-121.
+	// Hostname is host-10-10-0-121, or the port's dns_name.
 	Hostname string
 	// Subnet is one of the server's Subnets.
 	Subnet *Options

@@ -100,7 +100,7 @@ func server(n *view.Network, subnets []servedSubnet, s Settings) Server {
 				continue
 			}
 			srv.Leases = append(srv.Leases, Lease{
-				PortID: p.ID, MAC: p.MAC, Addr: f.Addr, Hostname: hostname(f.Addr), Subnet: o, Extra: extra4(p.DHCPOptions),
+				PortID: p.ID, MAC: p.MAC, Addr: f.Addr, Hostname: hostname(p, f.Addr, s.Domain), Subnet: o, Extra: extra4(p.DHCPOptions),
 			})
 		}
 	}
@@ -120,7 +120,15 @@ func extra4(all []model.DHCPOption) []model.DHCPOption {
 	return out
 }
 
-func hostname(a netip.Addr) string {
+// hostname is the name of a port's address: the one it was given, without the domain in
+// which it is, or one that follows from the address.
+func hostname(p *model.Port, a netip.Addr, domain string) string {
+	if name, full := strings.CutSuffix(p.DNSName, "."); name != "" {
+		if full {
+			name = strings.TrimSuffix(name, "."+domain)
+		}
+		return name
+	}
 	b := append(make([]byte, 0, 20), "host-"...)
 	b = a.AppendTo(b)
 	for i := 5; i < len(b); i++ {

@@ -104,6 +104,9 @@ func TestServers(t *testing.T) {
 			n.Ports[0].DeviceOwner = ""
 			n.Subnets[0].DNSNameservers = []netip.Addr{addr("0.0.0.0")}
 		}, hosts + serves + router},
+		{"names given", func(n *view.Network) { n.Ports[0].DNSName, n.Ports[1].DNSName = "gw.openstacklocal.", "vm1" },
+			"fa:16:3e:16:06:bc,vm1.openstacklocal.,10.10.0.126\nfa:16:3e:7b:e5:cf,gw.openstacklocal.,10.10.0.1\n" + serves + dns +
+				"tag:subnet-s1,option:classless-static-route,169.254.169.254/32,10.10.0.1,0.0.0.0/0,10.10.0.1\n" + router},
 		{"two DHCP servers", func(n *view.Network) {
 			n.Ports[0].DeviceOwner = model.OwnerDHCP
 			n.Ports[0].FixedIPs[0].Addr = addr("10.10.0.3")
