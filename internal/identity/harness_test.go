@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"weft/internal/control"
 	"weft/internal/store"
 	"weft/internal/store/storetest"
 )
@@ -21,9 +23,10 @@ type cloud struct {
 	t        testing.TB
 	local    *Local
 	store    *store.Store
+	client   *store.Client
 	url      string
 	password string
-	now      time.Time // what the clock adds to the real time is now's distance to it
+	ahead    atomic.Int64 // of the clock, as a time.Duration
 	token    string
 	ids      map[string]string // of the first identities, as project/admin
 }
@@ -39,10 +42,10 @@ type answer struct {
 
 func start(t testing.TB) *cloud {
 	t.Helper()
-	c := &cloud{t: t, store: storetest.New(t), ids: map[string]string{}}
-	var ahead time.Duration
+	client := storetest.Etcd(t)
+	c := &cloud{t: t, client: client, store: storetest.Open(t, client), ids: map[string]string{}}
 	local, err := New(Options{Store: c.store, Region: "RegionOne", NetworkURL: "http://:9696", HashCost: bcrypt.MinCost,
-		Now: func() time.Time { return time.Now().Add(ahead) }})
+		Now: func() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func (c *cloud) as(token, method, path, body string, headers ...string) answer {
 		c.t.Fatal(err)
 	}
 	a := answer{t: c.t, status: resp.StatusCode, header: resp.Header, text: string(b)}
-	if len(b) > 0 {
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && method != "HEAD" {
 		d := json.NewDecoder(bytes.NewReader(b))
 		if err := d.Decode(&a.body); err != nil {
 			c.t.Fatalf("%s %s: %v: %s", method, path, err, b)
@@ -123,6 +126,15 @@ func (c *cloud) login(user, password, scope string) string {
 func (c *cloud) make(noun, body string) string {
 	c.t.Helper()
 	return c.do("POST", "/v3/"+noun+"s", `{"`+noun+`":`+body+`}`).want(201).object(noun)["id"].(string)
+}
+
+// sound checks that the store is whole.
+func (c *cloud) sound() {
+	c.t.Helper()
+	problems, err := control.Fsck(c.t.Context(), c.client)
+	if err != nil || len(problems) > 0 {
+		c.t.Errorf("fsck: %v, %v", problems, err)
+	}
 }
 
 // member makes a user with the role member on a project of its own, and its token.

@@ -160,10 +160,15 @@ func (c *call) roleImplies() error {
 func (c *call) roleInferences() error {
 	var out []object
 	c.view(func(r store.Reader) {
+		var priors []*model.Role
 		for e := range store.Roles.All(r) {
 			if len(access.Expand([]string{e.Value.Name})) > 1 {
-				out = append(out, c.inference(r, e.Value))
+				priors = append(priors, e.Value)
 			}
+		}
+		slices.SortFunc(priors, func(a, b *model.Role) int { return strings.Compare(a.Name, b.Name) })
+		for _, v := range priors {
+			out = append(out, c.inference(r, v))
 		}
 	})
 	return c.sendList("role_inferences", out)
