@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,18 +36,19 @@ type identityParts struct {
 // refuses an API without authentication for all the world.
 func listenIdentity(c Config, api net.Addr) (*identityParts, error) {
 	p := &identityParts{c: c, api: api}
-	if c.Identity == "none" {
+	switch c.Identity {
+	case "builtin":
+		l, err := c.listen(c.IdentityListen)
+		if err != nil {
+			return nil, fmt.Errorf("identity: %w", err)
+		}
+		p.listener = l
+	case "none":
 		if a, ok := api.(*net.TCPAddr); ok && !a.IP.IsLoopback() && !c.InsecureNoAuth {
 			return nil, fmt.Errorf("api_listen: others than this host can reach %s, and identity is none, which makes everybody an administrator: "+
 				"set identity, or insecure_no_auth if something else keeps them away", a)
 		}
-		return p, nil
 	}
-	l, err := c.listen(c.IdentityListen)
-	if err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
-	}
-	p.listener = l
 	return p, nil
 }
 
@@ -57,9 +60,40 @@ func (p *identityParts) close() {
 
 // start makes the identity ready and runs it with the other tasks.
 func (p *identityParts) start(ctx context.Context, tasks *errgroup.Group, st *store.Store, log *slog.Logger) error {
-	if p.listener == nil {
-		return nil
+	switch p.c.Identity {
+	case "builtin":
+		return p.startLocal(ctx, tasks, st, log)
+	case "keystone":
+		t, err := clientTLS(p.c.KeystoneCA)
+		if err != nil {
+			return fmt.Errorf("keystone_ca: %w", err)
+		}
+		p.auth = identity.NewRemote(identity.RemoteOptions{
+			URL: p.c.KeystoneURL, Username: p.c.KeystoneUsername, Password: p.c.KeystonePassword, UserDomain: p.c.KeystoneUserDomain,
+			Project: p.c.KeystoneProject, ProjectDomain: p.c.KeystoneProjectDomain, CacheTime: p.c.KeystoneCacheTime, TLS: t, Log: log,
+		})
 	}
+	return nil
+}
+
+// clientTLS trusts the authorities of a file, or with none those of the system.
+func clientTLS(file string) (*tls.Config, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", file)
+	}
+	return &tls.Config{RootCAs: pool}, nil
+}
+
+// startLocal makes the first user, if there is none, and serves the built-in identity.
+func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, st *store.Store, log *slog.Logger) error {
 	local, err := identity.New(identity.Options{
 		Store: st, Log: log, Region: p.c.Region, NetworkURL: p.networkURL(), IdentityURL: p.c.IdentityURL,
 		Lifetime: p.c.TokenLifetime, Shared: len(p.c.EtcdEndpoints) > 0,
@@ -100,6 +134,8 @@ func (p *identityParts) networkURL() string {
 // authURL is where clients get their tokens.
 func (p *identityParts) authURL() string {
 	switch {
+	case p.c.Identity == "keystone":
+		return p.c.KeystoneURL
 	case p.listener == nil:
 		return ""
 	case p.c.IdentityURL != "":

@@ -27,7 +27,7 @@ type Config struct {
 	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
 
 	APIListen      string        `key:"api_listen" use:"server" help:"Address of the Neutron API. The API has no authentication yet: keep it on the loopback, or behind something that authenticates."`
-	Identity       string        `key:"identity" use:"server" help:"Who may use the API. none: everybody, as administrator. builtin: users, projects and roles that weft keeps itself, see identity.md."`
+	Identity       string        `key:"identity" use:"server" help:"Who may use the API. none: everybody, as administrator. builtin: users, projects and roles that weft keeps itself. keystone: those of an outside Keystone, at keystone_url. See identity.md."`
 	InsecureNoAuth bool          `key:"insecure_no_auth" use:"server" help:"Let everybody use the API although others than this host can reach it: identity is none and api_listen not on the loopback."`
 	IdentityListen string        `key:"identity_listen" use:"server" help:"Address of the Keystone v3 API of the builtin identity."`
 	IdentityURL    string        `key:"identity_url" use:"server" help:"URL of that API in the catalog, without /v3. Empty: the address by which the client came."`
@@ -40,6 +40,15 @@ type Config struct {
 	TLSCert     string            `key:"tls_cert" use:"server" help:"File with the certificate (and its chain) by which the APIs are served over TLS. Empty: no TLS."`
 	TLSKey      string            `key:"tls_key" use:"server" help:"File with the key of tls_cert."`
 	CORSOrigins []string          `key:"cors_allowed_origins" use:"server" help:"Origins of web pages that browsers let use the API, such as https://dashboard.example; * for any."`
+
+	KeystoneURL           string        `key:"keystone_url" use:"server" help:"URL of the outside Keystone's v3 API."`
+	KeystoneUsername      string        `key:"keystone_username" use:"server" help:"Service user that asks the outside Keystone about tokens. It needs the role service or admin in its project."`
+	KeystonePassword      string        `key:"keystone_password" use:"server" help:"Its password. Keep it in the file or the environment: others can see flags."`
+	KeystoneProject       string        `key:"keystone_project" use:"server" help:"Its project."`
+	KeystoneUserDomain    string        `key:"keystone_user_domain" use:"server" help:"Name of the domain of the service user."`
+	KeystoneProjectDomain string        `key:"keystone_project_domain" use:"server" help:"Name of the domain of its project."`
+	KeystoneCA            string        `key:"keystone_ca" use:"server" help:"File with the CA certificate of the outside Keystone. Empty: those of the system."`
+	KeystoneCacheTime     time.Duration `key:"keystone_cache_time" use:"server" help:"How long the outside Keystone's answer about a token is remembered. So long a revoked token may still be good."`
 
 	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
 	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
@@ -87,6 +96,7 @@ func defaults() Config {
 		StateDir: "/var/lib/weft", LogLevel: "info", LogFormat: "text",
 		APIListen: "127.0.0.1:9696",
 		Identity:  "none", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
+		KeystoneUsername: "neutron", KeystoneProject: "service", KeystoneUserDomain: "Default", KeystoneProjectDomain: "Default", KeystoneCacheTime: 5 * time.Minute,
 		FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
@@ -134,7 +144,10 @@ func (c *Config) complete() error {
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log_format", c.LogFormat, "text", "json")
 	oneOf("datapath_type", c.DatapathType, "auto", "system", "netdev")
-	oneOf("identity", c.Identity, "none", "builtin")
+	oneOf("identity", c.Identity, "none", "builtin", "keystone")
+	if c.Identity == "keystone" && (c.KeystoneURL == "" || c.KeystonePassword == "") {
+		bad("identity", "keystone needs keystone_url and keystone_password")
+	}
 	if c.TunnelIP != "" {
 		if _, err := netip.ParseAddr(c.TunnelIP); err != nil {
 			bad("tunnel_ip", "%v", err)
@@ -159,7 +172,7 @@ func (c *Config) complete() error {
 			bad(key, "%d is not above 0", n)
 		}
 	}
-	for key, d := range map[string]time.Duration{"token_lifetime": c.TokenLifetime, "agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
+	for key, d := range map[string]time.Duration{"token_lifetime": c.TokenLifetime, "keystone_cache_time": c.KeystoneCacheTime, "agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
 		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval,
 		"retry_max": c.RetryMax, "reconnect_max": c.ReconnectMax, "server_wait": c.ServerWait, "status_grace": c.StatusGrace} {
 		if d <= 0 {
