@@ -24,6 +24,9 @@ type collection[M, R any] struct {
 	find func(r store.Reader, id string) *store.Entry[M]
 	// list yields at least the objects that the query can want, each once.
 	list func(r store.Reader, q *query[M, R]) iter.Seq[*store.Entry[M]]
+	// ordered yields the objects that list would, if it would have to look at all of them,
+	// in the order of their IDs from one on, or back from it; nil if it cannot.
+	ordered func(r store.Reader, q *query[M, R], from string, back bool) iter.Seq[*store.Entry[M]]
 	// around fills what the wire form needs from elsewhere; nil when it needs nothing.
 	around func(r store.Reader, m *M) aside
 	// inside judges the object in whose path the collection lies; nil when there is none.
@@ -281,19 +284,56 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 	return nil
 }
 
+// wants reports whether an object passes the filters and the caller may see it.
+func (v *viewer[M, R]) wants(q *query[M, R], m *M) bool {
+	if len(q.tests) > 0 {
+		x := v.c.aside(v.rd, m)
+		x.shared = v.shared(m)
+		if !q.passes(m, &x) {
+			return false
+		}
+	}
+	return v.sees(m)
+}
+
+// pageInOrder is selected for a page in the order of IDs, at the cost of the page; ok is
+// false when the collection or the query is not for that.
+func (c *collection[M, R]) pageInOrder(v *viewer[M, R], q *query[M, R]) (entries []*store.Entry[M], ok bool) {
+	if c.ordered == nil || q.limit == 0 || len(q.sorts) > 0 {
+		return nil, false
+	}
+	seq := c.ordered(v.rd, q, q.marker, q.reverse)
+	if seq == nil {
+		return nil, false
+	}
+	if q.marker != "" {
+		if e := c.find(v.rd, q.marker); e == nil || !v.wants(q, e.Value) {
+			return nil, true
+		}
+	}
+	for e := range seq {
+		if !v.wants(q, e.Value) {
+			continue
+		}
+		if entries = append(entries, e); len(entries) == q.limit {
+			break
+		}
+	}
+	if q.reverse {
+		slices.Reverse(entries)
+	}
+	return entries, true
+}
+
 // selected returns the page of sorted objects that a query wants. Without sort keys the
 // order is that of the IDs, which also decides between equals.
 func (c *collection[M, R]) selected(v *viewer[M, R], q *query[M, R]) []*store.Entry[M] {
+	if entries, ok := c.pageInOrder(v, q); ok {
+		return entries
+	}
 	var entries []*store.Entry[M]
 	for e := range c.list(v.rd, q) {
-		if len(q.tests) > 0 {
-			x := c.aside(v.rd, e.Value)
-			x.shared = v.shared(e.Value)
-			if !q.passes(e.Value, &x) {
-				continue
-			}
-		}
-		if v.sees(e.Value) {
+		if v.wants(q, e.Value) {
 			entries = append(entries, e)
 		}
 	}

@@ -44,6 +44,7 @@ func TestIndexesAgreeWithFilters(t *testing.T) {
 	slow.list = func(r store.Reader, _ *query[model.Port, portRequest]) iter.Seq[*store.Entry[model.Port]] {
 		return r.Ports()
 	}
+	slow.ordered = nil
 	found := 0
 	rapid.Check(t, func(t *rapid.T) {
 		v := url.Values{}
@@ -51,8 +52,14 @@ func TestIndexesAgreeWithFilters(t *testing.T) {
 			k := rapid.SampledFrom(keys).Draw(t, "key")
 			v.Add(k, rapid.SampledFrom(choices[k]).Draw(t, "value"))
 		}
-		v.Add("sort_key", rapid.SampledFrom([]string{"name", "id", "mac_address", "created_at", "admin_state_up", "revision_number"}).Draw(t, "sort"))
-		v.Add("sort_dir", rapid.SampledFrom([]string{"asc", "desc"}).Draw(t, "dir"))
+		if rapid.Bool().Draw(t, "marked") {
+			v.Add("marker", rapid.SampledFrom(append(ids, "nobody")).Draw(t, "marker"))
+		}
+		v.Add("page_reverse", rapid.SampledFrom([]string{"True", "False"}).Draw(t, "reverse"))
+		if rapid.Bool().Draw(t, "sorted") {
+			v.Add("sort_key", rapid.SampledFrom([]string{"name", "id", "mac_address", "created_at", "admin_state_up", "revision_number"}).Draw(t, "sort"))
+			v.Add("sort_dir", rapid.SampledFrom([]string{"asc", "desc"}).Draw(t, "dir"))
+		}
 		v.Add("limit", fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "limit")))
 		q, err := quick.query(v.Encode())
 		if err != nil {

@@ -100,7 +100,7 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 		find: func(r store.Reader, id string) *store.Entry[model.Port] {
 			return r.Port(model.PortID(id))
 		},
-		list: listPorts,
+		list: listPorts, ordered: portsInOrder,
 		around: func(store.Reader, *model.Port) aside {
 			return aside{domain: c.Config().DNSDomain}
 		},
@@ -116,9 +116,28 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 	}
 }
 
-// listPorts starts from the narrowest index that a filter names; each port is in one
-// bucket of each index, so nothing comes twice.
+// listPorts yields the ports that a query can want.
 func listPorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*store.Entry[model.Port]] {
+	if some := somePorts(r, q); some != nil {
+		return some
+	}
+	return r.Ports()
+}
+
+// portsInOrder is listPorts for a query that no index can answer.
+func portsInOrder(r store.Reader, q *query[model.Port, portRequest], from string, back bool) iter.Seq[*store.Entry[model.Port]] {
+	switch {
+	case somePorts(r, q) != nil:
+		return nil
+	case back:
+		return r.PortsBefore(from)
+	}
+	return r.PortsAfter(from)
+}
+
+// somePorts starts from the narrowest index that a filter names, nil when there is none;
+// each port is in one bucket of each index, so nothing comes twice.
+func somePorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*store.Entry[model.Port]] {
 	if ids, ok := q.wanted("id"); ok {
 		return found(ids, func(id string) *store.Entry[model.Port] { return r.Port(model.PortID(id)) })
 	}
@@ -148,7 +167,7 @@ func listPorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*stor
 	if q.project != "" {
 		return portsFor(r, q.project)
 	}
-	return r.Ports()
+	return nil
 }
 
 // portsFor yields the ports that a project may see: its own, and those on its networks.

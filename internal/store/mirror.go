@@ -35,6 +35,8 @@ type mirror struct {
 	subnetsOf  map[model.ProjectID]map[model.SubnetID]*Entry[model.Subnet]
 	portsOf    map[model.ProjectID]map[model.PortID]*Entry[model.Port]
 
+	portOrder *byID
+
 	rows      map[string]anyRows // by directory
 	referrers map[Ref]map[Ref]struct{}
 
@@ -78,6 +80,7 @@ func (m *mirror) clear() {
 	m.networksOf = map[model.ProjectID]map[model.NetworkID]*Entry[model.Network]{}
 	m.subnetsOf = map[model.ProjectID]map[model.SubnetID]*Entry[model.Subnet]{}
 	m.portsOf = map[model.ProjectID]map[model.PortID]*Entry[model.Port]{}
+	m.portOrder = new(byID)
 	m.rows = map[string]anyRows{}
 	for _, k := range kinds() {
 		m.rows[k.dir()] = k.newRows()
@@ -298,10 +301,14 @@ func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
 		network = old.Value.NetworkID
 		m.unindex(old)
 		delete(m.ports, id)
+		if e == nil {
+			m.portOrder.remove(string(id))
+		}
 	}
 	if e != nil {
 		network = e.Value.NetworkID
 		m.ports[id] = e
+		m.portOrder.insert(e)
 		m.index(e)
 	}
 	m.tell(Change{Kind: model.KindPort, ID: string(id), Network: network})

@@ -14,8 +14,9 @@ import (
 	"weft/internal/model"
 )
 
-// listPage is how many keys one list request brings.
-const listPage = 2000
+// listPage is how many keys one list request brings. etcd looks at all that is left of
+// the range for each page, so pages are large.
+const listPage = 20000
 
 // retryAfter is how long follow waits after etcd failed before it lists again.
 const retryAfter = 200 * time.Millisecond
@@ -50,24 +51,28 @@ func (s *Store) follow(ctx context.Context) error {
 	}
 }
 
-// list reads all keys at one revision, page by page, and makes the mirror equal to them.
+// list reads all objects at one revision and makes the mirror equal to them. Unique keys
+// and references follow from the objects, and are two thirds of all.
 func (s *Store) list(ctx context.Context) error {
 	var kvs []*mvccpb.KeyValue
 	var rev int64
-	from, end := s.keys.prefix, clientv3.GetPrefixRangeEnd(s.keys.prefix)
-	for {
-		resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
-		if err != nil {
-			return fmt.Errorf("list the store: %w", err)
+	for _, dir := range order {
+		prefix := s.keys.object(dir, "")
+		from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
+		for {
+			resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
+			if err != nil {
+				return fmt.Errorf("list the store: %w", err)
+			}
+			if rev == 0 {
+				rev = resp.Header.Revision
+			}
+			kvs = append(kvs, resp.Kvs...)
+			if !resp.More {
+				break
+			}
+			from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 		}
-		if rev == 0 {
-			rev = resp.Header.Revision
-		}
-		kvs = append(kvs, resp.Kvs...)
-		if !resp.More {
-			break
-		}
-		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
 	s.replace(kvs, rev)
 	return nil

@@ -26,6 +26,8 @@ type cloud struct {
 	dir  string // on the disk
 	run  string // on a tmpfs: sockets and logs
 	weft string
+	// token is sent with requests when it is there.
+	token string
 }
 
 func startCloud(ctx context.Context, o options) (*cloud, error) {
@@ -97,6 +99,9 @@ func (c *cloud) call(method, path string, in, out any) error {
 	req, err := http.NewRequest(method, c.base+path, body)
 	if err != nil {
 		return err
+	}
+	if c.token != "" {
+		req.Header.Set("X-Auth-Token", c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -24,7 +24,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.weft, "weft", "bin/weft", "the program to measure")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "directory on the disk to measure on")
-	flag.StringVar(&o.only, "only", "", "run one part: api, plug, dhcp or memory")
+	flag.StringVar(&o.only, "only", "", "run one part: api, plug, dhcp, memory or scale")
 	flag.Parse()
 	if err := lab.Isolate(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -78,6 +78,12 @@ func run(ctx context.Context, o options) error {
 		c.stop()
 		if err != nil {
 			return fmt.Errorf("%s: %w\n%s", p.name, err, c.logTail())
+		}
+	}
+	if o.only == "" || o.only == "scale" {
+		fmt.Fprintln(os.Stderr, "bench: starting weft server for scale")
+		if err := benchScale(ctx, o, &t); err != nil {
+			return fmt.Errorf("scale: %w", err)
 		}
 	}
 	fmt.Println()
