@@ -34,13 +34,24 @@ func (c *Control) CreateNetwork(ctx context.Context, req NetworkRequest) (*store
 
 // CreateNetworks makes all networks or none.
 func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]*store.Entry[model.Network], error) {
-	if err := checkTogether(len(reqs)); err != nil {
+	weight := len(reqs)
+	for _, req := range reqs {
+		if req.Shared.Value || req.External.Value {
+			weight += 4 // for the policies that come with it
+		}
+	}
+	if err := checkTogether(weight); err != nil {
 		return nil, err
 	}
 	var made []*store.Entry[model.Network]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
 		err := c.within(ctx, txn, res, func(w *work) error {
+			for _, req := range reqs {
+				if err := w.onlyDefault("", req.IsDefault.Value); err != nil {
+					return err
+				}
+			}
 			return countEach(w, "network", reqs, func(r NetworkRequest) model.ProjectID { return r.Project })
 		})
 		if err != nil {
@@ -53,6 +64,12 @@ func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]
 				return err
 			}
 			txn.CreateNetwork(n)
+			if n.Shared {
+				store.RBACPolicies.Create(txn, c.wildcard(model.KindNetwork, string(n.ID), n.Project, model.AccessAsShared))
+			}
+			if n.External {
+				store.RBACPolicies.Create(txn, c.wildcard(model.KindNetwork, string(n.ID), n.Project, model.AccessAsExternal))
+			}
 			networks[i] = n
 		}
 		rev, err := txn.Commit(ctx)
@@ -96,8 +113,8 @@ func (c *Control) newNetwork(req NetworkRequest, res *store.Reservation) (*model
 		AdminStateUp: req.AdminStateUp.Or(true),
 		Shared:       req.Shared.Value,
 		External:     req.External.Value,
-		IsDefault:    req.IsDefault.Value,
 		DNSDomain:    req.DNSDomain.Value,
+		IsDefault:    req.IsDefault.Value && req.External.Value,
 		PortSecurity: req.PortSecurity.Or(true),
 		MTU:          mtu,
 		Segment:      segment,
@@ -298,25 +315,34 @@ func setList[T any](dst *[]T, o Opt[[]T]) {
 // already so changes nothing, not even the revision.
 func (c *Control) UpdateNetwork(ctx context.Context, id model.NetworkID, req NetworkRequest) (*store.Entry[model.Network], error) {
 	var made *store.Entry[model.Network]
-	err := c.attempt(ctx, func(*store.Reservation) error {
-		old, err := c.Network(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := checkRevision(req.IfRevision, old.Value.Meta); err != nil {
-			return err
-		}
-		n, err := c.changedNetwork(old.Value, req)
-		if err != nil {
-			return err
-		}
-		if reflect.DeepEqual(n, old.Value) {
-			made = old
-			return errUnchanged
-		}
-		c.touch(&n.Meta)
+	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
-		txn.UpdateNetwork(old, n)
+		var n *model.Network
+		err := c.within(ctx, txn, res, func(w *work) (err error) {
+			old := w.r.Network(id)
+			if old == nil {
+				return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+			}
+			if err := checkRevision(req.IfRevision, old.Value.Meta); err != nil {
+				return err
+			}
+			if n, err = c.changedNetwork(old.Value, req); err != nil {
+				return err
+			}
+			if reflect.DeepEqual(n, old.Value) {
+				made = old
+				return errUnchanged
+			}
+			if err := w.openNetwork(old.Value, n); err != nil {
+				return err
+			}
+			c.touch(&n.Meta)
+			txn.UpdateNetwork(old, n)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 		rev, err := txn.Commit(ctx)
 		if err != nil {
 			return err
@@ -348,6 +374,7 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 	set(&n.External, req.External)
 	set(&n.IsDefault, req.IsDefault)
 	set(&n.DNSDomain, req.DNSDomain)
+	n.IsDefault = n.IsDefault && n.External
 	set(&n.PortSecurity, req.PortSecurity)
 	if req.MTU.Set {
 		mtu, err := c.mtu(g, req.MTU.Value)
@@ -361,34 +388,36 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 
 // DeleteNetwork removes a network with its subnets and DHCP ports, unless other ports are on it.
 func (c *Control) DeleteNetwork(ctx context.Context, id model.NetworkID, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(*store.Reservation) error {
-		var old *store.Entry[model.Network]
-		var subnets []*store.Entry[model.Subnet]
-		var ports []*store.Entry[model.Port]
-		var at int64
-		c.Read(func(r store.Reader) {
-			old, subnets, ports, at = r.Network(id), r.SubnetsOf(id), slices.Collect(r.PortsOf(id)), r.Revision()
+	return c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			old, at := w.r.Network(id), w.r.Revision()
+			if old == nil {
+				return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+			}
+			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+				return err
+			}
+			ports := slices.Collect(w.r.PortsOf(id))
+			if inUse := notAutomatic(ports); len(inUse) > 0 {
+				return model.Faultf(model.NetworkInUse,
+					"Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is: %s.",
+					id, strings.Join(inUse, ","))
+			}
+			for _, p := range ports {
+				txn.DeletePort(p, at)
+			}
+			for _, s := range w.r.SubnetsOf(id) {
+				txn.DeleteSubnet(s, at)
+			}
+			w.unshare(string(id))
+			txn.DeleteNetwork(old, at)
+			return nil
 		})
-		if old == nil {
-			return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
-		}
-		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+		if err != nil {
 			return err
 		}
-		if inUse := notAutomatic(ports); len(inUse) > 0 {
-			return model.Faultf(model.NetworkInUse,
-				"Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is: %s.",
-				id, strings.Join(inUse, ","))
-		}
-		txn := c.store.Txn()
-		for _, p := range ports {
-			txn.DeletePort(p, at)
-		}
-		for _, s := range subnets {
-			txn.DeleteSubnet(s, at)
-		}
-		txn.DeleteNetwork(old, at)
-		_, err := txn.Commit(ctx)
+		_, err = txn.Commit(ctx)
 		return err
 	})
 }

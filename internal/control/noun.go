@@ -35,6 +35,13 @@ type work struct {
 	r   store.Reader
 	txn *store.Txn
 	res *store.Reservation
+
+	// ends run when the work is judged: writes that depend on all of it.
+	ends []func()
+	// marks are the objects to be written because of their policies, by ID.
+	marks map[string]*mark
+	// granted are the policies that this work makes.
+	granted map[string]bool
 }
 
 // createNouns makes all objects or none.
@@ -82,7 +89,14 @@ func createNouns[M any](ctx context.Context, c *Control, n noun[M], changes []Ch
 
 // within runs f in a View with what it needs.
 func (c *Control) within(ctx context.Context, txn *store.Txn, res *store.Reservation, f func(*work) error) (err error) {
-	c.Read(func(r store.Reader) { err = f(&work{c: c, ctx: ctx, r: r, txn: txn, res: res}) })
+	c.Read(func(r store.Reader) {
+		w := &work{c: c, ctx: ctx, r: r, txn: txn, res: res}
+		if err = f(w); err == nil {
+			for _, end := range w.ends {
+				end()
+			}
+		}
+	})
 	return err
 }
 

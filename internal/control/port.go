@@ -37,7 +37,8 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 		c.Read(func(r store.Reader) {
 			for _, req := range reqs {
 				if _, ok := places[req.NetworkID]; !ok {
-					places[req.NetworkID] = place{network: r.Network(req.NetworkID), subnets: r.SubnetsOf(req.NetworkID)}
+					network, _ := c.VisibleNetwork(r, CallerOf(ctx), req.NetworkID) // nil when there is none
+					places[req.NetworkID] = place{network: network, subnets: r.SubnetsOf(req.NetworkID)}
 				}
 			}
 		})

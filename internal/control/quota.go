@@ -16,7 +16,10 @@ import (
 var counted = map[string]func(r store.Reader, p model.ProjectID) int{
 	"network": func(r store.Reader, p model.ProjectID) int { return r.NetworkCountOfProject(p) },
 	"subnet":  func(r store.Reader, p model.ProjectID) int { return r.SubnetCountOfProject(p) },
-	"port":    func(r store.Reader, p model.ProjectID) int { return r.PortCountOfProject(p) },
+	"rbac_policy": func(r store.Reader, p model.ProjectID) int {
+		return store.RBACPolicies.CountBy(r, "project", string(p))
+	},
+	"port": func(r store.Reader, p model.ProjectID) int { return r.PortCountOfProject(p) },
 }
 
 // count refuses more objects of a resource than the project's quota has room for, and

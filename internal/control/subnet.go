@@ -42,9 +42,9 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 				return err
 			}
 			for _, req := range reqs {
-				old := r.Network(req.NetworkID)
-				if old == nil {
-					return model.NotFound{Kind: model.KindNetwork, ID: string(req.NetworkID)}
+				old, err := c.VisibleNetwork(r, CallerOf(ctx), req.NetworkID)
+				if err != nil {
+					return err
 				}
 				s, err := c.newSubnet(req, r.SubnetsOf(req.NetworkID), subnets)
 				if err != nil {

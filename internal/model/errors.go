@@ -13,6 +13,7 @@ const (
 	KindAgent   Kind = "agent"
 	KindHost    Kind = "host"
 	KindQuota   Kind = "quota"
+	KindRBAC    Kind = "rbac_policy"
 )
 
 // NotFound says that there is no such object.
@@ -79,6 +80,12 @@ const (
 	PortBindingActive                             // this binding is the active one
 	PortBindingMissing                            // the port has no binding to this host
 	PortBindingImpossible                         // the host cannot realise the port
+	DuplicateRBACPolicy                           // such a policy exists
+	RBACPolicyInUse                               // others depend on what the policy allows
+	InvalidSharedSetting                          // other projects use the network
+	ExternalNetworkInUse                          // routers have their gateway on it
+	DefaultExternalExists                         // another external network is the default
+	DeviceNotOwned                                // the device is a router of another project
 	Unavailable                                   // the store did not answer in time
 )
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -35,6 +36,11 @@ type collection[M, R any] struct {
 	missing func(id string) error
 	// shared says whether an object is shared with a project in particular; nil is never.
 	shared func(r store.Reader, m *M, p model.ProjectID) bool
+	// external says whether an object is external for a project; nil is as the attribute says.
+	external func(r store.Reader, m *M, p model.ProjectID) bool
+	// parent gives the fault of a draft that belongs to what is not there for the caller;
+	// nil for objects that belong to a project alone.
+	parent func(r store.Reader, caller access.Caller, draft *M) error
 	create func(ctx context.Context, many []R) ([]*store.Entry[M], error)
 	update func(ctx context.Context, id string, r R) (*store.Entry[M], error)
 	remove func(ctx context.Context, id string, ifRevision control.Opt[int]) error

@@ -95,6 +95,12 @@ var wireNames = map[model.FaultKind]wireName{
 	model.PortBindingActive:        {409, "PortBindingAlreadyActive"},
 	model.PortBindingMissing:       {404, "PortBindingNotFound"},
 	model.PortBindingImpossible:    {500, "PortBindingError"},
+	model.DuplicateRBACPolicy:      {409, "DuplicateRbacPolicy"},
+	model.RBACPolicyInUse:          {409, "RbacPolicyInUse"},
+	model.InvalidSharedSetting:     {409, "InvalidSharedSetting"},
+	model.ExternalNetworkInUse:     {409, "ExternalNetworkInUse"},
+	model.DefaultExternalExists:    {409, "DefaultExternalNetworkExists"},
+	model.DeviceNotOwned:           {409, "DeviceIDNotOwnedByTenant"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
 }
 
@@ -106,6 +112,7 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindAgent:   {"AgentNotFound", "Agent %s could not be found."},
 	model.KindHost:    {"AgentNotFound", "Agent %s could not be found."},
 	model.KindQuota:   {"TenantQuotaNotFound", "Quota for project %s could not be found."},
+	model.KindRBAC:    {"RbacPolicyNotFound", "RBAC policy of type unknown with ID %s not found"},
 	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
 	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
 	kindTag:           {"TagNotFound", "Tag %s could not be found."},

@@ -26,6 +26,8 @@ type api struct {
 	control *control.Control
 	handler *Server
 	http    *http.Client
+	// client reads the etcd under an API with personas.
+	client *store.Client
 }
 
 // startAPI starts an etcd without fsync and the API on it.

@@ -34,11 +34,12 @@ func startPersonas(t testing.TB) *api {
 	cfg := control.DefaultConfig()
 	cfg.FlatNetworks = []string{"physnet1"}
 	cfg.VLANRanges = map[string][2]int{"physnet1": {100, 199}}
-	c := control.New(control.Options{Store: storetest.New(t), Config: cfg})
+	client := storetest.Etcd(t)
+	c := control.New(control.Options{Store: storetest.Open(t, client), Config: cfg})
 	h := New(Options{Control: c, Authenticator: personas{}, AuthURL: "http://keystone.test/v3"})
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	return &api{t: t, url: srv.URL, control: c, handler: h, http: srv.Client()}
+	return &api{t: t, url: srv.URL, control: c, handler: h, http: srv.Client(), client: client}
 }
 
 // as sends a request as a persona and returns "status Type: message", or "status" when it went well.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"weft/internal/access"
@@ -110,6 +111,10 @@ func (c *collection[M, R]) target(rd store.Reader, p model.ProjectID, m *M) acce
 			return string(c.owner(m)), true
 		case name == "shared" && c.shared != nil && c.shared(rd, m, p):
 			return "True", true
+		case name == "router:external" && c.external != nil:
+			return pyRepr(c.external(rd, m, p)), true
+		case name == "target_project":
+			name = "target_tenant" // as the API calls it
 		}
 		if a := c.lookup(name); a != nil {
 			return a.value(m)
@@ -140,7 +145,13 @@ func (c *collection[M, R]) mayCreate(s *Server, r *http.Request, requests []R, g
 			}
 			var t access.Target
 			if c.draft != nil {
-				t = c.target(rd, caller.ProjectID, c.draft(&requests[i]))
+				draft := c.draft(&requests[i])
+				t = c.target(rd, caller.ProjectID, draft)
+				if c.parent != nil {
+					if err = c.parent(rd, caller, draft); err != nil {
+						return
+					}
+				}
 			}
 			rules := c.rulesFor(s.policy, "create_"+c.ruleName(), given[i], true)
 			if err = allowed(s.policy, rules, caller, t); err != nil {
@@ -166,7 +177,7 @@ func (c *collection[M, R]) mayChange(s *Server, r *http.Request, id, rule string
 			return
 		}
 		t := c.target(rd, caller.ProjectID, found.Value)
-		if err = allowed(s.policy, c.rulesFor(s.policy, rule, given, false), caller, t); err == nil {
+		if err = allowed(s.policy, c.rulesFor(s.policy, rule, given, false), caller, over(t, given)); err == nil {
 			return
 		}
 		if !s.policy.Allows("get_"+c.ruleName(), caller, t) {
@@ -178,8 +189,24 @@ func (c *collection[M, R]) mayChange(s *Server, r *http.Request, id, rule string
 	return err
 }
 
+// over lets policy rules look at an object as a change would make it.
+func over(t access.Target, given map[string]any) access.Target {
+	return func(name string) (string, bool) {
+		if name == "target_project" {
+			name = "target_tenant"
+		}
+		switch v := given[name].(type) {
+		case string:
+			return v, true
+		case bool:
+			return pyRepr(v), true
+		}
+		return t(name)
+	}
+}
+
 // rulesFor lists the rules that concern an action: its own and those of the attributes
-// given, and of the keys of those that are objects.
+// given, and of the keys of those that are objects or lists of objects.
 func (c *collection[M, R]) rulesFor(p *access.Policy, rule string, given map[string]any, created bool) []string {
 	rules := []string{rule}
 	for i := range c.attributes {
@@ -192,14 +219,24 @@ func (c *collection[M, R]) rulesFor(p *access.Policy, rule string, given map[str
 		if p.Defined(of) {
 			rules = append(rules, of)
 		}
-		inner, _ := v.(map[string]any)
-		for key := range inner {
-			if p.Defined(of + ":" + key) {
-				rules = append(rules, of+":"+key)
+		var inner []string
+		for _, o := range append(asList(v), v) {
+			o, _ := o.(map[string]any)
+			for key := range o {
+				if p.Defined(of + ":" + key) {
+					inner = append(inner, of+":"+key)
+				}
 			}
 		}
+		slices.Sort(inner)
+		rules = append(rules, slices.Compact(inner)...)
 	}
 	return rules
+}
+
+func asList(v any) []any {
+	list, _ := v.([]any)
+	return slices.Clone(list)
 }
 
 // isDefault reports whether a value is what the attribute has when it is not given.

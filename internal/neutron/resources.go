@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -39,7 +40,9 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 			}
 			return x
 		},
-		create: c.CreateNetworks,
+		shared:   sharedBy(func(n *model.Network) string { return string(n.ID) }),
+		external: control.ExternalTo,
+		create:   c.CreateNetworks,
 		update: func(ctx context.Context, id string, r networkRequest) (*store.Entry[model.Network], error) {
 			return c.UpdateNetwork(ctx, model.NetworkID(id), r)
 		},
@@ -80,6 +83,11 @@ func subnetCollection(c *control.Control) *collection[model.Subnet, subnetReques
 			}
 			return aside{}
 		},
+		shared: sharedBy(func(s *model.Subnet) string { return string(s.NetworkID) }),
+		parent: func(r store.Reader, caller access.Caller, s *model.Subnet) error {
+			_, err := c.VisibleNetwork(r, caller, s.NetworkID)
+			return err
+		},
 		create: c.CreateSubnets,
 		update: func(ctx context.Context, id string, r subnetRequest) (*store.Entry[model.Subnet], error) {
 			return c.UpdateSubnet(ctx, model.SubnetID(id), r)
@@ -103,6 +111,11 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 		list: listPorts, ordered: portsInOrder,
 		around: func(store.Reader, *model.Port) aside {
 			return aside{domain: c.Config().DNSDomain}
+		},
+		shared: sharedBy(func(p *model.Port) string { return string(p.NetworkID) }),
+		parent: func(r store.Reader, caller access.Caller, p *model.Port) error {
+			_, err := c.VisibleNetwork(r, caller, p.NetworkID)
+			return err
 		},
 		create: c.CreatePorts,
 		update: func(ctx context.Context, id string, r portRequest) (*store.Entry[model.Port], error) {

@@ -107,6 +107,7 @@ func New(o Options) *Server {
 	register(s, portCollection(s.control))
 	bindings := portBindings()
 	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
+	register(s, rbacCollection(s.control))
 	register(s, agentCollection(s.control, s.now))
 	return s
 }

@@ -267,7 +267,7 @@ func matchSharedNetwork(values []string) (predicate[model.Subnet], error) {
 		return nil, err
 	}
 	return func(_ *model.Subnet, x *aside) bool {
-		if x.network != nil && x.network.Shared {
+		if x.shared || x.network != nil && x.network.Shared {
 			return yes
 		}
 		return no

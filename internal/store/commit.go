@@ -58,6 +58,7 @@ func (t *Txn) Commit(ctx context.Context) (int64, error) {
 	if t.err != nil {
 		return 0, t.err
 	}
+	t.settle()
 	p := &pending{txn: t, done: make(chan outcome, 1)}
 	end := t.s.end()
 	select {

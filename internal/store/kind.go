@@ -40,6 +40,8 @@ type anyKind interface {
 	decode(value []byte) (any, error)
 	// names returns ID, unique names and references of an object of the kind.
 	names(obj any) (id string, unique []string, refs []Ref)
+	// projectOf returns the owner of an object of the kind, "" for none.
+	projectOf(r Reader, id string) model.ProjectID
 }
 
 // anyRows is what the mirror does with the objects of one kind.
@@ -59,6 +61,17 @@ func (k *Kind[T]) names(obj any) (id string, unique []string, refs []Ref) {
 		return "", nil, nil
 	}
 	return k.id(v), k.uniqueOf(v), k.refsOf(v)
+}
+
+func (k *Kind[T]) projectOf(r Reader, id string) model.ProjectID {
+	e, of := k.Get(r, id), k.indexes["project"]
+	if e == nil || of == nil {
+		return ""
+	}
+	for _, p := range of(e.Value) {
+		return model.ProjectID(p)
+	}
+	return ""
 }
 
 func (k *Kind[T]) uniqueOf(v *T) []string {
@@ -156,8 +169,7 @@ func (k *Kind[T]) CountBy(r Reader, index, value string) int {
 }
 
 // Create writes a new object with its unique names, which must be absent, and requires
-// the objects that it refers to. An object that refers to another one of the same
-// transaction is created after it.
+// the objects that it refers to.
 func (k *Kind[T]) Create(t *Txn, v *T) {
 	id := k.id(v)
 	key := t.s.keys.object(k.dir(), id)
@@ -271,6 +283,39 @@ func (m *mirror) unrefer(from Ref, to []Ref) {
 // Referrers yields the objects that refer to one, in no particular order.
 func (r Reader) Referrers(kind model.Kind, id string) iter.Seq[Ref] {
 	return maps.Keys(r.m.referrers[Ref{kind, id}])
+}
+
+// ProjectOf returns the project that an object belongs to, "" when it is nobody's or not there.
+func (r Reader) ProjectOf(o Ref) model.ProjectID {
+	switch o.Kind {
+	case model.KindNetwork:
+		if e := r.Network(model.NetworkID(o.ID)); e != nil {
+			return e.Value.Project
+		}
+	case model.KindSubnet:
+		if e := r.Subnet(model.SubnetID(o.ID)); e != nil {
+			return e.Value.Project
+		}
+	case model.KindPort:
+		if e := r.Port(model.PortID(o.ID)); e != nil {
+			return e.Value.Project
+		}
+	}
+	if k := kindOf[string(o.Kind)]; k != nil {
+		return k.projectOf(r, o.ID)
+	}
+	return ""
+}
+
+// ProjectsReferring yields the owners of what refers to an object, other than policies about it.
+func (r Reader) ProjectsReferring(kind model.Kind, id string) iter.Seq[model.ProjectID] {
+	return func(yield func(model.ProjectID) bool) {
+		for o := range r.Referrers(kind, id) {
+			if o.Kind != model.KindRBAC && !yield(r.ProjectOf(o)) {
+				return
+			}
+		}
+	}
 }
 
 // schemaMark begins every stored object: the version of its form. A value without it is of version 1.

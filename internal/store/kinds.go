@@ -7,6 +7,7 @@ import "weft/internal/model"
 func kinds() []anyKind {
 	return []anyKind{
 		Quotas,
+		RBACPolicies,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
@@ -15,6 +16,20 @@ func kinds() []anyKind {
 var Quotas = define(definition[model.Quota]{
 	kind: model.KindQuota,
 	id:   func(q *model.Quota) string { return string(q.Project) },
+})
+
+// RBACPolicies are found by the object they are about, and by those who have made them.
+var RBACPolicies = define(definition[model.RBACPolicy]{
+	kind: model.KindRBAC,
+	id:   func(p *model.RBACPolicy) string { return p.ID },
+	indexes: map[string]func(*model.RBACPolicy) []string{
+		"object":  func(p *model.RBACPolicy) []string { return []string{p.ObjectID} },
+		"project": func(p *model.RBACPolicy) []string { return []string{string(p.Project)} },
+	},
+	unique: func(p *model.RBACPolicy) []string {
+		return []string{p.ObjectID + "/" + p.Action + "/" + string(p.Target)}
+	},
+	refs: func(p *model.RBACPolicy) []Ref { return []Ref{{model.Kind(p.ObjectType), p.ObjectID}} },
 })
 
 // kindOf finds a kind by its directory.

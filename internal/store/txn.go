@@ -63,6 +63,12 @@ func (t *Txn) UnchangedNetwork(e *Entry[model.Network]) {
 	t.unchanged(t.s.keys.network(e.Value.ID), e.ModRev)
 }
 
+// NoNewPorts requires that no port was made on a network since the mirror's revision at.
+func (t *Txn) NoNewPorts(id model.NetworkID, at int64) { t.noneSince(t.s.keys.macsOf(id), at) }
+
+// NoNewRefs requires that nothing began to refer to an object since the mirror's revision at.
+func (t *Txn) NoNewRefs(to Ref, at int64) { t.noneSince(t.s.keys.refsTo(to), at) }
+
 // CreateSubnet writes a new subnet. The caller also updates the network.
 func (t *Txn) CreateSubnet(n *model.Subnet) {
 	t.absent(t.s.keys.subnet(n.ID))
@@ -203,7 +209,15 @@ func (t *Txn) unchanged(key string, rev int64) {
 func (t *Txn) exists(key string) {
 	if t.touched[key] == 0 {
 		t.touched[key] = there
-		t.compares = append(t.compares, clientv3.Compare(clientv3.CreateRevision(key), ">", 0))
+	}
+}
+
+// settle states the conditions that something stronger could have replaced until now.
+func (t *Txn) settle() {
+	for key, c := range t.touched {
+		if c == there {
+			t.compares = append(t.compares, clientv3.Compare(clientv3.CreateRevision(key), ">", 0))
+		}
 	}
 }
 
