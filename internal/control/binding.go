@@ -50,7 +50,7 @@ func (c *Control) cannotBind(host *store.Entry[model.Host], b *model.Binding, n 
 func (c *Control) cannotServe(h *model.Host, n *model.Network) string {
 	now := c.now()
 	switch g := n.Segment; {
-	case h.AdminStateDisabled:
+	case h.Agents[model.AgentSwitch].Disabled:
 		return fmt.Sprintf("the agent on host %q is disabled", h.Name)
 	case !c.HostAlive(h, now):
 		return fmt.Sprintf("the agent on host %q was last heard of %s ago", h.Name, now.Sub(h.HeartbeatAt).Round(1e9))

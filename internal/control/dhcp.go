@@ -28,7 +28,8 @@ func DHCPDeviceID(host model.HostName, id model.NetworkID) string {
 
 // EnsureDHCP makes the DHCP port of a network what its subnets ask for: one port, with
 // the lowest free address of each subnet that has DHCP enabled, bound to a live host that
-// serves DHCP. It stays on its host while that lives. Without such a subnet the port
+// serves DHCP. It stays on its host while that lives, unless an administrator has put it
+// elsewhere. Without such a subnet, or when DHCP was taken away, the port
 // goes; without such a host it stays as it is, or is not made. A subnet without a free
 // address is left out, which is an error, and the others are served.
 func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
@@ -92,7 +93,7 @@ func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
 		return d
 	}
 	for _, s := range d.at.subnets {
-		if s.Value.EnableDHCP {
+		if s.Value.EnableDHCP && !d.at.network.Value.DHCPAway {
 			d.wanted = append(d.wanted, s.Value.ID)
 		}
 	}
@@ -114,10 +115,16 @@ func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
 	return d
 }
 
-// dhcpHost returns the host for a network's DHCP port: where it is, if that lives, else
-// one of the live ones, the same for the same network and hosts; nil when there is none.
+// dhcpHost returns the host for a network's DHCP port: where it was put, else where it is,
+// if that lives, else one of the live ones, the same for the same network and hosts; nil
+// when there is none.
 func (c *Control) dhcpHost(r store.Reader, d dhcpState) *model.Host {
-	able := func(h *model.Host) bool { return h.ServesDHCP && c.cannotServe(h, d.at.network.Value) == "" }
+	able := func(h *model.Host) bool {
+		return h.ServesDHCP && !h.Agents[model.AgentDHCP].Disabled && c.cannotServe(h, d.at.network.Value) == ""
+	}
+	if e := r.Host(d.at.network.Value.DHCPHost); e != nil && able(e.Value) {
+		return e.Value
+	}
 	if d.port != nil {
 		if e := r.Host(d.port.Value.Binding.Host); e != nil && able(e.Value) {
 			return e.Value

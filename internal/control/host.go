@@ -31,7 +31,7 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		}
 		if old != nil {
 			n.AgentID, n.CreatedAt = old.Value.AgentID, old.Value.CreatedAt
-			n.AdminStateDisabled = old.Value.AdminStateDisabled
+			n.Agents = settingsKept(old.Value.Agents)
 		}
 		if n.AgentID == "" {
 			n.AgentID = uuid.NewString()
@@ -193,13 +193,13 @@ func status(r store.Reader, p *model.Port, f PortFact) model.PortStatus {
 
 // needsDHCP reports whether a port is to be served by DHCP before it counts as usable:
 // not the cloud's own ports, and not ports without an address on a subnet with DHCP. On a
-// network that is administratively down DHCP is not served, and that is as asked for: as
-// in Neutron its ports keep their status.
+// network that is administratively down, or from which DHCP was taken away, DHCP is not
+// served, and that is as asked for: as in Neutron its ports keep their status.
 func needsDHCP(r store.Reader, p *model.Port) bool {
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
 		return false
 	}
-	if n := r.Network(p.NetworkID); n == nil || !n.Value.AdminStateUp {
+	if n := r.Network(p.NetworkID); n == nil || !n.Value.AdminStateUp || n.Value.DHCPAway {
 		return false
 	}
 	return slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool {

@@ -86,6 +86,10 @@ const (
 	ExternalNetworkInUse                          // routers have their gateway on it
 	DefaultExternalExists                         // another external network is the default
 	DeviceNotOwned                                // the device is a router of another project
+	InvalidDHCPAgent                              // no DHCP agent, or a disabled one
+	DHCPHosted                                    // the agent serves the network already
+	DHCPNotHosted                                 // the agent does not serve the network
+	AgentAlive                                    // the agent would come back at once
 	Unavailable                                   // the store did not answer in time
 )
 

@@ -70,6 +70,10 @@ type Network struct {
 	AvailabilityZoneHints []string  `json:"az_hints,omitempty"`
 	// DNSDomain is where a DNS service would publish the names of its ports.
 	DNSDomain string `json:"dns_domain,omitempty"`
+	// DHCPHost is where an administrator has put the DHCP port; empty leaves it to the cloud.
+	DHCPHost HostName `json:"dhcp_host,omitempty"`
+	// DHCPAway says that an administrator has taken DHCP away until it is put somewhere again.
+	DHCPAway bool `json:"dhcp_away,omitempty"`
 	Meta
 }
 
@@ -212,18 +216,34 @@ type Port struct {
 type Host struct {
 	Name HostName `json:"name"`
 	// AgentID is a UUID chosen once per host; Neutron-style agent rows derive from it.
-	AgentID            string            `json:"agent_id"`
-	IntegrationBridge  string            `json:"integration_bridge"`
-	TunnelBridge       string            `json:"tunnel_bridge"`
-	DatapathType       string            `json:"datapath_type"`
-	BridgeMappings     map[string]string `json:"bridge_mappings,omitempty"`
-	TunnelTypes        []string          `json:"tunnel_types,omitempty"`
-	VTEP               netip.Addr        `json:"vtep,omitzero"`
-	InterfaceTypes     []string          `json:"interface_types,omitempty"`
-	OVSVersion         string            `json:"ovs_version,omitempty"`
-	ServesDHCP         bool              `json:"serves_dhcp"`
-	CreatedAt          time.Time         `json:"created_at"`
-	StartedAt          time.Time         `json:"started_at"`
-	HeartbeatAt        time.Time         `json:"heartbeat_at"`
-	AdminStateDisabled bool              `json:"admin_state_disabled,omitempty"`
+	AgentID           string            `json:"agent_id"`
+	IntegrationBridge string            `json:"integration_bridge"`
+	TunnelBridge      string            `json:"tunnel_bridge"`
+	DatapathType      string            `json:"datapath_type"`
+	BridgeMappings    map[string]string `json:"bridge_mappings,omitempty"`
+	TunnelTypes       []string          `json:"tunnel_types,omitempty"`
+	VTEP              netip.Addr        `json:"vtep,omitzero"`
+	InterfaceTypes    []string          `json:"interface_types,omitempty"`
+	OVSVersion        string            `json:"ovs_version,omitempty"`
+	ServesDHCP        bool              `json:"serves_dhcp"`
+	CreatedAt         time.Time         `json:"created_at"`
+	StartedAt         time.Time         `json:"started_at"`
+	HeartbeatAt       time.Time         `json:"heartbeat_at"`
+	// Agents are what administrators said of the agents as which the host shows itself, by
+	// type; none of a type without a word.
+	Agents map[string]AgentSetting `json:"agents,omitempty"`
+}
+
+// The types of agent as which a host shows itself.
+const (
+	AgentSwitch = "Open vSwitch agent"
+	AgentDHCP   = "DHCP agent"
+)
+
+// AgentSetting is what an administrator said of an agent.
+type AgentSetting struct {
+	Disabled    bool   `json:"disabled,omitempty"`
+	Description string `json:"description,omitempty"`
+	// Removed hides the agent until its host is heard of again.
+	Removed bool `json:"removed,omitempty"`
 }

@@ -1,113 +1,149 @@
 package neutron
 
 import (
+	"cmp"
+	"context"
 	"iter"
 	"time"
-
-	"github.com/google/uuid"
 
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
 )
 
-// The two agents as which a host shows itself.
-const (
-	agentOVS  = "Open vSwitch agent"
-	agentDHCP = "DHCP agent"
-)
-
 // agent is a row of /v2.0/agents. It is not stored: each host is shown as the agents
 // that a Neutron host doing the same work would run.
 type agent struct {
-	ID             string
-	Type           string
+	control.Agent
 	Binary         string
 	Topic          string
 	Zone           string // "" is null
-	Alive          bool
-	Host           *model.Host
 	Configurations map[string]any
 }
 
-type agentAttribute = attribute[agent, struct{}]
+// setting is what an administrator said of the agent.
+func (a *agent) setting() model.AgentSetting { return a.Host.Agents[a.Type] }
+
+type (
+	agentRequest   = change[model.AgentSetting]
+	agentAttribute = attribute[agent, agentRequest]
+)
 
 // agents is the table of /v2.0/agents.
-func agents() *table[agent, struct{}] {
-	appendStamp := func(b []byte, t time.Time) []byte {
-		b = append(b, '"')
-		b = t.UTC().AppendFormat(b, "2006-01-02 15:04:05") // not as in other resources
-		return append(b, '"')
+func agents() *table[agent, agentRequest] {
+	stamp := func(name string, at func(*model.Host) time.Time) agentAttribute {
+		return agentAttribute{name: name, use: order,
+			wire: func(b []byte, a *agent, _ *aside) []byte {
+				// Not in the form of other resources.
+				return appendString(b, at(a.Host).UTC().Format("2006-01-02 15:04:05"))
+			},
+			compare: func(x, y *agent) int { return at(x.Host).Compare(at(y.Host)) }}
 	}
 	null := func(b []byte, _ *agent, _ *aside) []byte { return append(b, "null"...) }
-	return newTable(table[agent, struct{}]{kind: model.KindAgent, singular: "agent", plural: "agents",
+	return newTable(table[agent, agentRequest]{kind: model.KindAgent, singular: "agent", plural: "agents",
+		project:  func(r *agentRequest) *model.ProjectID { return &r.Project },
+		revision: func(r *agentRequest) *control.Opt[int] { return &r.IfRevision },
 		attributes: []agentAttribute{
 			{name: "id", use: filter | order, text: func(a *agent) string { return a.ID }},
 			{name: "agent_type", use: filter | order, text: func(a *agent) string { return a.Type }},
 			{name: "binary", use: filter | order, text: func(a *agent) string { return a.Binary }},
 			{name: "topic", use: filter | order, text: func(a *agent) string { return a.Topic }},
 			{name: "host", use: filter | order, text: func(a *agent) string { return string(a.Host.Name) }},
-			{name: "admin_state_up", use: filter | order, flag: func(a *agent) bool { return !a.Host.AdminStateDisabled }},
-			{name: "created_at", wire: func(b []byte, a *agent, _ *aside) []byte { return appendStamp(b, a.Host.CreatedAt) }},
-			{name: "started_at", wire: func(b []byte, a *agent, _ *aside) []byte { return appendStamp(b, a.Host.StartedAt) }},
-			{name: "heartbeat_timestamp", wire: func(b []byte, a *agent, _ *aside) []byte {
-				return appendStamp(b, a.Host.HeartbeatAt)
-			}},
-			{name: "description", use: filter, wire: null, match: matchText(func(*agent) string { return "" })},
+			{name: "admin_state_up", use: put | filter | order, kind: "boolean", take: takeAgentState,
+				flag: func(a *agent) bool { return !a.setting().Disabled }},
+			stamp("created_at", func(h *model.Host) time.Time { return h.CreatedAt }),
+			stamp("started_at", func(h *model.Host) time.Time { return h.StartedAt }),
+			stamp("heartbeat_timestamp", func(h *model.Host) time.Time { return h.HeartbeatAt }),
+			{name: "description", use: put | filter | order, kind: "string(255)", take: takeAgentDescription,
+				wire:    func(b []byte, a *agent, _ *aside) []byte { return appendTextOrNull(b, a.setting().Description) },
+				match:   matchText(func(a *agent) string { return a.setting().Description }),
+				compare: func(x, y *agent) int { return cmp.Compare(x.setting().Description, y.setting().Description) }},
 			{name: "resources_synced", wire: null},
-			{name: "availability_zone", use: filter,
-				wire:  func(b []byte, a *agent, _ *aside) []byte { return appendTextOrNull(b, a.Zone) },
-				match: matchText(func(a *agent) string { return a.Zone })},
-			{name: "alive", use: filter, flag: func(a *agent) bool { return a.Alive }},
+			{name: "availability_zone", use: filter | order,
+				wire:    func(b []byte, a *agent, _ *aside) []byte { return appendTextOrNull(b, a.Zone) },
+				match:   matchText(func(a *agent) string { return a.Zone }),
+				compare: func(x, y *agent) int { return cmp.Compare(x.Zone, y.Zone) }},
+			{name: "alive", use: filter | order, flag: func(a *agent) bool { return a.Alive }},
 			{name: "configurations", wire: func(b []byte, a *agent, _ *aside) []byte { return appendJSON(b, a.Configurations) }},
+			// Only of the agents that serve something: Neutron says so there and not elsewhere.
+			{name: "resource_versions", when: func(_ *agent, x *aside) bool { return x.serving },
+				wire: func(b []byte, _ *agent, _ *aside) []byte { return append(b, "{}"...) }},
 		}})
 }
 
-// agentCollection shows hosts as agents; they cannot be changed.
-func agentCollection(c *control.Control, now func() time.Time) *collection[agent, struct{}] {
-	return &collection[agent, struct{}]{
+func takeAgentState(ch *agentRequest, name string, v any) error {
+	up, err := toBool(v)
+	if err != nil {
+		return err
+	}
+	ch.Set(name, func(s *model.AgentSetting) { s.Disabled = !up })
+	return nil
+}
+
+func takeAgentDescription(ch *agentRequest, name string, v any) error {
+	if v == nil {
+		v = ""
+	}
+	text, reason := toString(v, maxDescription)
+	if reason != "" {
+		return invalidFor(name, reason)
+	}
+	ch.Set(name, func(s *model.AgentSetting) { s.Description = text })
+	return nil
+}
+
+// agentCollection shows hosts as agents.
+func agentCollection(c *control.Control, now func() time.Time) *collection[agent, agentRequest] {
+	find := func(r store.Reader, id string) *store.Entry[agent] {
+		for e := range agentsOf(c, r, now()) {
+			if e.Value.ID == id {
+				return e
+			}
+		}
+		return nil
+	}
+	return &collection[agent, agentRequest]{
 		table: agents(),
 		id:    func(a *agent) string { return a.ID },
-		find: func(r store.Reader, id string) *store.Entry[agent] {
-			for e := range agentsOf(c, r, now()) {
-				if e.Value.ID == id {
-					return e
-				}
-			}
-			return nil
-		},
-		list: func(r store.Reader, _ *query[agent, struct{}]) iter.Seq[*store.Entry[agent]] {
+		find:  find,
+		list: func(r store.Reader, _ *query[agent, agentRequest]) iter.Seq[*store.Entry[agent]] {
 			return agentsOf(c, r, now())
 		},
-		aliases: []string{"agent"},
+		update: func(ctx context.Context, id string, ch agentRequest) (e *store.Entry[agent], err error) {
+			if err := c.UpdateAgent(ctx, id, ch); err != nil {
+				return nil, err
+			}
+			if c.Read(func(r store.Reader) { e = find(r, id) }); e == nil {
+				return nil, model.NotFound{Kind: model.KindAgent, ID: id}
+			}
+			return e, nil
+		},
+		remove:  func(ctx context.Context, id string, _ control.Opt[int]) error { return c.DeleteAgent(ctx, id) },
+		aliases: []string{"agent", "agent_sort_key"},
 	}
 }
 
 func agentsOf(c *control.Control, r store.Reader, now time.Time) iter.Seq[*store.Entry[agent]] {
 	return func(yield func(*store.Entry[agent]) bool) {
-		for _, e := range r.Hosts() {
-			h := e.Value
-			alive := c.HostAlive(h, now)
-			if !yield(&store.Entry[agent]{Value: switchAgent(r, h, alive)}) {
-				return
-			}
-			if h.ServesDHCP && !yield(&store.Entry[agent]{Value: dhcpAgent(r, h, alive)}) {
+		for _, a := range c.Agents(r, now) {
+			if !yield(&store.Entry[agent]{Value: agentOf(r, a)}) {
 				return
 			}
 		}
 	}
 }
 
-// agentID is stable for a host and a type. Hosts whose own ID is no UUID go by their name.
-func agentID(h *model.Host, kind string) string {
-	space, err := uuid.Parse(h.AgentID)
-	if err != nil {
-		space = uuid.NewSHA1(uuid.NameSpaceDNS, []byte(h.Name))
+// agentOf completes an agent with what Neutron's agents say of themselves.
+func agentOf(r store.Reader, a control.Agent) *agent {
+	switch a.Type {
+	case model.AgentDHCP:
+		return &agent{Agent: a, Binary: "neutron-dhcp-agent", Topic: "dhcp_agent", Zone: theZone, Configurations: dhcpConfiguration(r, a.Host)}
+	default:
+		return &agent{Agent: a, Binary: "neutron-openvswitch-agent", Topic: "N/A", Configurations: switchConfiguration(r, a.Host)}
 	}
-	return uuid.NewSHA1(space, []byte(kind)).String()
 }
 
-func switchAgent(r store.Reader, h *model.Host, alive bool) *agent {
+func switchConfiguration(r store.Reader, h *model.Host) map[string]any {
 	devices := 0
 	for e := range r.PortsOnHost(h.Name) {
 		if e.Value.Status == model.PortActive {
@@ -122,31 +158,28 @@ func switchAgent(r store.Reader, h *model.Host, alive bool) *agent {
 	if mappings == nil {
 		mappings = map[string]string{}
 	}
-	return &agent{
-		ID: agentID(h, agentOVS), Type: agentOVS, Binary: "neutron-openvswitch-agent", Topic: "N/A", Alive: alive, Host: h,
-		Configurations: map[string]any{
-			"arp_responder_enabled":      false,
-			"bridge_mappings":            mappings,
-			"datapath_type":              h.DatapathType,
-			"devices":                    devices,
-			"enable_distributed_routing": false,
-			"extensions":                 []string{},
-			"in_distributed_mode":        false,
-			"integration_bridge":         h.IntegrationBridge,
-			"l2_population":              true,
-			"log_agent_heartbeats":       false,
-			"ovs_capabilities": map[string]any{
-				"datapath_types": []string{h.DatapathType},
-				"iface_types":    emptyNotNull(h.InterfaceTypes),
-			},
-			"ovs_hybrid_plug": false,
-			"tunnel_types":    emptyNotNull(h.TunnelTypes),
-			"tunneling_ip":    tunnelIP,
+	return map[string]any{
+		"arp_responder_enabled":      false,
+		"bridge_mappings":            mappings,
+		"datapath_type":              h.DatapathType,
+		"devices":                    devices,
+		"enable_distributed_routing": false,
+		"extensions":                 []string{},
+		"in_distributed_mode":        false,
+		"integration_bridge":         h.IntegrationBridge,
+		"l2_population":              true,
+		"log_agent_heartbeats":       false,
+		"ovs_capabilities": map[string]any{
+			"datapath_types": []string{h.DatapathType},
+			"iface_types":    emptyNotNull(h.InterfaceTypes),
 		},
+		"ovs_hybrid_plug": false,
+		"tunnel_types":    emptyNotNull(h.TunnelTypes),
+		"tunneling_ip":    tunnelIP,
 	}
 }
 
-func dhcpAgent(r store.Reader, h *model.Host, alive bool) *agent {
+func dhcpConfiguration(r store.Reader, h *model.Host) map[string]any {
 	networks, subnets, ports := 0, 0, 0
 	for e := range r.PortsOnHost(h.Name) {
 		if e.Value.DeviceOwner != model.OwnerDHCP {
@@ -156,16 +189,13 @@ func dhcpAgent(r store.Reader, h *model.Host, alive bool) *agent {
 		subnets += len(e.Value.FixedIPs)
 		ports += r.PortCountOf(e.Value.NetworkID)
 	}
-	return &agent{
-		ID: agentID(h, agentDHCP), Type: agentDHCP, Binary: "neutron-dhcp-agent", Topic: "dhcp_agent", Zone: theZone, Alive: alive, Host: h,
-		Configurations: map[string]any{
-			"dhcp_driver":          "weft",
-			"dhcp_lease_duration":  86400,
-			"log_agent_heartbeats": false,
-			"networks":             networks,
-			"ports":                ports,
-			"subnets":              subnets,
-		},
+	return map[string]any{
+		"dhcp_driver":          "weft",
+		"dhcp_lease_duration":  86400,
+		"log_agent_heartbeats": false,
+		"networks":             networks,
+		"ports":                ports,
+		"subnets":              subnets,
 	}
 }
 

@@ -32,6 +32,8 @@ type aside struct {
 	domain string
 	// shared says that the object is shared with the caller's project in particular.
 	shared bool
+	// serving says that an agent is shown as one that serves something.
+	serving bool
 	// created is set in the answer to a POST, which says less of a binding than a GET.
 	created bool
 }

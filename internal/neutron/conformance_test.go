@@ -251,9 +251,9 @@ func TestConformance(t *testing.T) {
 	p.host("node-1")
 	for _, a := range p.do("GET", "/v2.0/agents", nil).list() {
 		switch a["agent_type"] {
-		case agentOVS:
+		case model.AgentSwitch:
 			p.subst["466b6613-1240-4002-9860-36772f403480"] = id(a)
-		case agentDHCP:
+		case model.AgentDHCP:
 			p.subst["56623beb-7a2c-4dc5-b8ce-817cba122614"] = id(a)
 		}
 	}
@@ -273,6 +273,7 @@ func TestConformance(t *testing.T) {
 	p.make("port-create-bound-admin")
 	p.replayBulk()
 
+	p.check("network-dhcp-agents")
 	p.make("rbac-policy-create")
 	p.unshare()
 	p.check("network-show")

@@ -101,6 +101,10 @@ var wireNames = map[model.FaultKind]wireName{
 	model.ExternalNetworkInUse:     {409, "ExternalNetworkInUse"},
 	model.DefaultExternalExists:    {409, "DefaultExternalNetworkExists"},
 	model.DeviceNotOwned:           {409, "DeviceIDNotOwnedByTenant"},
+	model.InvalidDHCPAgent:         {404, "InvalidDHCPAgent"},
+	model.DHCPHosted:               {409, "NetworkHostedByDHCPAgent"},
+	model.DHCPNotHosted:            {409, "NetworkNotHostedByDhcpAgent"},
+	model.AgentAlive:               {409, "InUse"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
 }
 

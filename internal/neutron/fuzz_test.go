@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
 )
@@ -124,7 +125,7 @@ func FuzzQuery(f *testing.F) {
 		tryQuery(t, networks, text, &model.Network{})
 		tryQuery(t, subnets, text, &model.Subnet{})
 		tryQuery(t, ports, text, p)
-		tryQuery(t, agents, text, &agent{Host: &model.Host{}})
+		tryQuery(t, agents, text, &agent{Agent: control.Agent{Host: &model.Host{}}})
 	})
 }
 

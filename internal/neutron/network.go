@@ -137,9 +137,9 @@ func zoneAttributes() []networkAttribute {
 			wire: func(b []byte, n *model.Network, _ *aside) []byte {
 				return appendList(b, n.AvailabilityZoneHints, appendString)
 			}},
-		{name: "availability_zones", wire: func(b []byte, _ *model.Network, x *aside) []byte {
+		{name: "availability_zones", wire: func(b []byte, n *model.Network, x *aside) []byte {
 			for _, s := range x.subnets {
-				if s.EnableDHCP {
+				if s.EnableDHCP && !n.DHCPAway {
 					return appendList(b, []string{theZone}, appendString)
 				}
 			}

@@ -102,13 +102,18 @@ func New(o Options) *Server {
 	s.handle("/v2.0/extensions", s.serveExtensions)
 	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
 	s.registerQuotas()
-	register(s, networkCollection(s.control))
+	networks := networkCollection(s.control)
+	register(s, networks)
 	register(s, subnetCollection(s.control))
 	register(s, portCollection(s.control))
 	bindings := portBindings()
 	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
 	register(s, rbacCollection(s.control))
-	register(s, agentCollection(s.control, s.now))
+	agents := agentCollection(s.control, s.now)
+	register(s, agents)
+	s.registerSchedules(networks, agents)
+	s.registerZones()
+	s.registerProviders()
 	return s
 }
 

@@ -1,0 +1,236 @@
+package control
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+
+	"weft/internal/model"
+	"weft/internal/store"
+)
+
+// Agent is one of the agents as which a host shows itself: those that a Neutron host doing
+// the same work would run.
+type Agent struct {
+	ID, Type string
+	Alive    bool
+	Host     *model.Host
+}
+
+// Agents returns the agents of all hosts, those of a host together. An agent that was
+// removed is there again when its host is.
+func (c *Control) Agents(r store.Reader, now time.Time) []Agent {
+	var all []Agent
+	for _, e := range r.Hosts() {
+		alive := c.HostAlive(e.Value, now)
+		for _, kind := range agentTypes(e.Value) {
+			if alive || !e.Value.Agents[kind].Removed {
+				all = append(all, Agent{agentID(e.Value, kind), kind, alive, e.Value})
+			}
+		}
+	}
+	return all
+}
+
+func agentTypes(h *model.Host) []string {
+	types := []string{model.AgentSwitch}
+	if h.ServesDHCP {
+		types = append(types, model.AgentDHCP)
+	}
+	return types
+}
+
+// agentID is stable for a host and a type. Hosts whose own ID is no UUID go by their name.
+func agentID(h *model.Host, kind string) string {
+	space, err := uuid.Parse(h.AgentID)
+	if err != nil {
+		space = uuid.NewSHA1(uuid.NameSpaceDNS, []byte(h.Name))
+	}
+	return uuid.NewSHA1(space, []byte(kind)).String()
+}
+
+// Agent returns the agent with this ID, or model.NotFound.
+func (c *Control) Agent(r store.Reader, id string) (Agent, error) {
+	for _, a := range c.Agents(r, c.now()) {
+		if a.ID == id {
+			return a, nil
+		}
+	}
+	return Agent{}, model.NotFound{Kind: model.KindAgent, ID: id}
+}
+
+// UpdateAgent changes what is said of an agent. A disabled switch takes no further ports,
+// a disabled DHCP agent loses its networks to others, as far as there are any.
+func (c *Control) UpdateAgent(ctx context.Context, id string, ch Change[model.AgentSetting]) error {
+	var a Agent
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) (err error) {
+			if a, err = c.Agent(w.r, id); err != nil {
+				return err
+			}
+			old := a.Host.Agents[a.Type]
+			s := old
+			if ch.Apply(&s); s == old {
+				return errUnchanged
+			}
+			return w.setAgent(a, s)
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.retryBindings(ctx, a.Host.Name)
+	c.ensureAllDHCP(ctx)
+	return nil
+}
+
+// setAgent writes what is said of an agent; nothing is said of one with the zero setting.
+func (w *work) setAgent(a Agent, s model.AgentSetting) error {
+	h := *a.Host
+	h.Agents = map[string]model.AgentSetting{a.Type: s}
+	for kind, other := range a.Host.Agents {
+		if kind != a.Type {
+			h.Agents[kind] = other
+		}
+	}
+	if s == (model.AgentSetting{}) {
+		delete(h.Agents, a.Type)
+	}
+	w.txn.PutHost(w.r.Host(h.Name), &h)
+	return nil
+}
+
+// DeleteAgent removes an agent of a dead host, and the host with the last of them.
+func (c *Control) DeleteAgent(ctx context.Context, id string) error {
+	return c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			a, err := c.Agent(w.r, id)
+			if err != nil {
+				return err
+			}
+			if a.Alive {
+				f := model.Faultf(model.AgentAlive, "The resource is in use.")
+				f.Detail = "the agent is alive and would come back; stop it first"
+				return f
+			}
+			left := 0
+			for _, o := range c.Agents(w.r, c.now()) {
+				if o.Host == a.Host {
+					left++
+				}
+			}
+			if left == 1 {
+				txn.DeleteHost(w.r.Host(a.Host.Name))
+				return nil
+			}
+			s := a.Host.Agents[a.Type]
+			s.Removed = true
+			return w.setAgent(a, s)
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+}
+
+// settingsKept are the settings that outlive a new start of the host.
+func settingsKept(old map[string]model.AgentSetting) map[string]model.AgentSetting {
+	var kept map[string]model.AgentSetting
+	for kind, s := range old {
+		if s.Removed = false; s != (model.AgentSetting{}) {
+			if kept == nil {
+				kept = map[string]model.AgentSetting{}
+			}
+			kept[kind] = s
+		}
+	}
+	return kept
+}
+
+// DHCPServer returns the host that serves DHCP on a network: where its DHCP port is, or
+// would be as soon as there is one; "" when that is nowhere.
+func DHCPServer(r store.Reader, n *model.Network) model.HostName {
+	if e := r.Port(dhcpPortID(n.ID)); e != nil {
+		return e.Value.Binding.Host
+	}
+	return n.DHCPHost
+}
+
+// PutDHCP puts the DHCP port of a network on the host of a DHCP agent. There is one such
+// port to a network, so it leaves where it was; it stays while the host can serve it.
+func (c *Control) PutDHCP(ctx context.Context, agent string, id model.NetworkID) error {
+	return c.scheduleDHCP(ctx, id, func(w *work, n *model.Network) error {
+		a, err := c.Agent(w.r, agent)
+		if err != nil {
+			return err
+		}
+		if a.Type != model.AgentDHCP || a.Host.Agents[a.Type].Disabled {
+			return model.Faultf(model.InvalidDHCPAgent, "Agent %s is not a valid DHCP Agent or has been disabled.", agent)
+		}
+		if DHCPServer(w.r, n) == a.Host.Name {
+			return model.Faultf(model.DHCPHosted, "The network %s has been already hosted by the DHCP Agent %s.", id, agent)
+		}
+		n.DHCPHost, n.DHCPAway = a.Host.Name, false
+		return nil
+	})
+}
+
+// TakeDHCP takes DHCP on a network away from a DHCP agent. It comes back when it is put
+// somewhere.
+func (c *Control) TakeDHCP(ctx context.Context, agent string, id model.NetworkID) error {
+	return c.scheduleDHCP(ctx, id, func(w *work, n *model.Network) error {
+		a, err := c.Agent(w.r, agent)
+		if err != nil {
+			return err
+		}
+		if a.Type != model.AgentDHCP || DHCPServer(w.r, n) != a.Host.Name {
+			return model.Faultf(model.DHCPNotHosted, "The network %s is not hosted by the DHCP Agent %s.", id, agent)
+		}
+		n.DHCPHost, n.DHCPAway = "", true
+		return nil
+	})
+}
+
+// scheduleDHCP changes where DHCP on a network is to be, and makes it so. The network's
+// revision stays: to its users it is the same.
+func (c *Control) scheduleDHCP(ctx context.Context, id model.NetworkID, decide func(*work, *model.Network) error) error {
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			old := w.r.Network(id)
+			if old == nil {
+				return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+			}
+			n := *old.Value
+			if err := decide(w, &n); err != nil {
+				return err
+			}
+			if reflect.DeepEqual(&n, old.Value) {
+				return errUnchanged
+			}
+			txn.UpdateNetwork(old, &n)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.ensureDHCP(ctx, id)
+	return nil
+}
