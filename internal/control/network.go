@@ -43,6 +43,11 @@ func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]
 	if err := checkTogether(weight); err != nil {
 		return nil, err
 	}
+	for _, req := range reqs {
+		if err := c.EnsureDefaultGroup(ctx, req.Project); err != nil {
+			return nil, err
+		}
+	}
 	var made []*store.Entry[model.Network]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()

@@ -24,6 +24,8 @@ type noun[M any] struct {
 	// judge completes and checks m, which is new when old is nil; it may add to the
 	// transaction. It runs within a View: w.r is valid, and nothing in it may block.
 	judge func(w *work, old, m *M, given func(string) bool) error
+	// follow adds to the transaction what is created with an object and refers to it.
+	follow func(w *work, m *M) error
 	// remove checks that an object may go, and adds to the transaction what goes with it.
 	remove func(w *work, m *M) error
 }
@@ -71,6 +73,12 @@ func createNouns[M any](ctx context.Context, c *Control, n noun[M], changes []Ch
 				}
 				n.kind.Create(txn, m)
 				values[i] = m
+				if n.follow == nil {
+					continue
+				}
+				if err := n.follow(w, m); err != nil {
+					return err
+				}
 			}
 			return nil
 		})

@@ -31,6 +31,9 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 	if err := checkTogether(len(reqs)); err != nil {
 		return nil, err
 	}
+	if err := c.ensureDefaultGroups(ctx, reqs); err != nil {
+		return nil, err
+	}
 	var made []*store.Entry[model.Port]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		places := map[model.NetworkID]place{}
@@ -51,6 +54,11 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 		}
 		ports := make([]*model.Port, len(reqs))
 		for i, req := range reqs {
+			if n := places[req.NetworkID].network; n != nil {
+				if req, err = c.guardNew(ctx, req, n.Value); err != nil {
+					return err
+				}
+			}
 			p, err := c.newPort(req, places[req.NetworkID], res, len(reqs))
 			if err != nil {
 				return err
@@ -114,8 +122,8 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	c.setNames(p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	setProfile(&p.Binding, req.Profile)
-	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
-		p.PortSecurity = false // ports of the cloud itself are trusted
+	if trusted(p.DeviceOwner) {
+		p.PortSecurity = false
 	}
 	// Addresses before the MAC: who must wait for an address then holds nothing, and
 	// giving nothing back wakes nobody.
@@ -276,6 +284,9 @@ func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortReque
 		if err := checkRevision(req.IfRevision, old.Value.Meta); err != nil {
 			return err
 		}
+		if err := c.guardChange(ctx, req, old.Value); err != nil {
+			return err
+		}
 		p, err := c.changedPort(old.Value, req, at, res)
 		if err != nil {
 			return err
@@ -322,9 +333,6 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 		if err := c.setPairs(&p, req.AddressPairs.Value); err != nil {
 			return nil, err
 		}
-	}
-	if !p.PortSecurity && len(p.AddressPairs) > 0 {
-		return nil, errPairsNeedSecurity
 	}
 	if req.FixedIPs.Set {
 		ips, err := c.askedAddresses(&p, p.FixedIPs, req.FixedIPs.Value, at, res, 1)

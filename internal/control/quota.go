@@ -20,6 +20,12 @@ var counted = map[string]func(r store.Reader, p model.ProjectID) int{
 		return store.RBACPolicies.CountBy(r, "project", string(p))
 	},
 	"port": func(r store.Reader, p model.ProjectID) int { return r.PortCountOfProject(p) },
+	"security_group": func(r store.Reader, p model.ProjectID) int {
+		return store.SecurityGroups.CountBy(r, "project", string(p))
+	},
+	"security_group_rule": func(r store.Reader, p model.ProjectID) int {
+		return store.SecurityGroupRules.CountBy(r, "project", string(p))
+	},
 }
 
 // count refuses more objects of a resource than the project's quota has room for, and

@@ -86,6 +86,10 @@ func shareable(objectType string) (s sharing, ok bool) {
 	switch model.Kind(objectType) {
 	case model.KindNetwork:
 		return sharedNetworks, true
+	case model.KindSecurityGroup:
+		return sharedNoun(securityGroups(), func(g *model.SecurityGroup) *bool { return &g.Shared }), true
+	case model.KindAddressGroup:
+		return sharedNoun(addressGroups(), func(g *model.AddressGroup) *bool { return &g.Shared }), true
 	}
 	return sharing{}, false
 }

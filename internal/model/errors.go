@@ -14,6 +14,11 @@ const (
 	KindHost    Kind = "host"
 	KindQuota   Kind = "quota"
 	KindRBAC    Kind = "rbac_policy"
+
+	KindSecurityGroup     Kind = "security_group"
+	KindSecurityGroupRule Kind = "security_group_rule"
+	KindRuleTemplate      Kind = "default_security_group_rule"
+	KindAddressGroup      Kind = "address_group"
 )
 
 // NotFound says that there is no such object.
@@ -91,6 +96,30 @@ const (
 	DHCPNotHosted                                 // the agent does not serve the network
 	AgentAlive                                    // the agent would come back at once
 	Unavailable                                   // the store did not answer in time
+	GroupInUse                                    // security group has ports
+	GroupNoRemoveDefault                          // default security groups are the administrator's to remove
+	GroupNoRenameDefault                          // default security groups keep their name
+	GroupConflict                                 // stateful and stateless groups on one port
+	RuleExists                                    // the group has this rule
+	RuleTwiceInRequest                            // one request has this rule twice
+	RulesOfSeveralGroups                          // one request has rules of several groups
+	RulesOfSeveralProjects                        // one request has rules of several projects
+	RuleInvalidPort                               // port 0
+	RuleInvalidPortRange                          // ports that are not from..to
+	RuleInvalidICMP                               // type or code above 255
+	RuleICMPCodeAlone                             // code without type
+	RulePortsNeedProtocol                         // ports of any protocol
+	RuleProtocolWithoutPorts                      // ports of a protocol that has none
+	RuleEthertypeProtocol                         // a protocol of IPv6 in a rule for IPv4
+	RuleEthertypePrefix                           // a prefix of the other IP version
+	RuleSeveralRemotes                            // more than one of prefix, group and address group
+	TemplateExists                                // there is such a default rule
+	TemplateTwiceInRequest                        // one request has this default rule twice
+	AddressGroupInUse                             // rules refer to it
+	AddressesExist                                // the address group has them
+	AddressesMissing                              // the address group does not have them
+	GroupsNeedPortSecurity                        // security groups on a port without port security
+	PortHasGroups                                 // port security off while the port has groups
 )
 
 // Faultf makes a Fault of a kind with a formatted message.

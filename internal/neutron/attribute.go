@@ -30,6 +30,8 @@ type aside struct {
 	network *model.Network
 	// domain is the DNS domain of the cloud, for a port.
 	domain string
+	// rules gives the rules of a security group.
+	rules func() []*model.SecurityGroupRule
 	// shared says that the object is shared with the caller's project in particular.
 	shared bool
 	// serving says that an agent is shown as one that serves something.

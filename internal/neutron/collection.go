@@ -28,6 +28,8 @@ type collection[M, R any] struct {
 	// ordered yields the objects that list would, if it would have to look at all of them,
 	// in the order of their IDs from one on, or back from it; nil if it cannot.
 	ordered func(r store.Reader, q *query[M, R], from string, back bool) iter.Seq[*store.Entry[M]]
+	// before makes what a list must show and what is only made when somebody looks; nil is nothing.
+	before func(ctx context.Context, q *query[M, R]) error
 	// around fills what the wire form needs from elsewhere; nil when it needs nothing.
 	around func(r store.Reader, m *M) aside
 	// inside judges the object in whose path the collection lies; nil when there is none.
@@ -255,6 +257,11 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 	q, err := c.query(r.URL.RawQuery)
 	if err != nil {
 		return err
+	}
+	if c.before != nil {
+		if err := c.before(r.Context(), q); err != nil {
+			return err
+		}
 	}
 	buf := s.buffer()
 	defer s.release(buf)

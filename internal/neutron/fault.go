@@ -106,6 +106,30 @@ var wireNames = map[model.FaultKind]wireName{
 	model.DHCPNotHosted:            {409, "NetworkNotHostedByDhcpAgent"},
 	model.AgentAlive:               {409, "InUse"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
+	model.GroupInUse:               {409, "SecurityGroupInUse"},
+	model.GroupNoRemoveDefault:     {409, "SecurityGroupCannotRemoveDefault"},
+	model.GroupNoRenameDefault:     {409, "SecurityGroupCannotUpdateDefault"},
+	model.GroupConflict:            {409, "SecurityGroupConflict"},
+	model.RuleExists:               {409, "SecurityGroupRuleExists"},
+	model.RuleTwiceInRequest:       {409, "DuplicateSecurityGroupRuleInPost"},
+	model.RulesOfSeveralGroups:     {400, "SecurityGroupNotSingleGroupRules"},
+	model.RulesOfSeveralProjects:   {400, "SecurityGroupRulesNotSingleProject"},
+	model.RuleInvalidPort:          {400, "SecurityGroupInvalidPortValue"},
+	model.RuleInvalidPortRange:     {400, "SecurityGroupInvalidPortRange"},
+	model.RuleInvalidICMP:          {400, "SecurityGroupInvalidIcmpValue"},
+	model.RuleICMPCodeAlone:        {400, "SecurityGroupMissingIcmpType"},
+	model.RulePortsNeedProtocol:    {400, "SecurityGroupProtocolRequiredWithPorts"},
+	model.RuleProtocolWithoutPorts: {400, "SecurityGroupInvalidProtocolForPort"},
+	model.RuleEthertypeProtocol:    {400, "SecurityGroupEthertypeConflictWithProtocol"},
+	model.RuleEthertypePrefix:      {400, "SecurityGroupRuleParameterConflict"},
+	model.RuleSeveralRemotes:       {400, "SecurityGroupMultipleRemoteEntites"},
+	model.TemplateExists:           {409, "DefaultSecurityGroupRuleExists"},
+	model.TemplateTwiceInRequest:   {409, "DuplicateDefaultSgRuleInPost"},
+	model.AddressGroupInUse:        {409, "AddressGroupInUse"},
+	model.AddressesExist:           {400, "AddressesAlreadyExist"},
+	model.AddressesMissing:         {404, "AddressesNotFound"},
+	model.GroupsNeedPortSecurity:   {400, "PortSecurityAndIPRequiredForSecurityGroups"},
+	model.PortHasGroups:            {409, "PortSecurityPortHasSecurityGroup"},
 }
 
 // notFoundNames says how Neutron calls a missing object of each kind.
@@ -117,18 +141,21 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindHost:    {"AgentNotFound", "Agent %s could not be found."},
 	model.KindQuota:   {"TenantQuotaNotFound", "Quota for project %s could not be found."},
 	model.KindRBAC:    {"RbacPolicyNotFound", "RBAC policy of type unknown with ID %s not found"},
-	kindSecurityGroup: {"SecurityGroupNotFound", "Security group %s does not exist"},
 	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
 	kindTag:           {"TagNotFound", "Tag %s could not be found."},
 	kindZone:          {"AvailabilityZoneNotFound", "AvailabilityZone %s could not be found."},
+
+	model.KindSecurityGroup:     {"SecurityGroupNotFound", "Security group %s does not exist"},
+	model.KindSecurityGroupRule: {"SecurityGroupRuleNotFound", "Security group rule %s does not exist"},
+	model.KindRuleTemplate:      {"DefaultSecurityGroupRuleNotFound", "Default Security Group rule %s does not exist"},
+	model.KindAddressGroup:      {"AddressGroupNotFound", "Address group %s could not be found."},
 }
 
 // Kinds that this package can only say are missing.
 const (
-	kindSecurityGroup model.Kind = "security_group"
-	kindSubnetPool    model.Kind = "subnetpool"
-	kindTag           model.Kind = "tag"
-	kindZone          model.Kind = "availability_zone"
+	kindSubnetPool model.Kind = "subnetpool"
+	kindTag        model.Kind = "tag"
+	kindZone       model.Kind = "availability_zone"
 )
 
 // faultOf says what to answer for an error. It is the only place where kinds of error

@@ -71,7 +71,7 @@ func TestFaultOfOthers(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", model.NotFound{Kind: model.KindPort, ID: "x"}), fault{404, "PortNotFound", "Port x could not be found.", ""}, true},
 		{model.NotFound{Kind: model.KindAgent, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
 		{model.NotFound{Kind: model.KindHost, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
-		{model.NotFound{Kind: kindSecurityGroup, ID: "x"}, fault{404, "SecurityGroupNotFound", "Security group x does not exist", ""}, true},
+		{model.NotFound{Kind: model.KindSecurityGroup, ID: "x"}, fault{404, "SecurityGroupNotFound", "Security group x does not exist", ""}, true},
 		{model.NotFound{Kind: kindSubnetPool, ID: "x"}, fault{404, "SubnetPoolNotFound", "Subnet pool x could not be found.", ""}, true},
 		{model.NotFound{Kind: kindZone, ID: "x"}, fault{404, "AvailabilityZoneNotFound", "AvailabilityZone x could not be found.", ""}, true},
 		{&http.MaxBytesError{Limit: 1}, faultTooLarge, true},

@@ -105,8 +105,7 @@ func bindingAttributes() []portAttribute {
 	}
 }
 
-// guardAttributes say what a port may send and receive. They are kept and shown, and
-// bind nothing until security groups exist: their extensions are not advertised.
+// guardAttributes say what a port may send and receive.
 func guardAttributes() []portAttribute {
 	return []portAttribute{
 		{name: "port_security_enabled", def: true, use: post | put,
@@ -116,7 +115,7 @@ func guardAttributes() []portAttribute {
 			wire: func(b []byte, p *model.Port, _ *aside) []byte {
 				return appendList(b, p.AddressPairs, appendAddressPair)
 			}},
-		{name: "security_groups", use: post | put, take: takeSecurityGroups,
+		{name: "security_groups", use: post | put | filter, take: takeSecurityGroups, match: matchGroups,
 			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.SecurityGroups, appendString) }},
 	}
 }

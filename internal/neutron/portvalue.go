@@ -231,21 +231,31 @@ func toAddressPair(name string, v any) (p control.AddressPairRequest, err error)
 	return p, nil
 }
 
-// takeSecurityGroups accepts none: there are no groups yet that could be named.
-func takeSecurityGroups(r *portRequest, _ string, v any) error {
+func takeSecurityGroups(r *portRequest, name string, v any) error {
 	list, ok := v.([]any)
 	if !ok && v != nil {
-		return invalidInput("'%s' is not a list", pyStr(v))
+		return invalidFor(name, fmt.Sprintf("'%s' is not a list", pyStr(v)))
 	}
-	if len(list) > 0 {
-		id, reason := toUUID(list[0])
+	ids := make([]string, 0, len(list))
+	for _, e := range list {
+		id, reason := toUUID(e)
 		if reason != "" {
-			return invalidInput("%s", reason)
+			return invalidFor(name, reason)
 		}
-		return model.NotFound{Kind: kindSecurityGroup, ID: id}
+		if slices.Contains(ids, id) {
+			return invalidFor(name, fmt.Sprintf("Duplicate items in the list: '%s'", strings.Join(append(ids, id), ", ")))
+		}
+		ids = append(ids, id)
 	}
-	r.SecurityGroups = control.Some([]string{})
+	r.SecurityGroups = control.Some(ids)
 	return nil
+}
+
+// matchGroups finds the ports that are in one of several security groups.
+func matchGroups(values []string) (predicate[model.Port], error) {
+	return func(p *model.Port, _ *aside) bool {
+		return slices.ContainsFunc(values, func(id string) bool { return slices.Contains(p.SecurityGroups, id) })
+	}, nil
 }
 
 // matchMAC compares addresses, so that any notation finds the port.

@@ -125,7 +125,8 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 			return c.DeletePort(ctx, model.PortID(id), ifRevision)
 		},
 		aliases: []string{"binding", "binding-extended", "extra_dhcp_opt", "ip-substring-filtering",
-			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate"},
+			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate",
+			"port-security", "allowed-address-pairs", "port-security-groups-filtering"},
 	}
 }
 
@@ -168,6 +169,9 @@ func somePorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*stor
 	if names, ok := q.wanted("name"); ok {
 		return each(names, func(n string) iter.Seq[*store.Entry[model.Port]] { return slices.Values(r.PortsNamed(n)) })
 	}
+	if groups, ok := q.wanted("security_groups"); ok {
+		return portsIn(r, groups)
+	}
 	if hosts, ok := q.wanted("binding:host_id"); ok {
 		return each(hosts, func(h string) iter.Seq[*store.Entry[model.Port]] { return r.PortsOnHost(model.HostName(h)) })
 	}
@@ -181,6 +185,25 @@ func somePorts(r store.Reader, q *query[model.Port, portRequest]) iter.Seq[*stor
 		return portsFor(r, q.project)
 	}
 	return nil
+}
+
+// portsIn yields the ports that are in one of several security groups, each once.
+func portsIn(r store.Reader, groups []string) iter.Seq[*store.Entry[model.Port]] {
+	ports := map[model.PortID]bool{}
+	for _, g := range groups {
+		for ref := range r.Referrers(model.KindSecurityGroup, g) {
+			if ref.Kind == model.KindPort {
+				ports[model.PortID(ref.ID)] = true
+			}
+		}
+	}
+	return func(yield func(*store.Entry[model.Port]) bool) {
+		for id := range ports {
+			if e := r.Port(id); e != nil && !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // portsFor yields the ports that a project may see: its own, and those on its networks.

@@ -114,6 +114,10 @@ func New(o Options) *Server {
 	s.registerSchedules(networks, agents)
 	s.registerZones()
 	s.registerProviders()
+	register(s, securityGroupCollection(s.control))
+	register(s, securityGroupRuleCollection(s.control))
+	register(s, ruleTemplateCollection(s.control))
+	register(s, addressGroupCollection(s.control))
 	return s
 }
 

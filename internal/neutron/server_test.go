@@ -23,7 +23,7 @@ func TestDiscovery(t *testing.T) {
 		{"GET", "/v2.0/../v2.0/networks", 404, `"HTTPNotFound"`},
 		{"GET", "/v2.0/networks/x/y", 404, `"HTTPNotFound"`},
 		{"GET", "/v2.0/extensions/provider", 200, `"alias":"provider"`},
-		{"GET", "/v2.0/extensions/security-group", 404, `Extension with alias security-group does not exist`},
+		{"GET", "/v2.0/extensions/hostnames", 404, `Extension with alias hostnames does not exist`},
 		{"POST", "/v2.0/extensions", 404, `"HTTPNotFound"`},
 		{"DELETE", "/v2.0/extensions/provider", 404, `"HTTPNotFound"`},
 		{"PATCH", "/v2.0/networks/x", 405, `"HTTPMethodNotAllowed"`},

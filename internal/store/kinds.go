@@ -7,6 +7,10 @@ import "weft/internal/model"
 func kinds() []anyKind {
 	return []anyKind{
 		Quotas,
+		AddressGroups,
+		SecurityGroups,
+		SecurityGroupRules,
+		RuleTemplates,
 		RBACPolicies,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
@@ -48,4 +52,10 @@ func networkRefs(*model.Network) []Ref { return nil }
 func subnetRefs(*model.Subnet) []Ref { return nil }
 
 // portRefs are the objects that must exist as long as a port does, besides its network and subnets.
-func portRefs(p *model.Port) []Ref { return nil }
+func portRefs(p *model.Port) []Ref {
+	var refs []Ref
+	for _, id := range p.SecurityGroups {
+		refs = append(refs, Ref{model.KindSecurityGroup, id})
+	}
+	return refs
+}
