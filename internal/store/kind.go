@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"fmt"
 	"iter"
 	"maps"
 
@@ -319,7 +320,7 @@ func (r Reader) ProjectsReferring(kind model.Kind, id string) iter.Seq[model.Pro
 }
 
 // schemaMark begins every stored object: the version of its form. A value without it is of version 1.
-const schemaMark = `{"v":2,`
+var schemaMark = fmt.Sprintf(`{"v":%d,`, schemaVersion)
 
 // encodeValue is the stored form of an object.
 func encodeValue(obj any) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,10 +135,10 @@ func TestReopen(t *testing.T) {
 
 func TestNewerVersionIsRefused(t *testing.T) {
 	e := testEtcd(t, t.TempDir())
-	if _, err := e.Client.Put(t.Context(), DefaultPrefix+"meta/version", "2"); err != nil {
+	if _, err := e.Client.Put(t.Context(), DefaultPrefix+"meta/version", strconv.Itoa(schemaVersion+1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), e.Client, Options{}); err == nil || !strings.Contains(err.Error(), "version 2") {
+	if _, err := Open(t.Context(), e.Client, Options{}); err == nil || !strings.Contains(err.Error(), fmt.Sprint("version ", schemaVersion+1)) {
 		t.Errorf("got %v", err)
 	}
 }

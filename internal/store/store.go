@@ -43,8 +43,9 @@ type Client = clientv3.Client
 // DefaultPrefix is where all keys lie unless Options say otherwise.
 const DefaultPrefix = "/weft/v1/"
 
-// schemaVersion is the version of the stored form. A store of a newer version is refused.
-const schemaVersion = 1
+// schemaVersion is the version of the stored form. A store of a newer version is refused;
+// one of an older version is taken over: its values are read, and written anew as they change.
+const schemaVersion = 2
 
 // Options configure a Store.
 type Options struct {
@@ -127,6 +128,12 @@ func (s *Store) checkVersion(ctx context.Context) error {
 	}
 	if v > schemaVersion {
 		return fmt.Errorf("the store has version %d; this program understands up to %d", v, schemaVersion)
+	}
+	if v < schemaVersion {
+		if _, err := s.client.Put(ctx, key, strconv.Itoa(schemaVersion)); err != nil {
+			return fmt.Errorf("mark the store with version %d: %w", schemaVersion, err)
+		}
+		s.log.Info("store taken over from an older version", "version", v)
 	}
 	return nil
 }
