@@ -298,6 +298,9 @@ func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortReque
 		c.touch(&p.Meta)
 		txn := c.store.Txn()
 		txn.UpdatePort(old, p)
+		if p.MAC != old.Value.MAC {
+			c.Read(func(r store.Reader) { showMAC(txn, r, p.ID) })
+		}
 		if !slices.Equal(p.FixedIPs, old.Value.FixedIPs) {
 			at.keep(txn)
 		}
@@ -356,8 +359,12 @@ func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Op
 	var old *store.Entry[model.Port]
 	err := c.attempt(ctx, func(*store.Reservation) error {
 		var at int64
-		if c.Read(func(r store.Reader) { old, at = r.Port(id), r.Revision() }); old == nil {
+		var trunk error
+		if c.Read(func(r store.Reader) { old, at, trunk = r.Port(id), r.Revision(), inTrunk(r, id) }); old == nil {
 			return model.NotFound{Kind: model.KindPort, ID: string(id)}
+		}
+		if trunk != nil {
+			return trunk
 		}
 		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err

@@ -26,6 +26,9 @@ var counted = map[string]func(r store.Reader, p model.ProjectID) int{
 	"security_group_rule": func(r store.Reader, p model.ProjectID) int {
 		return store.SecurityGroupRules.CountBy(r, "project", string(p))
 	},
+	"trunk": func(r store.Reader, p model.ProjectID) int {
+		return store.Trunks.CountBy(r, "project", string(p))
+	},
 }
 
 // count refuses more objects of a resource than the project's quota has room for, and

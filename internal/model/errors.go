@@ -80,6 +80,15 @@ const (
 	AddressPairNeedsSecurity                      // pairs without port security
 	InvalidQuota                                  // a limit below what is used
 	OverQuota                                     // the project has as many as it may
+	TrunkPortInUse                                // the port is a subport already
+	ParentPortInUse                               // the port cannot become a trunk's parent
+	TrunkInUse                                    // the trunk's parent is on a host
+	TrunkDisabled                                 // the trunk is administratively down
+	DuplicateSubPort                              // the VLAN is taken on the trunk
+	SubPortNotFound                               // the trunk has no such subport
+	SubPortMTU                                    // the subport's network has a larger MTU than the parent's
+	PortInUseAsSubPort                            // the port cannot go: it is a subport
+	PortInUseAsParent                             // the port cannot go: it is a trunk's parent
 	BadPortRequest                                // the port is not of the kind that the request is for
 	PortBindingExists                             // the port is bound to this host already
 	PortBindingActive                             // this binding is the active one

@@ -28,6 +28,8 @@ type aside struct {
 	subnets []*model.Subnet
 	// network of a subnet; nil when it is gone.
 	network *model.Network
+	// trunk that a port is the parent of; nil when there is none.
+	trunk *trunkOf
 	// domain is the DNS domain of the cloud, for a port.
 	domain string
 	// rules gives the rules of a security group.

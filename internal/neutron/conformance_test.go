@@ -3,6 +3,7 @@ package neutron
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -55,12 +56,14 @@ func load(t testing.TB, name string) recording {
 	return r
 }
 
-// ours puts our texts in place of the recorded ones.
+// ours puts our texts in place of the recorded ones, all at once: ours may look like
+// another recorded one.
 func (p *replay) ours(text string) string {
-	for theirs, ours := range p.subst {
-		text = strings.ReplaceAll(text, theirs, ours)
+	var pairs []string
+	for _, theirs := range slices.SortedFunc(maps.Keys(p.subst), func(a, b string) int { return len(b) - len(a) }) {
+		pairs = append(pairs, theirs, p.subst[theirs])
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 // send replays the request of a recording.

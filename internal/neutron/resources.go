@@ -109,8 +109,8 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 			return r.Port(model.PortID(id))
 		},
 		list: listPorts, ordered: portsInOrder,
-		around: func(store.Reader, *model.Port) aside {
-			return aside{domain: c.Config().DNSDomain}
+		around: func(r store.Reader, p *model.Port) aside {
+			return aside{domain: c.Config().DNSDomain, trunk: trunkDetails(r, p)}
 		},
 		shared: sharedBy(func(p *model.Port) string { return string(p.NetworkID) }),
 		parent: func(r store.Reader, caller access.Caller, p *model.Port) error {

@@ -108,6 +108,7 @@ func New(o Options) *Server {
 	register(s, portCollection(s.control))
 	bindings := portBindings()
 	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
+	register(s, trunkCollection(s.control))
 	register(s, rbacCollection(s.control))
 	agents := agentCollection(s.control, s.now)
 	register(s, agents)

@@ -12,6 +12,7 @@ func kinds() []anyKind {
 		SecurityGroupRules,
 		RuleTemplates,
 		RBACPolicies,
+		Trunks,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
