@@ -62,8 +62,13 @@ func (f *fsck) report(key, format string, args ...any) {
 
 func (f *fsck) networks() {
 	for id, n := range f.in.Networks {
-		if owner := f.in.Segments[store.SegmentName(n.Segment)]; owner != id {
-			f.report("network/"+string(id), "its segment %s is held by %q", store.SegmentName(n.Segment), owner)
+		for _, g := range n.AllSegments() {
+			if owner := f.in.Segments[store.SegmentName(g)]; owner != id {
+				f.report("network/"+string(id), "its segment %s is held by %q", store.SegmentName(g), owner)
+			}
+		}
+		if n.Segment != n.AllSegments()[0] {
+			f.report("network/"+string(id), "hosts do not use its first segment")
 		}
 	}
 }
@@ -122,7 +127,8 @@ func (f *fsck) uniqueKeys() {
 		}
 	}
 	for name, owner := range f.in.Segments {
-		if n := f.in.Networks[owner]; n == nil || store.SegmentName(n.Segment) != name {
+		holds := func(g model.Segment) bool { return store.SegmentName(g) == name }
+		if n := f.in.Networks[owner]; n == nil || !slices.ContainsFunc(n.AllSegments(), holds) {
 			f.report("segment/"+name, "network %q does not hold it", owner)
 		}
 	}

@@ -102,11 +102,11 @@ func entries[T any](c *Control, values []*T, rev int64, find func(store.Reader, 
 }
 
 func (c *Control) newNetwork(req NetworkRequest, res *store.Reservation) (*model.Network, error) {
-	segment, err := c.segment(req, res)
+	segments, err := c.segments(req, res)
 	if err != nil {
 		return nil, err
 	}
-	mtu, err := c.mtu(segment, req.MTU.Or(0))
+	mtu, err := c.mtu(segments, req.MTU.Or(0))
 	if err != nil {
 		return nil, err
 	}
@@ -122,21 +122,27 @@ func (c *Control) newNetwork(req NetworkRequest, res *store.Reservation) (*model
 		IsDefault:    req.IsDefault.Value && req.External.Value,
 		PortSecurity: req.PortSecurity.Or(true),
 		MTU:          mtu,
-		Segment:      segment,
 		Meta:         model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now, Revision: 1},
 	}
+	setSegments(n, segments)
 	setList(&n.AvailabilityZoneHints, req.AZHints)
 	return n, nil
 }
 
-// mtu returns the MTU of a network on segment: what was asked for (0: nothing) within what fits.
-func (c *Control) mtu(g model.Segment, asked int) (int, error) {
-	most := c.cfg.PhysicalMTU
-	if m, ok := c.cfg.PhysicalMTUs[g.Physical]; ok && g.Physical != "" {
-		most = m
-	}
-	if g.Type == model.SegmentVXLAN {
-		most -= tunnelOverhead
+// mtu returns the MTU of a network on segments: what was asked for (0: nothing) within what fits.
+func (c *Control) mtu(segments []model.Segment, asked int) (int, error) {
+	most := 0
+	for _, g := range segments {
+		fits := c.cfg.PhysicalMTU
+		if m, ok := c.cfg.PhysicalMTUs[g.Physical]; ok && g.Physical != "" {
+			fits = m
+		}
+		if g.Type == model.SegmentVXLAN {
+			fits -= tunnelOverhead
+		}
+		if most == 0 || fits < most {
+			most = fits
+		}
 	}
 	switch {
 	case asked == 0:
@@ -148,7 +154,7 @@ func (c *Control) mtu(g model.Segment, asked int) (int, error) {
 }
 
 // segment judges the provider attributes and reserves the segment they name or one that is free.
-func (c *Control) segment(req NetworkRequest, res *store.Reservation) (model.Segment, error) {
+func (c *Control) segment(req SegmentRequest, res *store.Reservation) (model.Segment, error) {
 	if !req.NetworkType.Set {
 		if req.Physical.Set || req.SegmentationID.Set {
 			return model.Segment{}, invalid("network_type required")
@@ -166,7 +172,7 @@ func (c *Control) segment(req NetworkRequest, res *store.Reservation) (model.Seg
 	return model.Segment{}, invalid("network_type value '%s' not supported", req.NetworkType.Value)
 }
 
-func (c *Control) vxlanSegment(req NetworkRequest, res *store.Reservation) (model.Segment, error) {
+func (c *Control) vxlanSegment(req SegmentRequest, res *store.Reservation) (model.Segment, error) {
 	if req.Physical.Value != "" {
 		return model.Segment{}, invalid("provider:physical_network specified for vxlan network")
 	}
@@ -182,7 +188,7 @@ func (c *Control) vxlanSegment(req NetworkRequest, res *store.Reservation) (mode
 		"Unable to create the network. The tunnel ID %d is in use.", id)
 }
 
-func (c *Control) vlanSegment(req NetworkRequest, res *store.Reservation) (model.Segment, error) {
+func (c *Control) vlanSegment(req SegmentRequest, res *store.Reservation) (model.Segment, error) {
 	physical := req.Physical.Value
 	if physical == "" {
 		if req.SegmentationID.Set {
@@ -221,7 +227,7 @@ func (c *Control) vlanPhysicals() []string {
 	return names
 }
 
-func (c *Control) flatSegment(req NetworkRequest, res *store.Reservation) (model.Segment, error) {
+func (c *Control) flatSegment(req SegmentRequest, res *store.Reservation) (model.Segment, error) {
 	physical := req.Physical.Value
 	switch {
 	case physical == "":
@@ -367,7 +373,7 @@ func (c *Control) touch(m *model.Meta) {
 func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model.Network, error) {
 	n := *old
 	g := old.Segment
-	if req.NetworkType.Set && req.NetworkType.Value != string(g.Type) ||
+	if len(req.Segments) > 0 || req.NetworkType.Set && req.NetworkType.Value != string(g.Type) ||
 		req.Physical.Set && req.Physical.Value != g.Physical ||
 		req.SegmentationID.Set && req.SegmentationID.Value != int64(g.ID) {
 		return nil, invalid("Plugin does not support updating provider attributes")
@@ -382,7 +388,7 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 	n.IsDefault = n.IsDefault && n.External
 	set(&n.PortSecurity, req.PortSecurity)
 	if req.MTU.Set {
-		mtu, err := c.mtu(g, req.MTU.Value)
+		mtu, err := c.mtu(n.AllSegments(), req.MTU.Value)
 		if err != nil {
 			return nil, err
 		}

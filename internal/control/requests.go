@@ -45,6 +45,8 @@ type NetworkRequest struct {
 	NetworkType    Opt[string] // provider:network_type
 	Physical       Opt[string] // provider:physical_network
 	SegmentationID Opt[int64]  // provider:segmentation_id
+	// Segments are all segments of a network that is to have several.
+	Segments []SegmentRequest
 	// IfRevision is If-Match: revision_number=N on updates.
 	IfRevision Opt[int]
 }

@@ -19,6 +19,7 @@ const (
 	KindSecurityGroupRule Kind = "security_group_rule"
 	KindRuleTemplate      Kind = "default_security_group_rule"
 	KindAddressGroup      Kind = "address_group"
+	KindSegment           Kind = "segment"
 )
 
 // NotFound says that there is no such object.
@@ -104,6 +105,9 @@ const (
 	DHCPHosted                                    // the agent serves the network already
 	DHCPNotHosted                                 // the agent does not serve the network
 	AgentAlive                                    // the agent would come back at once
+	SegmentsAndProvider                           // a network is asked for in two ways
+	DuplicateSegment                              // one segment asked for twice
+	SegmentInUse                                  // the network needs the segment
 	Unavailable                                   // the store did not answer in time
 	GroupInUse                                    // security group has ports
 	GroupNoRemoveDefault                          // default security groups are the administrator's to remove

@@ -55,6 +55,15 @@ type Segment struct {
 	ID uint32 `json:"id,omitempty"`
 }
 
+// NetworkSegment is a segment of a network with what is said of it.
+type NetworkSegment struct {
+	ID        string    `json:"id"`
+	NetworkID NetworkID `json:"network_id"`
+	Name      string    `json:"name,omitempty"`
+	Segment   Segment   `json:"segment"`
+	Meta
+}
+
 // Network is an L2 broadcast domain.
 type Network struct {
 	ID                    NetworkID `json:"id"`
@@ -70,11 +79,26 @@ type Network struct {
 	AvailabilityZoneHints []string  `json:"az_hints,omitempty"`
 	// DNSDomain is where a DNS service would publish the names of its ports.
 	DNSDomain string `json:"dns_domain,omitempty"`
+	// Segments are all segments when there are several, or something is said of one; the
+	// first is Segment, which hosts use.
+	Segments []NetworkSegment `json:"segments,omitempty"`
 	// DHCPHost is where an administrator has put the DHCP port; empty leaves it to the cloud.
 	DHCPHost HostName `json:"dhcp_host,omitempty"`
 	// DHCPAway says that an administrator has taken DHCP away until it is put somewhere again.
 	DHCPAway bool `json:"dhcp_away,omitempty"`
 	Meta
+}
+
+// AllSegments returns what the network occupies, the segment that hosts use first.
+func (n *Network) AllSegments() []Segment {
+	if len(n.Segments) == 0 {
+		return []Segment{n.Segment}
+	}
+	all := make([]Segment, len(n.Segments))
+	for i, s := range n.Segments {
+		all[i] = s.Segment
+	}
+	return all
 }
 
 // Pool is an allocation pool: a range of addresses given out automatically, both ends included.

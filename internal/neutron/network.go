@@ -51,7 +51,11 @@ func networks() *table[model.Network, networkRequest] {
 	attributes = append(attributes, networkAttribute{name: "dns_domain", def: "", use: post | put, kind: "DNS name with a final dot",
 		take: takeDNS(func(r *networkRequest) *control.Opt[string] { return &r.DNSDomain }, dnsDomainReason),
 		text: func(n *model.Network) string { return n.DNSDomain }})
-	attributes = append(attributes, providerAttributes()...)
+	for _, a := range providerAttributes() {
+		a.when = func(n *model.Network, _ *aside) bool { return len(n.Segments) <= 1 }
+		attributes = append(attributes, a)
+	}
+	attributes = append(attributes, segmentsAttribute())
 	attributes = append(attributes, zoneAttributes()...)
 	attributes = append(attributes, standardAttributes(func(n *model.Network) *model.Meta { return &n.Meta },
 		func(r *networkRequest) *control.Opt[string] { return &r.Description })...)
@@ -104,10 +108,7 @@ func providerAttributes() []networkAttribute {
 				return nil
 			},
 			wire: func(b []byte, n *model.Network, _ *aside) []byte {
-				if n.Segment.ID == 0 {
-					return append(b, "null"...)
-				}
-				return appendInt(b, segment(n))
+				return appendSegmentationID(b, n.Segment)
 			},
 			match: matchNumber(segment)},
 	}

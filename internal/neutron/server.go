@@ -110,6 +110,7 @@ func New(o Options) *Server {
 	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
 	register(s, trunkCollection(s.control))
 	register(s, rbacCollection(s.control))
+	register(s, segmentCollection(s.control))
 	agents := agentCollection(s.control, s.now)
 	register(s, agents)
 	s.registerSchedules(networks, agents)

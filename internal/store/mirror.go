@@ -232,8 +232,10 @@ func (m *mirror) applyOne(w write, rev int64) {
 
 func (m *mirror) setNetwork(id model.NetworkID, e *Entry[model.Network]) {
 	if old := m.networks[id]; old != nil {
-		if m.segments[old.Value.Segment] == id {
-			delete(m.segments, old.Value.Segment)
+		for _, g := range old.Value.AllSegments() {
+			if m.segments[g] == id {
+				delete(m.segments, g)
+			}
 		}
 		dropFrom(m.networksOf, old.Value.Project, id)
 		m.unrefer(Ref{model.KindNetwork, string(id)}, networkRefs(old.Value))
@@ -243,7 +245,9 @@ func (m *mirror) setNetwork(id model.NetworkID, e *Entry[model.Network]) {
 		m.dropNetworkParts(id)
 	} else {
 		m.networks[id] = e
-		m.segments[e.Value.Segment] = id
+		for _, g := range e.Value.AllSegments() {
+			m.segments[g] = id
+		}
 		setIn(m.networksOf, e.Value.Project, id, e)
 		m.refer(Ref{model.KindNetwork, string(id)}, networkRefs(e.Value))
 	}

@@ -29,7 +29,9 @@ func (s *Store) Txn() *Txn { return &Txn{s: s, touched: map[string]condition{}} 
 func (t *Txn) CreateNetwork(n *model.Network) {
 	t.absent(t.s.keys.network(n.ID))
 	t.putObject(t.s.keys.network(n.ID), dirNetwork, string(n.ID), n)
-	t.createUnique(t.s.keys.segment(n.Segment), string(n.ID))
+	for _, g := range n.AllSegments() {
+		t.createUnique(t.s.keys.segment(g), string(n.ID))
+	}
 	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, nil, networkRefs(n))
 }
 
@@ -37,9 +39,12 @@ func (t *Txn) CreateNetwork(n *model.Network) {
 func (t *Txn) UpdateNetwork(old *Entry[model.Network], n *model.Network) {
 	t.unchanged(t.s.keys.network(n.ID), old.ModRev)
 	t.putObject(t.s.keys.network(n.ID), dirNetwork, string(n.ID), n)
-	if o := old.Value.Segment; o != n.Segment {
-		t.del(t.s.keys.segment(o), "", "")
-		t.createUnique(t.s.keys.segment(n.Segment), string(n.ID))
+	had, has := old.Value.AllSegments(), n.AllSegments()
+	for _, g := range without(had, has) {
+		t.del(t.s.keys.segment(g), "", "")
+	}
+	for _, g := range without(has, had) {
+		t.createUnique(t.s.keys.segment(g), string(n.ID))
 	}
 	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, networkRefs(old.Value), networkRefs(n))
 }
@@ -53,7 +58,9 @@ func (t *Txn) DeleteNetwork(old *Entry[model.Network], at int64) {
 	t.noneSince(t.s.keys.macsOf(n.ID), at)
 	t.noneSince(t.s.keys.refsTo(Ref{model.KindNetwork, string(n.ID)}), at)
 	t.del(t.s.keys.network(n.ID), dirNetwork, string(n.ID))
-	t.del(t.s.keys.segment(n.Segment), "", "")
+	for _, g := range n.AllSegments() {
+		t.del(t.s.keys.segment(g), "", "")
+	}
 	t.moveRefs(Ref{model.KindNetwork, string(n.ID)}, networkRefs(n), nil)
 }
 
