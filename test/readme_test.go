@@ -55,7 +55,7 @@ func TestReadme(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	cmd.Dir = dir
 	// There is no kernel module here, or it knows nothing of this namespace.
-	cmd.Env = append(os.Environ(), "PATH="+dir+"/shims:"+os.Getenv("PATH")+":/usr/sbin:/sbin", "WEFT_DATAPATH_TYPE=netdev")
+	cmd.Env = append(os.Environ(), "PATH="+dir+"/shims:"+os.Getenv("PATH")+":/usr/sbin:/sbin", "WEFT_DATAPATH_TYPE=netdev", "HOME="+dir)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -155,6 +155,9 @@ type daemon struct {
 func (h *host) start(role string, args ...string) *daemon {
 	h.t.Helper()
 	all := append([]string{role}, h.args...)
+	if role != "agent" {
+		all = append(all, "--identity", "none") // unless args say otherwise
+	}
 	if role != "server" {
 		all = append(all, h.agentArgs()...)
 	}

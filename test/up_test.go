@@ -1,6 +1,7 @@
 package test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -78,20 +79,30 @@ func (h *host) checkModes(dir string) {
 	}
 }
 
-// The openstack command works with --os-auth-type none.
+// The openstack command works at once with the credentials that the first start leaves.
 func TestOpenstackCommand(t *testing.T) {
 	labtest.Require(t, "openstack")
 	h := newHost(t)
-	h.up()
+	h.start("up", "--identity", "builtin")
+	clouds := filepath.Join(h.dir, "state", "clouds.yaml")
+	h.await("the credentials", 20*time.Second, func() error { _, err := os.Stat(clouds); return err })
 	openstack := func(args ...string) string {
 		t.Helper()
-		cmd := exec.Command("openstack", append([]string{"--os-auth-type", "none", "--os-endpoint", apiURL}, args...)...)
+		cmd := exec.Command("openstack", append([]string{"--os-cloud", "weft"}, args...)...)
+		cmd.Env = append(os.Environ(), "OS_CLIENT_CONFIG_FILE="+clouds)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("openstack %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 		return strings.TrimSpace(string(out))
 	}
+	h.await("the agent to be alive", 20*time.Second, func() error {
+		out, err := h.weft("agent", "list", "-o", "yaml")
+		if err == nil && !strings.Contains(out, "alive: true") {
+			err = errors.New(out)
+		}
+		return err
+	})
 	openstack("network", "create", "demo")
 	openstack("subnet", "create", "--network", "demo", "--subnet-range", "10.10.0.0/24", "demo")
 	mac := openstack("port", "create", "--network", "demo", "--fixed-ip", "ip-address=10.10.0.121", "vm", "-f", "value", "-c", "mac_address")

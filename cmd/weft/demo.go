@@ -189,7 +189,8 @@ func (d *demo) connect(ctx context.Context) error {
 		return err
 	}
 	d.api = portAPI{api}
-	return api.Do(ctx, http.MethodGet, "/", nil, nil)
+	// This needs the credentials, which may not have been there a moment ago.
+	return api.Do(ctx, http.MethodGet, "/v2.0/networks", nil, nil)
 }
 
 // create posts one object and reads the answer into out; it prints the request as curl would have it.

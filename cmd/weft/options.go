@@ -26,7 +26,7 @@ type Config struct {
 	LogLevel  string `key:"log_level" use:"server agent" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
 
-	APIListen      string        `key:"api_listen" use:"server" help:"Address of the Neutron API. The API has no authentication yet: keep it on the loopback, or behind something that authenticates."`
+	APIListen      string        `key:"api_listen" use:"server" help:"Address of the Neutron API."`
 	Identity       string        `key:"identity" use:"server" help:"Who may use the API. none: everybody, as administrator. builtin: users, projects and roles that weft keeps itself. keystone: those of an outside Keystone, at keystone_url. See identity.md."`
 	InsecureNoAuth bool          `key:"insecure_no_auth" use:"server" help:"Let everybody use the API although others than this host can reach it: identity is none and api_listen not on the loopback."`
 	IdentityListen string        `key:"identity_listen" use:"server" help:"Address of the Keystone v3 API of the builtin identity."`
@@ -95,7 +95,7 @@ func defaults() Config {
 	return Config{
 		StateDir: "/var/lib/weft", LogLevel: "info", LogFormat: "text",
 		APIListen: "127.0.0.1:9696",
-		Identity:  "none", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
+		Identity:  "builtin", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
 		KeystoneUsername: "neutron", KeystoneProject: "service", KeystoneUserDomain: "Default", KeystoneProjectDomain: "Default", KeystoneCacheTime: 5 * time.Minute,
 		FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},

@@ -51,6 +51,7 @@ func startCloud(ctx context.Context, o options) (*cloud, error) {
 	}
 	defer log.Close()
 	c.cmd = exec.Command(bin, "up", "--state-dir", c.dir, "--host", "bench", "--ovsdb", c.ovs.OVSDB, "--datapath-type", "netdev",
+		"--identity", "none",
 		"--quotas", "network=-1,subnet=-1,port=-1")
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := c.cmd.Start(); err != nil {
