@@ -239,7 +239,7 @@ func (w *work) addSubPorts(t *model.Trunk, subs []model.SubPort) error {
 			return invalid("Unknown segmentation_type '%s'", s.Type)
 		case s.ID < minVLAN || s.ID > maxVLAN:
 			return invalid("Segmentation ID '%d' is not in range", s.ID)
-		case e.Value.DeviceID != "":
+		case e.Value.DeviceID != "" || automatic(e.Value): // the cloud may remove its own ports
 			return model.Faultf(model.PortInUse, "Unable to complete operation on port %s for network %s. Port already has an attached device %s.",
 				s.PortID, e.Value.NetworkID, e.Value.DeviceID)
 		}
