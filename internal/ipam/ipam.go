@@ -33,9 +33,23 @@ func ChooseMAC(base model.MAC, taken func(model.MAC) bool, rnd func(n int) int) 
 	return model.MAC{}, false
 }
 
-// DefaultGateway returns the first address of cidr plus one. For a /32 that lies outside
+// DefaultGateway returns the first address of an IPv4 prefix plus one, and that of an
+// IPv6 prefix itself, the subnet-router anycast address. For a /32 the former lies outside
 // the prefix, as in Neutron: the one address stays free for a port.
-func DefaultGateway(cidr netip.Prefix) netip.Addr { return cidr.Masked().Addr().Next() }
+func DefaultGateway(cidr netip.Prefix) netip.Addr {
+	first := cidr.Masked().Addr()
+	if first.Is4() {
+		return first.Next()
+	}
+	return first
+}
+
+// EUI64 returns the address in a /64 that a host with this MAC gives itself (RFC 4291, appendix A).
+func EUI64(cidr netip.Prefix, m model.MAC) netip.Addr {
+	a := cidr.Masked().Addr().As16()
+	copy(a[8:], []byte{m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+	return netip.AddrFrom16(a)
+}
 
 // Last returns the last address of cidr: the broadcast address of an IPv4 prefix.
 func Last(cidr netip.Prefix) netip.Addr {
@@ -49,14 +63,14 @@ func Last(cidr netip.Prefix) netip.Addr {
 }
 
 // DefaultPools returns the allocation pools of a subnet that was given none: all host
-// addresses but the gateway. A /31 or /32 has no network and broadcast address, so all
-// its addresses are host addresses (RFC 3021). The zero gateway takes nothing away.
+// addresses but the gateway. An IPv4 /31 or /32 has no network and broadcast address, so
+// all its addresses are host addresses (RFC 3021). The zero gateway takes nothing away.
 func DefaultPools(cidr netip.Prefix, gateway netip.Addr) []model.Pool {
 	first, last := cidr.Masked().Addr(), Last(cidr)
 	switch v4 := first.Is4(); {
 	case v4 && cidr.Bits() <= 30:
 		first, last = first.Next(), last.Prev()
-	case !v4 && cidr.Bits() <= 126:
+	case !v4 && cidr.Bits() < 128:
 		first = first.Next() // ::0 is the subnet-router anycast address
 	}
 	whole := model.Pool{First: first, Last: last}
@@ -74,24 +88,24 @@ func DefaultPools(cidr netip.Prefix, gateway netip.Addr) []model.Pool {
 }
 
 // IsHostAddress reports whether a port of a subnet with this prefix may hold a: it lies
-// within, and is neither the network nor the broadcast address of an IPv4 prefix that has those.
+// within, and is neither the network nor the broadcast address of an IPv4 prefix that has
+// those, nor the subnet-router anycast address of an IPv6 prefix.
 func IsHostAddress(cidr netip.Prefix, a netip.Addr) bool {
 	if !cidr.Contains(a) {
 		return false
 	}
-	if cidr.Bits() >= a.BitLen()-1 {
-		return true
+	first := cidr.Masked().Addr()
+	if !a.Is4() {
+		return a != first || cidr.IsSingleIP()
 	}
-	if a == cidr.Masked().Addr() {
-		return false
-	}
-	return !(a.Is4() && a == Last(cidr))
+	return cidr.Bits() >= 31 || a != first && a != Last(cidr)
 }
 
 // GatewayValid reports whether gw may be the gateway of cidr. A gateway outside the
-// prefix is allowed (a routed one); the network and broadcast addresses are not.
+// prefix is allowed (a routed one), and the subnet-router anycast address; the network and
+// broadcast addresses of IPv4 are not.
 func GatewayValid(cidr netip.Prefix, gw netip.Addr) bool {
-	return gw.BitLen() == cidr.Addr().BitLen() && (!cidr.Contains(gw) || IsHostAddress(cidr, gw))
+	return gw.BitLen() == cidr.Addr().BitLen() && (!gw.Is4() || !cidr.Contains(gw) || IsHostAddress(cidr, gw))
 }
 
 // Window sizes of Neutron: a single address is drawn from the first 1000 free ones; n at

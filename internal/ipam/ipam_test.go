@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -27,6 +28,10 @@ func TestDefaultPools(t *testing.T) {
 		{"10.0.0.7/32", "10.0.0.8", "[{10.0.0.7 10.0.0.7}]"},
 		{"10.0.0.7/32", "10.0.0.7", "[]"},
 		{"2001:db8::/64", "2001:db8::1", "[{2001:db8::2 2001:db8::ffff:ffff:ffff:ffff}]"},
+		{"2001:db8::/64", "2001:db8::", "[{2001:db8::1 2001:db8::ffff:ffff:ffff:ffff}]"},
+		{"2001:db8::/126", "", "[{2001:db8::1 2001:db8::3}]"},
+		{"2001:db8::/127", "2001:db8::", "[{2001:db8::1 2001:db8::1}]"},
+		{"2001:db8::5/128", "", "[{2001:db8::5 2001:db8::5}]"},
 	} {
 		var gw netip.Addr
 		if c.gateway != "" {
@@ -42,6 +47,9 @@ func TestGatewayAndHostAddress(t *testing.T) {
 	if g := DefaultGateway(prefix("10.10.0.0/24")); g != addr("10.10.0.1") {
 		t.Errorf("gateway %v", g)
 	}
+	if g := DefaultGateway(prefix("2001:db8:77::/64")); g != addr("2001:db8:77::") {
+		t.Errorf("gateway %v", g)
+	}
 	for _, c := range []struct {
 		cidr, a       string
 		host, gateway bool
@@ -54,6 +62,11 @@ func TestGatewayAndHostAddress(t *testing.T) {
 		{"10.0.0.0/31", "10.0.0.1", true, true},
 		{"10.0.0.9/32", "10.0.0.9", true, true},
 		{"10.0.0.0/24", "2001:db8::1", false, false},
+		{"2001:db8::/64", "2001:db8::", false, true},
+		{"2001:db8::/64", "2001:db8::ffff:ffff:ffff:ffff", true, true},
+		{"2001:db8::/64", "fe80::1", false, true},
+		{"2001:db8::/127", "2001:db8::", false, true},
+		{"2001:db8::5/128", "2001:db8::5", true, true},
 	} {
 		if got := IsHostAddress(prefix(c.cidr), addr(c.a)); got != c.host {
 			t.Errorf("IsHostAddress(%s, %s) = %v", c.cidr, c.a, got)
@@ -106,9 +119,16 @@ func TestChooseSegmentationID(t *testing.T) {
 // TestSetAgainstMap compares a Set with the obvious implementation.
 func TestSetAgainstMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		cidr := prefix(rapid.SampledFrom([]string{"10.0.0.0/18", "10.9.0.0/24", "2001:db8::/64", "10.0.0.0/31"}).Draw(t, "cidr"))
+		cidr := prefix(rapid.SampledFrom([]string{"10.0.0.0/18", "10.9.0.0/24", "2001:db8::/64", "2001:db8::/48", "10.0.0.0/31"}).Draw(t, "cidr"))
 		base := NewSet(cidr)
-		at := func(off uint64) netip.Addr { return base.addr(off) }
+		hi, start := halves(base.Prefix().Addr())
+		if cidr.Bits() < 64 && !cidr.Addr().Is4() {
+			start = ^uint64(0) - 1<<14 + 1 // on both sides of a border between blocks
+		}
+		at := func(off uint64) netip.Addr {
+			lo, carry := bits.Add64(start, off, 0)
+			return base.addr(hi+carry, lo)
+		}
 		size := uint64(1) << min(cidr.Addr().BitLen()-cidr.Bits(), 15)
 		s, m := NewSet(cidr), map[netip.Addr]bool{}
 		for range rapid.IntRange(0, 300).Draw(t, "ops") {
@@ -190,8 +210,38 @@ func TestHugeV6Pool(t *testing.T) {
 		cidr := prefix(c)
 		pools, s := DefaultPools(cidr, DefaultGateway(cidr)), NewSet(cidr)
 		a, ok := ChooseLowest(pools, s)
-		if !ok || a != addr("2001:db8::2") {
+		if !ok || a != addr("2001:db8::1") {
 			t.Errorf("%s: lowest %v, %v", c, a, ok)
+		}
+	}
+	// A pool beyond the first 2^64 addresses, and one that reaches over a border of 2^64.
+	s := NewSet(prefix("2001:db8::/32"))
+	far := []model.Pool{{First: addr("2001:db8:0:7::10"), Last: addr("2001:db8:0:7::11")},
+		{First: addr("2001:db8:1::ffff:ffff:ffff:ffff"), Last: addr("2001:db8:1:1::")}}
+	for _, want := range []string{"2001:db8:0:7::10", "2001:db8:0:7::11", "2001:db8:1:0:ffff:ffff:ffff:ffff", "2001:db8:1:1::", ""} {
+		a, ok := ChooseLowest(far, s)
+		if ok != (want != "") || ok && (a.String() != want || !s.Add(a) || s.Add(a)) {
+			t.Errorf("%v, %v, want %q", a, ok, want)
+		}
+	}
+}
+
+func TestEUI64(t *testing.T) {
+	m, _ := model.ParseMAC("fa:16:3e:33:44:55")
+	if a := EUI64(prefix("2001:db8:77::/64"), m); a != addr("2001:db8:77:0:f816:3eff:fe33:4455") {
+		t.Errorf("%v", a)
+	}
+}
+
+// TestSparseSetIsSmall: 4096 scattered addresses, as many ports of a SLAAC subnet, take no bitmap each.
+func TestSparseSetIsSmall(t *testing.T) {
+	s := NewSet(prefix("2001:db8::/64"))
+	for i := range uint64(4096) {
+		s.Add(s.addr(0x20010db800000000, i<<12|7))
+	}
+	for _, c := range s.blocks[0x20010db800000000].chunks {
+		if c.words != nil || c.count != 1 {
+			t.Fatal("a bitmap for one address")
 		}
 	}
 }

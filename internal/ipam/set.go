@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
@@ -15,26 +16,46 @@ const chunkBits = 4096
 // Set is a set of addresses of one prefix: a sparse bitmap of chunks of 4096 addresses,
 // each with a count. Membership, Add and Remove cost a binary search over the chunks in
 // use; counting and finding the n-th free address of a pool walk these chunks only, so
-// a /64 with ten addresses costs what ten addresses cost.
+// a /64 with ten addresses costs what ten addresses cost. Chunks lie in blocks of 2^64
+// addresses, of which an IPv4 prefix and an IPv6 one of 64 bits or more have one.
 //
-// Addresses more than 2^64 above the prefix's first cannot be held and count as taken.
 // The zero Set is not useful; see NewSet. A Set is not safe for concurrent use.
 type Set struct {
 	prefix netip.Prefix
-	base   netip.Addr
-	chunks []chunk // sorted by num, none empty
+	blocks map[uint64]*block // by the upper half of the address
 	n      int
 }
 
-type chunk struct {
-	num   uint64 // offset / chunkBits
-	count int
-	words [chunkBits / 64]uint64
+// block is the part of a Set with one upper half of the address.
+type block struct {
+	chunks []chunk // sorted by num, none empty
 }
+
+// chunk covers the addresses whose lower half divided by chunkBits is num. EUI-64
+// addresses lie far apart: a single one is kept without a bitmap.
+type chunk struct {
+	num   uint64
+	count int
+	one   uint64 // the offset of the single address while words is nil
+	words *[chunkBits / 64]uint64
+}
+
+// word returns the 64 bits that begin at 64 w.
+func (c *chunk) word(w uint64) uint64 {
+	switch {
+	case c.words != nil:
+		return c.words[w]
+	case c.one/64 == w:
+		return 1 << (c.one % 64)
+	}
+	return 0
+}
+
+func (c *chunk) has(off uint64) bool { return c.word(off/64)&(1<<(off%64)) != 0 }
 
 // NewSet returns an empty set of addresses within prefix.
 func NewSet(prefix netip.Prefix) *Set {
-	return &Set{prefix: prefix.Masked(), base: prefix.Masked().Addr()}
+	return &Set{prefix: prefix.Masked(), blocks: map[uint64]*block{}}
 }
 
 // Prefix returns the prefix the set was made for.
@@ -45,31 +66,42 @@ func (s *Set) Len() int { return s.n }
 
 // Has reports whether a is in the set.
 func (s *Set) Has(a netip.Addr) bool {
-	off, ok := s.offset(a)
-	if !ok {
+	b, lo := s.at(a)
+	if b == nil {
 		return false
 	}
-	i, found := s.find(off / chunkBits)
-	return found && s.chunks[i].words[off%chunkBits/64]&(1<<(off%64)) != 0
+	i, found := b.find(lo / chunkBits)
+	return found && b.chunks[i].has(lo%chunkBits)
 }
 
 // Add puts a into the set and reports whether it was not there before. An address
 // outside the prefix is ignored.
 func (s *Set) Add(a netip.Addr) bool {
-	off, ok := s.offset(a)
-	if !ok {
+	if !s.prefix.Contains(a) {
 		return false
 	}
-	i, found := s.find(off / chunkBits)
+	hi, lo := halves(a)
+	b := s.blocks[hi]
+	if b == nil {
+		b = &block{}
+		s.blocks[hi] = b
+	}
+	off := lo % chunkBits
+	i, found := b.find(lo / chunkBits)
 	if !found {
-		s.chunks = slices.Insert(s.chunks, i, chunk{num: off / chunkBits})
+		b.chunks = slices.Insert(b.chunks, i, chunk{num: lo / chunkBits, count: 1, one: off})
+		s.n++
+		return true
 	}
-	c := &s.chunks[i]
-	w, bit := &c.words[off%chunkBits/64], uint64(1)<<(off%64)
-	if *w&bit != 0 {
+	c := &b.chunks[i]
+	if c.has(off) {
 		return false
 	}
-	*w |= bit
+	if c.words == nil {
+		c.words = new([chunkBits / 64]uint64)
+		c.words[c.one/64] = 1 << (c.one % 64)
+	}
+	c.words[off/64] |= 1 << (off % 64)
 	c.count++
 	s.n++
 	return true
@@ -77,97 +109,123 @@ func (s *Set) Add(a netip.Addr) bool {
 
 // Remove takes a out of the set and reports whether it was there.
 func (s *Set) Remove(a netip.Addr) bool {
-	off, ok := s.offset(a)
-	if !ok {
+	b, lo := s.at(a)
+	if b == nil {
 		return false
 	}
-	i, found := s.find(off / chunkBits)
-	if !found {
+	off := lo % chunkBits
+	i, found := b.find(lo / chunkBits)
+	if !found || !b.chunks[i].has(off) {
 		return false
 	}
-	c := &s.chunks[i]
-	w, bit := &c.words[off%chunkBits/64], uint64(1)<<(off%64)
-	if *w&bit == 0 {
-		return false
-	}
-	*w &^= bit
-	c.count--
+	c := &b.chunks[i]
 	s.n--
-	if c.count == 0 {
-		s.chunks = slices.Delete(s.chunks, i, i+1)
+	if c.count--; c.count > 0 {
+		c.words[off/64] &^= 1 << (off % 64)
+		return true
+	}
+	if b.chunks = slices.Delete(b.chunks, i, i+1); len(b.chunks) == 0 {
+		hi, _ := halves(a)
+		delete(s.blocks, hi)
 	}
 	return true
 }
 
 // FreeUpTo returns how many addresses of p are not in the set, but at most limit.
 func (s *Set) FreeUpTo(p model.Pool, limit uint64) uint64 {
-	first, last, ok := s.bounds(p)
-	if !ok {
-		return 0
-	}
 	var free uint64
-	s.walk(first, last, func(from, to uint64, c *chunk) bool {
-		free += to - from + 1
-		if c != nil {
-			free -= c.taken(from, to)
-		}
+	s.walk(p, func(_, from, to uint64, c *chunk) bool {
+		free += min(c.free(from, to), limit-free)
 		return free < limit
 	})
-	return min(free, limit)
+	return free
 }
 
 // NthFree returns the n-th address of p, counted from 0, that is not in the set.
 func (s *Set) NthFree(p model.Pool, n uint64) (netip.Addr, bool) {
-	first, last, ok := s.bounds(p)
-	if !ok {
-		return netip.Addr{}, false
-	}
 	var found netip.Addr
-	s.walk(first, last, func(from, to uint64, c *chunk) bool {
-		free := to - from + 1
-		if c != nil {
-			free -= c.taken(from, to)
-		}
-		if free != 0 && n >= free {
+	s.walk(p, func(hi, from, to uint64, c *chunk) bool {
+		free := c.free(from, to)
+		if n >= free {
 			n -= free
 			return true
 		}
-		if c == nil {
-			found = s.addr(from + n)
-			return false
+		lo := from + n
+		if c != nil {
+			lo = c.nthFree(from, to, n)
 		}
-		if free == 0 {
-			return true
-		}
-		found = s.addr(c.nthFree(from, to, n))
+		found = s.addr(hi, lo)
 		return false
 	})
 	return found, found.IsValid()
 }
 
-// walk calls f for consecutive pieces of [first, last]: one per chunk in use, with the
-// chunk, and one per gap between chunks, with nil; until f returns false.
-func (s *Set) walk(first, last uint64, f func(from, to uint64, c *chunk) bool) {
-	i, _ := s.find(first / chunkBits)
+// walk calls f for consecutive pieces of a pool, given by the upper half of the address
+// and the lower halves of the first and the last: one per chunk in use, with the chunk,
+// and one per gap between chunks, with nil; until f returns false.
+func (s *Set) walk(p model.Pool, f func(hi, from, to uint64, c *chunk) bool) {
+	if !s.prefix.Contains(p.First) || !s.prefix.Contains(p.Last) {
+		return
+	}
+	hi, first := halves(p.First)
+	lastHi, lastLo := halves(p.Last)
+	for ; hi <= lastHi; hi++ {
+		last := ^uint64(0)
+		if hi == lastHi {
+			last = lastLo
+		}
+		if !s.blocks[hi].walk(first, last, func(from, to uint64, c *chunk) bool { return f(hi, from, to, c) }) || hi == lastHi {
+			return
+		}
+		first = 0
+	}
+}
+
+// walk is Set.walk for [first, last] of one block, which may be nil, and reports whether
+// f wants more.
+func (b *block) walk(first, last uint64, f func(from, to uint64, c *chunk) bool) bool {
+	if first > last {
+		return true
+	}
+	var chunks []chunk
+	if b != nil {
+		i, _ := b.find(first / chunkBits)
+		chunks = b.chunks[i:]
+	}
 	for from := first; ; {
 		var c *chunk
 		to := last
-		if i < len(s.chunks) {
-			start := s.chunks[i].num * chunkBits
+		if len(chunks) > 0 {
+			start := chunks[0].num * chunkBits
 			switch {
 			case start > from && start <= last:
 				to = start - 1
 			case start <= from:
-				c = &s.chunks[i]
+				c = &chunks[0]
 				to = min(last, start+chunkBits-1)
-				i++
+				chunks = chunks[1:]
 			}
 		}
-		if !f(from, to, c) || to == last {
-			return
+		if !f(from, to, c) {
+			return false
+		}
+		if to == last {
+			return true
 		}
 		from = to + 1
 	}
+}
+
+// free counts the addresses of [from, to] that are not taken; c is nil for a gap. Of
+// 2^64 it counts one less.
+func (c *chunk) free(from, to uint64) uint64 {
+	if c != nil {
+		return to - from + 1 - c.taken(from, to)
+	}
+	if n := to - from; n != ^uint64(0) {
+		return n + 1
+	}
+	return to
 }
 
 // taken counts the bits of c in the offsets [from, to], which lie within c.
@@ -178,7 +236,7 @@ func (c *chunk) taken(from, to uint64) uint64 {
 	}
 	n := 0
 	for w := a / 64; w <= b/64; w++ {
-		n += bits.OnesCount64(c.words[w] & mask(w, a, b))
+		n += bits.OnesCount64(c.word(w) & mask(w, a, b))
 	}
 	return uint64(n)
 }
@@ -187,7 +245,7 @@ func (c *chunk) taken(from, to uint64) uint64 {
 func (c *chunk) nthFree(from, to, n uint64) uint64 {
 	a, b := from%chunkBits, to%chunkBits
 	for w := a / 64; w <= b/64; w++ {
-		clear := ^c.words[w] & mask(w, a, b)
+		clear := ^c.word(w) & mask(w, a, b)
 		if k := uint64(bits.OnesCount64(clear)); n >= k {
 			n -= k
 			continue
@@ -212,53 +270,23 @@ func mask(w, a, b uint64) uint64 {
 	return m
 }
 
-func (s *Set) find(num uint64) (int, bool) {
-	return slices.BinarySearchFunc(s.chunks, num, func(c chunk, n uint64) int {
-		switch {
-		case c.num < n:
-			return -1
-		case c.num > n:
-			return 1
-		}
-		return 0
-	})
+func (b *block) find(num uint64) (int, bool) {
+	return slices.BinarySearchFunc(b.chunks, num, func(c chunk, n uint64) int { return cmp.Compare(c.num, n) })
 }
 
-// bounds turns a pool into offsets, cut to what the set can hold.
-func (s *Set) bounds(p model.Pool) (first, last uint64, ok bool) {
-	first, ok = s.offset(p.First)
-	if !ok {
-		return 0, 0, false
-	}
-	if last, ok = s.offset(p.Last); !ok {
-		if !s.prefix.Contains(p.Last) {
-			return 0, 0, false
-		}
-		last = ^uint64(0)
-	}
-	if last == ^uint64(0) {
-		last-- // so that the number of addresses fits a uint64
-	}
-	return first, last, first <= last
-}
-
-// offset returns how far a lies above the first address of the prefix.
-func (s *Set) offset(a netip.Addr) (uint64, bool) {
+// at returns the block that an address may be in, nil when there is none, and the lower
+// half of the address.
+func (s *Set) at(a netip.Addr) (*block, uint64) {
 	if !s.prefix.Contains(a) {
-		return 0, false
+		return nil, 0
 	}
-	hiA, loA := halves(a)
-	hiB, loB := halves(s.base)
-	lo, borrow := bits.Sub64(loA, loB, 0)
-	hi, _ := bits.Sub64(hiA, hiB, borrow)
-	return lo, hi == 0
+	hi, lo := halves(a)
+	return s.blocks[hi], lo
 }
 
-func (s *Set) addr(off uint64) netip.Addr {
-	hi, lo := halves(s.base)
-	lo, carry := bits.Add64(lo, off, 0)
-	hi += carry
-	if s.base.Is4() {
+// addr is the inverse of halves.
+func (s *Set) addr(hi, lo uint64) netip.Addr {
+	if s.prefix.Addr().Is4() {
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], uint32(lo))
 		return netip.AddrFrom4(b)
