@@ -106,12 +106,13 @@ func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
 		d.settled = d.host == nil
 		return d
 	}
-	has := make([]model.SubnetID, len(d.port.Value.FixedIPs))
-	for i, f := range d.port.Value.FixedIPs {
-		has[i] = f.SubnetID
+	has := map[model.SubnetID]bool{}
+	for _, f := range d.port.Value.FixedIPs {
+		has[f.SubnetID] = true
 	}
+	lacks := func(id model.SubnetID) bool { return !has[id] }
 	moves := d.host != nil && (d.host.Name != d.port.Value.Binding.Host || d.port.Value.Binding.VIFType != model.VIFOVS)
-	d.settled = slices.Equal(has, d.wanted) && !moves
+	d.settled = len(has) == len(d.wanted) && !slices.ContainsFunc(d.wanted, lacks) && !moves
 	return d
 }
 
@@ -168,8 +169,12 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 		}
 	}
 	var ips []model.FixedIP
+	had := p.FixedIPs
 	for _, id := range d.wanted {
-		got, err := c.askedAddresses(p, p.FixedIPs, []FixedIPRequest{{SubnetID: id}}, d.at, res, 1)
+		if d.at.auto(id) {
+			continue // comes with the MAC
+		}
+		got, err := c.askedAddresses(p, had, []FixedIPRequest{{SubnetID: id}}, d.at, res, 1)
 		var f model.Fault
 		if errors.As(err, &f) && f.Kind == model.IPExhausted {
 			full = f
@@ -180,10 +185,13 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 		}
 		ips = append(ips, got...)
 	}
-	if len(ips) == 0 {
+	p.FixedIPs = ips
+	if err := c.autoAddresses(p, had, nil, d.at, res); err != nil {
+		return nil, err
+	}
+	if len(p.FixedIPs) == 0 {
 		return nil, full
 	}
-	p.FixedIPs = ips
 	if d.host != nil && (p.Binding.Host != d.host.Name || p.Binding.VIFType != model.VIFOVS) {
 		p.DeviceID = DHCPDeviceID(d.host.Name, p.NetworkID)
 		p.Binding.Host = d.host.Name
@@ -195,8 +203,10 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 	return full, nil
 }
 
-// ensureAllDHCP ensures the DHCP port of every network that lacks something.
+// ensureAllDHCP ensures the DHCP port of every network that lacks something, and the
+// addresses of ports that a server did not get to give them.
 func (c *Control) ensureAllDHCP(ctx context.Context) {
+	c.ensureAllAuto(ctx)
 	var todo []model.NetworkID
 	c.Read(func(r store.Reader) {
 		for e := range r.Networks() {

@@ -192,8 +192,8 @@ func status(r store.Reader, p *model.Port, f PortFact) model.PortStatus {
 }
 
 // needsDHCP reports whether a port is to be served by DHCP before it counts as usable:
-// not the cloud's own ports, and not ports without an address on a subnet with DHCP. On a
-// network that is administratively down, or from which DHCP was taken away, DHCP is not
+// not the cloud's own ports, and not ports without an address on an IPv4 subnet with DHCP. On
+// a network that is administratively down, or from which DHCP was taken away, DHCP is not
 // served, and that is as asked for: as in Neutron its ports keep their status.
 func needsDHCP(r store.Reader, p *model.Port) bool {
 	if strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix) {
@@ -204,7 +204,7 @@ func needsDHCP(r store.Reader, p *model.Port) bool {
 	}
 	return slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool {
 		s := r.Subnet(f.SubnetID)
-		return s != nil && s.Value.EnableDHCP
+		return s != nil && s.Value.DHCPv4()
 	})
 }
 

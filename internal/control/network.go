@@ -347,6 +347,13 @@ func (c *Control) UpdateNetwork(ctx context.Context, id model.NetworkID, req Net
 			if err := w.openNetwork(old.Value, n); err != nil {
 				return err
 			}
+			if n.MTU != old.Value.MTU {
+				for _, s := range w.r.SubnetsOf(id) {
+					if err := checkMTU(id, n.MTU, s.Value); err != nil {
+						return err
+					}
+				}
+			}
 			c.touch(&n.Meta)
 			txn.UpdateNetwork(old, n)
 			return nil

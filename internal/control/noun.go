@@ -44,6 +44,23 @@ type work struct {
 	marks map[string]*mark
 	// granted are the policies that this work makes.
 	granted map[string]bool
+	// batch are the objects that the request makes, judged so far.
+	batch []any
+	// written are the parents that the transaction writes for no change of their own.
+	written map[store.Ref]bool
+}
+
+// once reports whether it is asked for the first time whether the transaction writes an object.
+func (w *work) once(kind model.Kind, id string) bool {
+	ref := store.Ref{Kind: kind, ID: id}
+	if w.written[ref] {
+		return false
+	}
+	if w.written == nil {
+		w.written = map[store.Ref]bool{}
+	}
+	w.written[ref] = true
+	return true
 }
 
 // createNouns makes all objects or none.
@@ -72,6 +89,7 @@ func createNouns[M any](ctx context.Context, c *Control, n noun[M], changes []Ch
 					return err
 				}
 				n.kind.Create(txn, m)
+				w.batch = append(w.batch, m)
 				values[i] = m
 				if n.follow == nil {
 					continue

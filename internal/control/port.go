@@ -135,6 +135,9 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	if err := c.chooseMAC(p, req.MAC, res); err != nil {
 		return nil, err
 	}
+	if err := c.autoAddresses(p, nil, req.FixedIPs.Value, at, res); err != nil {
+		return nil, err
+	}
 	if err := c.setPairs(p, req.AddressPairs.Value); err != nil {
 		return nil, err
 	}
@@ -337,12 +340,8 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 			return nil, err
 		}
 	}
-	if req.FixedIPs.Set {
-		ips, err := c.askedAddresses(&p, p.FixedIPs, req.FixedIPs.Value, at, res, 1)
-		if err != nil {
-			return nil, err
-		}
-		p.FixedIPs = ips
+	if err := c.changeAddresses(&p, old, req, at, res); err != nil {
+		return nil, err
 	}
 	c.rebind(&p, req, at.network.Value)
 	switch {

@@ -29,6 +29,9 @@ var counted = map[string]func(r store.Reader, p model.ProjectID) int{
 	"trunk": func(r store.Reader, p model.ProjectID) int {
 		return store.Trunks.CountBy(r, "project", string(p))
 	},
+	"subnetpool": func(r store.Reader, p model.ProjectID) int {
+		return store.SubnetPools.CountBy(r, "project", string(p))
+	},
 }
 
 // count refuses more objects of a resource than the project's quota has room for, and

@@ -57,7 +57,16 @@ type SubnetRequest struct {
 	NetworkID   model.NetworkID
 	Name        Opt[string]
 	Description Opt[string]
+	// IPVersion is 4 or 6; 0 is that of the CIDR. CIDR is the zero Prefix to take one
+	// from a pool: of PrefixLen, or of the pool's default length.
+	IPVersion   int64
 	CIDR        netip.Prefix
+	PrefixLen   Opt[int64]
+	PoolID      string
+	DefaultPool bool // use_default_subnetpool
+	RAMode      model.IPv6Mode
+	AddressMode model.IPv6Mode
+	DNSPublish  Opt[bool] // dns_publish_fixed_ip
 	// Gateway set to the zero Addr means gateway_ip null.
 	Gateway      Opt[netip.Addr]
 	Pools        Opt[[]model.Pool]

@@ -90,6 +90,10 @@ func shareable(objectType string) (s sharing, ok bool) {
 		return sharedNoun(securityGroups(), func(g *model.SecurityGroup) *bool { return &g.Shared }), true
 	case model.KindAddressGroup:
 		return sharedNoun(addressGroups(), func(g *model.AddressGroup) *bool { return &g.Shared }), true
+	case model.KindSubnetPool:
+		return sharedNoun(subnetPools, func(p *model.SubnetPool) *bool { return &p.Shared }), true
+	case model.KindAddressScope:
+		return sharedNoun(addressScopes, func(s *model.AddressScope) *bool { return &s.Shared }), true
 	}
 	return sharing{}, false
 }

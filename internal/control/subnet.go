@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"weft/internal/ipam"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -30,9 +28,7 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 		return nil, err
 	}
 	var made []*store.Entry[model.Subnet]
-	networks := map[model.NetworkID]bool{}
 	err := c.attempt(ctx, func(res *store.Reservation) error {
-		clear(networks)
 		txn := c.store.Txn()
 		subnets := make([]*model.Subnet, 0, len(reqs))
 		changed := map[model.NetworkID]*model.Network{}
@@ -46,13 +42,13 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 				if err != nil {
 					return err
 				}
-				s, err := c.newSubnet(req, r.SubnetsOf(req.NetworkID), subnets)
+				s, err := w.newSubnet(req, old.Value)
 				if err != nil {
 					return err
 				}
 				subnets = append(subnets, s)
+				w.batch = append(w.batch, s)
 				txn.CreateSubnet(s)
-				networks[s.NetworkID] = networks[s.NetworkID] || s.EnableDHCP
 				if n := changed[s.NetworkID]; n != nil {
 					n.Revision++
 					continue
@@ -78,12 +74,23 @@ func (c *Control) CreateSubnets(ctx context.Context, reqs []SubnetRequest) ([]*s
 	if err != nil {
 		return nil, err
 	}
-	for id, dhcp := range networks {
-		if dhcp {
-			c.ensureDHCP(ctx, id)
+	c.settle(ctx, made)
+	return made, nil
+}
+
+// settle gives new subnets what follows from them: the network's DHCP port, and in those
+// of SLAAC an address for each port there is.
+func (c *Control) settle(ctx context.Context, made []*store.Entry[model.Subnet]) {
+	done := map[model.NetworkID]bool{}
+	for _, e := range made {
+		if s := e.Value; s.EnableDHCP && !done[s.NetworkID] {
+			done[s.NetworkID] = true
+			c.ensureDHCP(ctx, s.NetworkID)
+		}
+		if e.Value.Auto() {
+			c.ensureAuto(ctx, e.Value.ID)
 		}
 	}
-	return made, nil
 }
 
 // touchedNetwork returns a copy of a network with its change recorded: a change of a
@@ -94,73 +101,39 @@ func (c *Control) touchedNetwork(old *store.Entry[model.Network]) *model.Network
 	return &n
 }
 
-// newSubnet judges a request against the subnets there are and those made with it.
-func (c *Control) newSubnet(req SubnetRequest, there []*store.Entry[model.Subnet], with []*model.Subnet) (*model.Subnet, error) {
-	cidr := req.CIDR.Masked()
-	if !cidr.IsValid() || !cidr.Addr().Is4() {
-		return nil, invalid("IPv6 subnets are not supported yet")
-	}
-	now := c.stamp()
-	s := &model.Subnet{
-		ID:         model.SubnetID(uuid.NewString()),
-		Project:    req.Project,
-		Name:       req.Name.Value,
-		NetworkID:  req.NetworkID,
-		CIDR:       cidr,
-		Gateway:    req.Gateway.Value,
-		EnableDHCP: req.EnableDHCP.Or(true),
-		// Neutron counts a subnet's revisions from 0, other objects' from 1.
-		Meta: model.Meta{Description: req.Description.Value, CreatedAt: now, UpdatedAt: now},
-	}
-	setList(&s.DNSNameservers, req.DNS)
-	setList(&s.HostRoutes, req.HostRoutes)
-	setList(&s.ServiceTypes, req.ServiceTypes)
-	if !req.Gateway.Set {
-		s.Gateway = ipam.DefaultGateway(cidr)
-	}
-	if err := c.checkSubnet(s, "new subnet", s.EnableDHCP); err != nil {
-		return nil, err
-	}
-	if cidr.Bits() == 0 {
-		return nil, invalid("0 is not allowed as CIDR prefix length")
-	}
-	overlap := func(o *model.Subnet) bool { return o.NetworkID == s.NetworkID && o.CIDR.Overlaps(cidr) }
-	if slices.ContainsFunc(there, func(e *store.Entry[model.Subnet]) bool { return overlap(e.Value) }) ||
-		slices.ContainsFunc(with, overlap) {
-		return nil, invalid("Requested subnet with cidr: %s for network: %s overlaps with another subnet", cidr, s.NetworkID)
-	}
-	if !req.Pools.Set {
-		s.Pools = ipam.DefaultPools(cidr, s.Gateway)
-		return s, nil
-	}
-	s.Pools = sortedPools(req.Pools.Value)
-	if err := checkPools(s.Pools, cidr); err != nil {
-		return nil, err
-	}
-	return s, checkGatewayOutside(s.Gateway, s.Pools)
+// wrongFamily is the fault of an address of the other family than the subnet's.
+func wrongFamily(name string, value fmt.Stringer, version int64) error {
+	return invalid("%s '%s' does not match the ip_version '%d'", name, value, version)
 }
 
 // checkSubnet judges what both creation and change must keep. id is how messages call
 // the subnet; newDHCP says that DHCP is being switched on.
 func (c *Control) checkSubnet(s *model.Subnet, id string, newDHCP bool) error {
+	version := s.Version()
+	other := func(a netip.Addr) bool { return model.IPVersion(a) != version }
+	if version == 6 && s.CIDR.Addr().IsUnspecified() {
+		return invalid("IPv6 subnet '::' is not supported")
+	}
 	if newDHCP {
 		if err := checkDHCPPrefix(s.CIDR); err != nil {
 			return err
 		}
 	}
-	if s.Gateway.IsValid() && !ipam.GatewayValid(s.CIDR, s.Gateway) {
-		if !s.Gateway.Is4() {
-			return invalid("gateway_ip '%s' does not match the ip_version '4'", s.Gateway)
+	if s.Gateway.IsValid() {
+		if other(s.Gateway) {
+			return wrongFamily("gateway_ip", s.Gateway, version)
 		}
-		return invalid("Gateway is not valid on subnet")
+		if !ipam.GatewayValid(s.CIDR, s.Gateway) {
+			return invalid("Gateway is not valid on subnet")
+		}
 	}
 	if len(s.DNSNameservers) > c.cfg.MaxNameservers {
 		return model.Faultf(model.NameserversExhausted,
 			"Unable to complete operation for %s. The number of DNS nameservers exceeds the limit %d.", id, c.cfg.MaxNameservers)
 	}
 	for _, a := range s.DNSNameservers {
-		if !a.Is4() {
-			return invalid("dns_nameserver '%s' does not match the ip_version '4'", a)
+		if other(a) {
+			return wrongFamily("dns_nameserver", a, version)
 		}
 	}
 	if len(s.HostRoutes) > c.cfg.MaxHostRoutes {
@@ -168,11 +141,11 @@ func (c *Control) checkSubnet(s *model.Subnet, id string, newDHCP bool) error {
 			"Unable to complete operation for %s. The number of host routes exceeds the limit %d.", id, c.cfg.MaxHostRoutes)
 	}
 	for _, r := range s.HostRoutes {
-		if !r.NextHop.Is4() {
-			return invalid("host_routes '%s' does not match the ip_version '4'", r.NextHop)
+		if other(r.NextHop) {
+			return wrongFamily("nexthop", r.NextHop, version)
 		}
-		if !r.Destination.Addr().Is4() {
-			return invalid("host_routes '%s' does not match the ip_version '4'", r.Destination)
+		if other(r.Destination.Addr()) {
+			return wrongFamily("destination", r.Destination, version)
 		}
 	}
 	return nil
@@ -181,13 +154,13 @@ func (c *Control) checkSubnet(s *model.Subnet, id string, newDHCP bool) error {
 // checkDHCPPrefix refuses prefixes in which a DHCP server cannot live.
 func checkDHCPPrefix(cidr netip.Prefix) error {
 	switch {
-	case cidr.Bits() > 30:
+	case cidr.Bits() > cidr.Addr().BitLen()-2:
 		return invalid("Subnet has a prefix length that is incompatible with DHCP service enabled")
 	case cidr.Addr().IsMulticast():
 		return invalid("Multicast IP subnet is not supported if enable_dhcp is True")
 	case cidr.Addr().IsLoopback():
 		return invalid("Loopback IP subnet is not supported if enable_dhcp is True")
-	case cidr.Addr().IsUnspecified():
+	case cidr.Addr().Is4() && cidr.Addr().IsUnspecified():
 		return invalid("First IP '0.0.0.0' of network is not supported if enable_dhcp is True.")
 	}
 	return nil
@@ -208,7 +181,7 @@ func sortedPools(pools []model.Pool) []model.Pool {
 // checkPools judges pools, sorted by their first address, of a subnet.
 func checkPools(pools []model.Pool, cidr netip.Prefix) error {
 	for _, p := range pools {
-		if !p.First.Is4() || !p.Last.Is4() || p.Last.Less(p.First) {
+		if p.First.Is4() != cidr.Addr().Is4() || p.Last.Is4() != cidr.Addr().Is4() || p.Last.Less(p.First) {
 			return model.Faultf(model.InvalidAllocationPool,
 				"The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.First, p.Last)
 		}
@@ -292,6 +265,10 @@ func (c *Control) changedSubnet(old *model.Subnet, req SubnetRequest, ports []*s
 	setList(&s.DNSNameservers, req.DNS)
 	setList(&s.HostRoutes, req.HostRoutes)
 	setList(&s.ServiceTypes, req.ServiceTypes)
+	set(&s.DNSPublishFixedIP, req.DNSPublish)
+	if req.EnableDHCP.Set && !s.EnableDHCP && (s.RAMode != "" || s.AddressMode != "") {
+		return nil, invalid("Cannot disable enable_dhcp with ipv6 attributes set")
+	}
 	if err := c.checkSubnet(&s, string(s.ID), s.EnableDHCP && !old.EnableDHCP); err != nil {
 		return nil, err
 	}
@@ -318,11 +295,23 @@ func (c *Control) changedSubnet(old *model.Subnet, req SubnetRequest, ports []*s
 }
 
 func routerOwned(p *model.Port) bool {
-	return p.DeviceOwner == model.OwnerRouterInterface || p.DeviceOwner == model.OwnerRouterGateway
+	return routerInterface(p) || p.DeviceOwner == model.OwnerRouterGateway
+}
+
+// routerInterface reports whether a port is a router's on a network of guests. Such a port
+// has only the addresses that it was given.
+func routerInterface(p *model.Port) bool {
+	switch p.DeviceOwner {
+	case model.OwnerRouterInterface, "network:ha_router_replicated_interface",
+		"network:router_interface_distributed", "network:router_centralized_snat":
+		return true
+	}
+	return false
 }
 
 // DeleteSubnet removes a subnet unless a port that is not the cloud's own holds an
-// address of it. The DHCP port loses its address, or goes when it was the last.
+// address of it that it did not get by itself: those of SLAAC go with the subnet, except
+// routers'. The DHCP port loses its address, or goes when it was the last.
 func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevision Opt[int]) error {
 	return c.attempt(ctx, func(*store.Reservation) error {
 		var old *store.Entry[model.Subnet]
@@ -342,7 +331,10 @@ func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevisio
 		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		if len(notAutomatic(ports)) > 0 {
+		stays := func(e *store.Entry[model.Port]) bool {
+			return !automatic(e.Value) && (!old.Value.Auto() || routerInterface(e.Value))
+		}
+		if slices.ContainsFunc(ports, stays) {
 			return model.Faultf(model.SubnetInUse,
 				"Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
 		}
@@ -351,6 +343,9 @@ func (c *Control) DeleteSubnet(ctx context.Context, id model.SubnetID, ifRevisio
 			p := *e.Value
 			p.FixedIPs = slices.DeleteFunc(slices.Clone(p.FixedIPs), func(f model.FixedIP) bool { return f.SubnetID == id })
 			if len(p.FixedIPs) == 0 {
+				p.FixedIPs = nil
+			}
+			if automatic(&p) && p.FixedIPs == nil {
 				txn.DeletePort(e, at)
 				continue
 			}

@@ -20,6 +20,8 @@ const (
 	KindRuleTemplate      Kind = "default_security_group_rule"
 	KindAddressGroup      Kind = "address_group"
 	KindSegment           Kind = "segment"
+	KindSubnetPool        Kind = "subnetpool"
+	KindAddressScope      Kind = "address_scope"
 )
 
 // NotFound says that there is no such object.
@@ -76,6 +78,27 @@ const (
 	TunnelInUse                                   // VNI taken
 	FlatInUse                                     // flat network exists on the physical network
 	NoNetworkAvailable                            // no segmentation ID left
+	AddressOnAutoSubnet                           // another address than the MAC's on a SLAAC subnet
+	NoServiceSubnet                               // no subnet of the network is for this device owner
+	MTUTooSmall                                   // network cannot carry IPv6
+	BadRequest                                    // attributes that contradict each other
+	PoolEmpty                                     // subnet pool without prefixes
+	PoolFamiliesMixed                             // IPv4 and IPv6 in one subnet pool
+	PoolBounds                                    // prefix lengths of a pool contradict each other
+	PoolPrefixUpdate                              // prefixes of a pool in use cannot go
+	PoolUpdate                                    // subnet pool cannot change so
+	PoolDelete                                    // subnet pool still has subnets
+	PoolExhausted                                 // no such prefix left in the subnet pool
+	PoolPrefixTooLong                             // longer prefix than the pool gives out
+	PoolPrefixTooShort                            // shorter prefix than the pool gives out
+	PoolQuota                                     // project has taken its share of the subnet pool
+	PoolAffinity                                  // subnets of a network from different pools
+	ScopeAffinity                                 // subnets of a network in different address scopes
+	ScopeFamily                                   // subnet pool and address scope are of different families
+	ScopeOverlap                                  // prefixes of an address scope overlap
+	ScopeUpdate                                   // address scope cannot change so
+	ScopeInUse                                    // address scope still has subnet pools
+	NotAuthorized                                 // not the caller's to do
 	RevisionConflict                              // If-Match did not hold
 	AddressPairExhausted                          // too many allowed address pairs
 	AddressPairNeedsSecurity                      // pairs without port security

@@ -131,7 +131,15 @@ type Subnet struct {
 	EnableDHCP     bool         `json:"enable_dhcp"`
 	DNSNameservers []netip.Addr `json:"dns,omitempty"`
 	HostRoutes     []Route      `json:"host_routes,omitempty"`
-	ServiceTypes   []string     `json:"service_types,omitempty"`
+	// ServiceTypes are the device owners of the ports that get addresses here; none is all.
+	ServiceTypes []string `json:"service_types,omitempty"`
+	// RAMode and AddressMode say who tells guests of the subnet and how they get their
+	// addresses; empty for IPv4 and where it is not weft's business.
+	RAMode      IPv6Mode `json:"ipv6_ra_mode,omitempty"`
+	AddressMode IPv6Mode `json:"ipv6_address_mode,omitempty"`
+	// PoolID is the subnet pool that the CIDR was taken from, or "".
+	PoolID            string `json:"subnetpool_id,omitempty"`
+	DNSPublishFixedIP bool   `json:"dns_publish_fixed_ip,omitempty"`
 	Meta
 }
 

@@ -170,7 +170,8 @@ func (p *replay) compare(at string, theirs, ours any) {
 }
 
 // beyond are attributes of extensions that the recorded server did not have.
-var beyond = map[string]bool{"dns_name": true, "dns_domain": true, "dns_assignment": true, "belongs_to_default_sg": true}
+var beyond = map[string]bool{"dns_name": true, "dns_domain": true, "dns_assignment": true, "belongs_to_default_sg": true,
+	"dns_publish_fixed_ip": true}
 
 // internal is a number of Neutron's database, which it lets slip out in rules that are
 // shown in their group.
@@ -286,6 +287,7 @@ func TestConformance(t *testing.T) {
 	p.check("tags-put")
 	p.must(204, "DELETE", p.ours("/v2.0/networks/7ac9e862-c147-4691-b95e-a6289d3deed4/tags"), nil)
 	p.make("subnet-create")
+	p.make("subnet-create-ipv6-slaac")
 	p.make("subnet-create-member")
 	p.replayGroups()
 	p.replayDHCPPort()

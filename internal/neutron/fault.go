@@ -85,6 +85,27 @@ var wireNames = map[model.FaultKind]wireName{
 	model.TunnelInUse:              {409, "TunnelIdInUse"},
 	model.FlatInUse:                {409, "FlatNetworkInUse"},
 	model.NoNetworkAvailable:       {503, "NoNetworkAvailable"},
+	model.AddressOnAutoSubnet:      {400, "AllocationOnAutoAddressSubnet"},
+	model.NoServiceSubnet:          {409, "IpAddressGenerationFailureNoMatchingSubnet"},
+	model.MTUTooSmall:              {409, "NetworkMTUSubnetConflict"},
+	model.BadRequest:               {400, "BadRequest"},
+	model.PoolEmpty:                {400, "EmptySubnetPoolPrefixList"},
+	model.PoolFamiliesMixed:        {400, "PrefixVersionMismatch"},
+	model.PoolBounds:               {400, "IllegalSubnetPoolPrefixBounds"},
+	model.PoolPrefixUpdate:         {400, "IllegalSubnetPoolPrefixUpdate"},
+	model.PoolUpdate:               {400, "IllegalSubnetPoolUpdate"},
+	model.PoolDelete:               {400, "SubnetPoolDeleteError"},
+	model.PoolExhausted:            {409, "SubnetAllocationError"},
+	model.PoolPrefixTooLong:        {400, "MaxPrefixSubnetAllocationError"},
+	model.PoolPrefixTooShort:       {400, "MinPrefixSubnetAllocationError"},
+	model.PoolQuota:                {409, "SubnetPoolQuotaExceeded"},
+	model.PoolAffinity:             {400, "NetworkSubnetPoolAffinityError"},
+	model.ScopeAffinity:            {400, "NetworkAddressScopeAffinityError"},
+	model.ScopeFamily:              {400, "IllegalSubnetPoolIpVersionAssociationToAddressScope"},
+	model.ScopeOverlap:             {409, "AddressScopePrefixConflict"},
+	model.ScopeUpdate:              {400, "AddressScopeUpdateError"},
+	model.ScopeInUse:               {409, "AddressScopeInUse"},
+	model.NotAuthorized:            {403, "NotAuthorized"},
 	model.RevisionConflict:         {412, "HTTPPreconditionFailed"},
 	model.AddressPairExhausted:     {400, "AllowedAddressPairExhausted"},
 	model.AddressPairNeedsSecurity: {409, "AddressPairAndPortSecurityRequired"},
@@ -154,7 +175,6 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindQuota:   {"TenantQuotaNotFound", "Quota for project %s could not be found."},
 	model.KindRBAC:    {"RbacPolicyNotFound", "RBAC policy of type unknown with ID %s not found"},
 	model.KindSegment: {"SegmentNotFound", "Segment %s could not be found."},
-	kindSubnetPool:    {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
 	model.KindTrunk:   {"TrunkNotFound", "Trunk %s could not be found."},
 	kindTag:           {"TagNotFound", "Tag %s could not be found."},
 	kindZone:          {"AvailabilityZoneNotFound", "AvailabilityZone %s could not be found."},
@@ -163,13 +183,14 @@ var notFoundNames = map[model.Kind]struct{ Type, Format string }{
 	model.KindSecurityGroupRule: {"SecurityGroupRuleNotFound", "Security group rule %s does not exist"},
 	model.KindRuleTemplate:      {"DefaultSecurityGroupRuleNotFound", "Default Security Group rule %s does not exist"},
 	model.KindAddressGroup:      {"AddressGroupNotFound", "Address group %s could not be found."},
+	model.KindSubnetPool:        {"SubnetPoolNotFound", "Subnet pool %s could not be found."},
+	model.KindAddressScope:      {"AddressScopeNotFound", "Address scope %s could not be found."},
 }
 
 // Kinds that this package can only say are missing.
 const (
-	kindSubnetPool model.Kind = "subnetpool"
-	kindTag        model.Kind = "tag"
-	kindZone       model.Kind = "availability_zone"
+	kindTag  model.Kind = "tag"
+	kindZone model.Kind = "availability_zone"
 )
 
 // faultOf says what to answer for an error. It is the only place where kinds of error

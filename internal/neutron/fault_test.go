@@ -47,6 +47,7 @@ func TestFaultOfEveryKind(t *testing.T) {
 			known[f[1]+" "+f[0]] = true
 		}
 	}
+	known["409 SubnetAllocationError"] = true // Neutron says 500 and no reason when a subnet pool is used up
 	n := faultKinds(t)
 	for k := model.FaultKind(1); k <= model.FaultKind(n); k++ {
 		err := fmt.Errorf("create port: %w", model.Fault{Kind: k, Message: "text", Detail: "253 of 253"})
@@ -72,7 +73,7 @@ func TestFaultOfOthers(t *testing.T) {
 		{model.NotFound{Kind: model.KindAgent, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
 		{model.NotFound{Kind: model.KindHost, ID: "x"}, fault{404, "AgentNotFound", "Agent x could not be found.", ""}, true},
 		{model.NotFound{Kind: model.KindSecurityGroup, ID: "x"}, fault{404, "SecurityGroupNotFound", "Security group x does not exist", ""}, true},
-		{model.NotFound{Kind: kindSubnetPool, ID: "x"}, fault{404, "SubnetPoolNotFound", "Subnet pool x could not be found.", ""}, true},
+		{model.NotFound{Kind: model.KindSubnetPool, ID: "x"}, fault{404, "SubnetPoolNotFound", "Subnet pool x could not be found.", ""}, true},
 		{model.NotFound{Kind: kindZone, ID: "x"}, fault{404, "AvailabilityZoneNotFound", "AvailabilityZone x could not be found.", ""}, true},
 		{&http.MaxBytesError{Limit: 1}, faultTooLarge, true},
 		{context.DeadlineExceeded, faultNoService, true},

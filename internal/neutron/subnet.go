@@ -1,8 +1,11 @@
 package neutron
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -22,7 +25,7 @@ func subnets() *table[model.Subnet, subnetRequest] {
 			take: takeText(func(r *subnetRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(s *model.Subnet) string { return s.Name }},
 		{name: "ip_version", use: post | need | filter | order, take: takeIPVersion,
-			number: func(s *model.Subnet) int64 { return ipVersion(s.CIDR.Addr()) }},
+			number: (*model.Subnet).Version},
 		{name: "network_id", use: post | need | filter | order,
 			take: func(r *subnetRequest, name string, v any) error {
 				id, reason := toUUID(v)
@@ -34,11 +37,21 @@ func subnets() *table[model.Subnet, subnetRequest] {
 			},
 			text: func(s *model.Subnet) string { return string(s.NetworkID) }},
 		{name: "subnetpool_id", use: post | filter | order, take: takeSubnetPool,
-			wire:    func(b []byte, _ *model.Subnet, _ *aside) []byte { return append(b, "null"...) },
-			match:   matchText(func(*model.Subnet) string { return "" }),
-			compare: func(_, _ *model.Subnet) int { return 0 }},
-		{name: "prefixlen", use: post, take: func(_ *subnetRequest, _ string, v any) error {
-			_, err := toInt(v)
+			wire:    func(b []byte, s *model.Subnet, _ *aside) []byte { return appendTextOrNull(b, s.PoolID) },
+			match:   matchText(func(s *model.Subnet) string { return s.PoolID }),
+			compare: func(x, y *model.Subnet) int { return cmp.Compare(x.PoolID, y.PoolID) }},
+		{name: "use_default_subnetpool", def: false, use: post, take: func(r *subnetRequest, _ string, v any) (err error) {
+			r.DefaultPool, err = toBool(v)
+			return err
+		}},
+		{name: "prefixlen", use: post, take: func(r *subnetRequest, name string, v any) error {
+			n, err := toInt(v)
+			if err == nil && n < 0 {
+				err = invalidFor(name, fmt.Sprintf("'%d' should be non-negative", n))
+			}
+			if err == nil {
+				r.PrefixLen = control.Some(n)
+			}
 			return err
 		}},
 		{name: "cidr", use: post | filter | order, take: takeCIDR,
@@ -63,13 +76,19 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		{name: "enable_dhcp", def: true, use: post | put | filter | order,
 			take: takeFlag(func(r *subnetRequest) *control.Opt[bool] { return &r.EnableDHCP }),
 			flag: func(s *model.Subnet) bool { return s.EnableDHCP }},
-		ipv6Mode("ipv6_ra_mode"), ipv6Mode("ipv6_address_mode"),
+		ipv6Mode("ipv6_ra_mode", func(r *subnetRequest) *model.IPv6Mode { return &r.RAMode },
+			func(s *model.Subnet) string { return string(s.RAMode) }),
+		ipv6Mode("ipv6_address_mode", func(r *subnetRequest) *model.IPv6Mode { return &r.AddressMode },
+			func(s *model.Subnet) string { return string(s.AddressMode) }),
 		// The subnets of a shared network are shared; it is a filter and does not show.
 		{name: "shared", use: filter, match: matchSharedNetwork},
 		{name: "service_types", use: post | put, take: takeServiceTypes,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte {
 				return appendList(b, s.ServiceTypes, appendString)
 			}},
+		{name: "dns_publish_fixed_ip", def: false, use: post | put | filter | order,
+			take: takeFlag(func(r *subnetRequest) *control.Opt[bool] { return &r.DNSPublish }),
+			flag: func(s *model.Subnet) bool { return s.DNSPublishFixedIP }},
 	}
 	attributes = append(attributes, standardAttributes(func(s *model.Subnet) *model.Meta { return &s.Meta },
 		func(r *subnetRequest) *control.Opt[string] { return &r.Description })...)
@@ -80,7 +99,6 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		meta:     func(s *model.Subnet) *model.Meta { return &s.Meta },
 		project:  func(r *subnetRequest) *model.ProjectID { return &r.Project },
 		revision: func(r *subnetRequest) *control.Opt[int] { return &r.IfRevision },
-		check:    checkSubnet,
 		draft: func(r *subnetRequest) *model.Subnet {
 			return &model.Subnet{Project: r.Project, NetworkID: r.NetworkID}
 		},
@@ -91,13 +109,6 @@ func subnets() *table[model.Subnet, subnetRequest] {
 	})
 }
 
-func ipVersion(a netip.Addr) int64 {
-	if a.Is4() {
-		return 4
-	}
-	return 6
-}
-
 func gatewayText(s *model.Subnet) string {
 	if !s.Gateway.IsValid() {
 		return ""
@@ -105,7 +116,7 @@ func gatewayText(s *model.Subnet) string {
 	return s.Gateway.String()
 }
 
-func takeIPVersion(_ *subnetRequest, name string, v any) error {
+func takeIPVersion(r *subnetRequest, name string, v any) error {
 	n, err := toInt(v)
 	if err != nil {
 		return err
@@ -113,10 +124,11 @@ func takeIPVersion(_ *subnetRequest, name string, v any) error {
 	if n != 4 && n != 6 {
 		return invalidFor(name, fmt.Sprintf("%d is not in [4, 6]", n))
 	}
+	r.IPVersion = n
 	return nil
 }
 
-func takeSubnetPool(_ *subnetRequest, name string, v any) error {
+func takeSubnetPool(r *subnetRequest, name string, v any) error {
 	if v == nil {
 		return nil
 	}
@@ -124,7 +136,8 @@ func takeSubnetPool(_ *subnetRequest, name string, v any) error {
 	if reason != "" {
 		return invalidFor(name, reason)
 	}
-	return model.NotFound{Kind: kindSubnetPool, ID: id}
+	r.PoolID = id
+	return nil
 }
 
 func takeCIDR(r *subnetRequest, _ string, v any) error {
@@ -230,35 +243,48 @@ func takeHostRoutes(r *subnetRequest, name string, v any) error {
 	return nil
 }
 
-// takeServiceTypes accepts none: addresses are not chosen by them yet, and a subnet that
-// should be closed to some ports must not be open to them in silence.
-func takeServiceTypes(r *subnetRequest, name string, v any) error {
-	list, reason := toStrings(v)
-	if reason != "" {
-		return invalidFor(name, reason)
+// takeServiceTypes accepts device owners of the cloud's own ports and of instances.
+func takeServiceTypes(r *subnetRequest, _ string, v any) error {
+	list, ok := v.([]any)
+	if !ok && v != nil {
+		return badRequest("Subnet service types must be a list.")
 	}
-	if len(list) > 0 {
-		return invalidInput("service_types are not offered by this release")
+	types := make([]string, 0, len(list))
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			return fault{Status: 400, Type: "InvalidInputSubnetServiceType",
+				Message: fmt.Sprintf("Subnet service type %s is not a string.", pyStr(e))}
+		}
+		if !strings.HasPrefix(s, model.OwnerNetworkPrefix) && !strings.HasPrefix(s, "neutron:") && !strings.HasPrefix(s, model.OwnerComputePrefix) {
+			return fault{Status: 400, Type: "InvalidSubnetServiceType",
+				Message: fmt.Sprintf("Subnet service type %s does not correspond to a valid device owner.", s)}
+		}
+		if !slices.Contains(types, s) {
+			types = append(types, s)
+		}
 	}
-	r.ServiceTypes = control.Some(list)
+	r.ServiceTypes = control.Some(types)
 	return nil
 }
 
-// ipv6Mode is an attribute that must be absent or null, because subnets here are IPv4.
-func ipv6Mode(name string) subnetAttribute {
+// ipv6Mode is a row of one of the IPv6 modes; none is null.
+func ipv6Mode(name string, field func(*subnetRequest) *model.IPv6Mode, get func(*model.Subnet) string) subnetAttribute {
 	return subnetAttribute{name: name, use: post | filter | order,
-		take: func(_ *subnetRequest, name string, v any) error {
+		take: func(r *subnetRequest, name string, v any) error {
 			if v == nil {
 				return nil
 			}
-			if _, reason := oneOf(v, []string{"dhcpv6-stateful", "dhcpv6-stateless", "slaac"}); reason != "" {
+			mode, reason := oneOf(v, []string{string(model.DHCPv6Stateful), string(model.DHCPv6Stateless), string(model.SLAAC)})
+			if reason != "" {
 				return invalidFor(name, reason)
 			}
-			return invalidInput("%s is not valid when ip_version is 4", name)
+			*field(r) = model.IPv6Mode(mode)
+			return nil
 		},
-		wire:    func(b []byte, _ *model.Subnet, _ *aside) []byte { return append(b, "null"...) },
-		match:   matchText(func(*model.Subnet) string { return "" }),
-		compare: func(_, _ *model.Subnet) int { return 0 }}
+		wire:    func(b []byte, s *model.Subnet, _ *aside) []byte { return appendTextOrNull(b, get(s)) },
+		match:   matchText(get),
+		compare: func(x, y *model.Subnet) int { return cmp.Compare(get(x), get(y)) }}
 }
 
 func matchSharedNetwork(values []string) (predicate[model.Subnet], error) {
@@ -272,51 +298,6 @@ func matchSharedNetwork(values []string) (predicate[model.Subnet], error) {
 		}
 		return no
 	}, nil
-}
-
-// checkSubnet judges what concerns several attributes but no other object: the address
-// family. Only IPv4 is offered so far, and the refusal says so.
-func checkSubnet(r *subnetRequest, given map[string]any, created bool) error {
-	if created {
-		if n, _ := toInt(given["ip_version"]); n == 6 {
-			return invalidInput("ip_version 6 is not offered by this release")
-		}
-		if !r.CIDR.IsValid() {
-			return badResource("subnets", "a subnetpool must be specified in the absence of a cidr")
-		}
-		if _, has := given["prefixlen"]; has {
-			return badResource("subnets", "cidr and prefixlen must not be supplied together")
-		}
-		if !r.CIDR.Addr().Is4() {
-			return wrongFamily("cidr", r.CIDR)
-		}
-	}
-	if r.Gateway.Set && r.Gateway.Value.Is6() {
-		return wrongFamily("gateway_ip", r.Gateway.Value)
-	}
-	for _, p := range r.Pools.Value {
-		if !p.First.Is4() || !p.Last.Is4() {
-			return model.Faultf(model.InvalidAllocationPool, "The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.First, p.Last)
-		}
-	}
-	for _, a := range r.DNS.Value {
-		if !a.Is4() {
-			return wrongFamily("dns_nameserver", a)
-		}
-	}
-	for _, route := range r.HostRoutes.Value {
-		if !route.Destination.Addr().Is4() {
-			return wrongFamily("destination", route.Destination)
-		}
-		if !route.NextHop.Is4() {
-			return wrongFamily("nexthop", route.NextHop)
-		}
-	}
-	return nil
-}
-
-func wrongFamily(name string, value fmt.Stringer) error {
-	return invalidInput("%s '%s' does not match the ip_version '4'", name, value)
 }
 
 func appendPool(b []byte, p model.Pool) []byte {

@@ -166,6 +166,9 @@ func TestEncodeSubnet(t *testing.T) {
 			ID: "s", Project: "p", Name: rapid.String().Draw(t, "name"), NetworkID: "n",
 			CIDR:       netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "bits")).Masked(),
 			EnableDHCP: rapid.Bool().Draw(t, "dhcp"), Pools: []model.Pool{{First: a, Last: a}},
+			PoolID: rapid.SampledFrom([]string{"", "pool"}).Draw(t, "pool"), DNSPublishFixedIP: rapid.Bool().Draw(t, "dns"),
+			RAMode:         model.IPv6Mode(rapid.SampledFrom([]string{"", "slaac"}).Draw(t, "ra")),
+			AddressMode:    model.IPv6Mode(rapid.SampledFrom([]string{"", "dhcpv6-stateful"}).Draw(t, "mode")),
 			DNSNameservers: []netip.Addr{a}, HostRoutes: []model.Route{{Destination: netip.PrefixFrom(a, a.BitLen()), NextHop: a}},
 			Meta: drawMeta(t),
 		}
@@ -179,12 +182,20 @@ func TestEncodeSubnet(t *testing.T) {
 		}
 		same(t, table.encode(nil, s, &aside{}, store.WholeView, nil), withMeta(map[string]any{
 			"id": "s", "name": s.Name, "tenant_id": "p", "project_id": "p", "network_id": "n", "ip_version": version,
-			"subnetpool_id": nil, "enable_dhcp": s.EnableDHCP, "ipv6_ra_mode": nil, "ipv6_address_mode": nil, "gateway_ip": gateway,
+			"subnetpool_id": orNull(s.PoolID), "enable_dhcp": s.EnableDHCP, "ipv6_ra_mode": orNull(string(s.RAMode)),
+			"ipv6_address_mode": orNull(string(s.AddressMode)), "gateway_ip": gateway, "dns_publish_fixed_ip": s.DNSPublishFixedIP,
 			"cidr": s.CIDR.String(), "allocation_pools": []any{map[string]any{"start": a, "end": a}},
 			"host_routes":     []any{map[string]any{"destination": netip.PrefixFrom(a, a.BitLen()).String(), "nexthop": a}},
 			"dns_nameservers": []any{a}, "service_types": []string{},
 		}, s.Meta))
 	})
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 func TestAppendString(t *testing.T) {

@@ -43,6 +43,17 @@ func (e *Entry[T]) Encoded(view uint64, encode func(*T) []byte) []byte {
 	return b
 }
 
+// forget drops the wire forms, because something that shows in them has changed. The
+// mirror must be locked.
+func (e *Entry[T]) forget() {
+	if e == nil {
+		return
+	}
+	for i := range e.encoded {
+		e.encoded[i].Store(nil)
+	}
+}
+
 // Change says that an object was made, changed or removed. What it is now, the mirror
 // knows: look it up by ID; absent means removed.
 type Change struct {

@@ -27,6 +27,9 @@ type definition[T any] struct {
 	unique func(*T) []string
 	// refs gives the objects that must exist as long as this one does.
 	refs func(*T) []Ref
+	// changed is told of a new value in the mirror and of the one before, which is nil
+	// when the object is new.
+	changed func(m *mirror, old, v *T)
 }
 
 // Kind is a kind of object: the way to read and write objects of type T.
@@ -106,7 +109,9 @@ func (k *Kind[T]) newRows() anyRows {
 
 func (r *rows[T]) set(m *mirror, id string, obj any, rev int64) {
 	self := Ref{r.k.kind, id}
+	var before *T
 	if old := r.byID[id]; old != nil {
+		before = old.Value
 		for name, values := range r.k.indexes {
 			for _, v := range values(old.Value) {
 				delete(r.index[name][v], id)
@@ -133,6 +138,9 @@ func (r *rows[T]) set(m *mirror, id string, obj any, rev int64) {
 		}
 	}
 	m.refer(self, r.k.refsOf(v))
+	if r.k.changed != nil {
+		r.k.changed(m, before, v)
+	}
 }
 
 func (r *rows[T]) modRev(id string) int64 {

@@ -13,6 +13,7 @@ func kinds() []anyKind {
 		RuleTemplates,
 		RBACPolicies,
 		Trunks,
+		AddressScopes, SubnetPools,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
@@ -50,7 +51,12 @@ var kindOf = func() map[string]anyKind {
 func networkRefs(*model.Network) []Ref { return nil }
 
 // subnetRefs are the objects that must exist as long as a subnet does, besides its network.
-func subnetRefs(*model.Subnet) []Ref { return nil }
+func subnetRefs(s *model.Subnet) (refs []Ref) {
+	if s.PoolID != "" {
+		refs = append(refs, Ref{model.KindSubnetPool, s.PoolID})
+	}
+	return refs
+}
 
 // portRefs are the objects that must exist as long as a port does, besides its network and subnets.
 func portRefs(p *model.Port) []Ref {
