@@ -252,3 +252,67 @@ func (w *work) poolQuota(p *model.SubnetPool, owner model.ProjectID, bits int) e
 	}
 	return nil
 }
+
+// OnboardSubnets brings the subnets of a network into a pool of their address family: the
+// pool gets their prefixes. Only the network's owner and administrators may.
+func (c *Control) OnboardSubnets(ctx context.Context, id string, network model.NetworkID) ([]*model.Subnet, error) {
+	var moved []*model.Subnet
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		moved = nil
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) (err error) {
+			moved, err = w.onboard(id, network)
+			return err
+		})
+		if err != nil || len(moved) == 0 {
+			return err
+		}
+		_, err = txn.Commit(ctx)
+		return err
+	})
+	return moved, err
+}
+
+func (w *work) onboard(id string, network model.NetworkID) ([]*model.Subnet, error) {
+	caller := CallerOf(w.ctx)
+	n, err := w.c.VisibleNetwork(w.r, caller, network)
+	if err != nil {
+		return nil, err
+	}
+	if n.Value.Project != caller.ProjectID && !w.c.admin(w.ctx) {
+		return nil, model.Faultf(model.NotAuthorized, "Not authorized.")
+	}
+	e := store.SubnetPools.Get(w.r, id)
+	if e == nil {
+		return nil, model.NotFound{Kind: model.KindSubnetPool, ID: id}
+	}
+	p := *e.Value
+	p.Prefixes = slices.Clone(p.Prefixes)
+	taken := w.allocated(id)
+	var moved []*model.Subnet
+	for _, o := range w.r.SubnetsOf(network) {
+		if o.Value.Version() != p.IPVersion {
+			continue
+		}
+		s := *o.Value
+		if slices.ContainsFunc(taken, s.CIDR.Overlaps) {
+			return nil, model.Faultf(model.PoolUpdate, "Illegal subnetpool update : Onboarding subnet %s: %s conflicts with allocated prefixes in subnet pool %s.",
+				s.ID, s.CIDR, id)
+		}
+		s.PoolID = id
+		w.c.touch(&s.Meta)
+		w.txn.UpdateSubnet(o, &s)
+		p.Prefixes = append(p.Prefixes, s.CIDR)
+		moved = append(moved, &s)
+	}
+	if len(moved) == 0 {
+		return nil, nil
+	}
+	if err := judgeSubnetPool(w, e.Value, &p, func(string) bool { return false }); err != nil {
+		return nil, err
+	}
+	w.c.touch(&p.Meta)
+	store.SubnetPools.Update(w.txn, e, &p)
+	w.txn.UpdateNetwork(n, w.c.touchedNetwork(n))
+	return moved, nil
+}

@@ -26,6 +26,8 @@ const (
 type aside struct {
 	// subnets of a network, oldest first.
 	subnets []*model.Subnet
+	// scopes of a network: the IDs of its address scopes by IP version.
+	scopes map[int64]string
 	// network of a subnet; nil when it is gone.
 	network *model.Network
 	// trunk that a port is the parent of; nil when there is none.

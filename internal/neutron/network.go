@@ -117,9 +117,10 @@ func providerAttributes() []networkAttribute {
 // theZone is the only availability zone, by Neutron's default name.
 const theZone = "nova"
 
-// zoneAttributes are availability zones and address scopes. There is one zone, and a network is in it when DHCP serves it there; there are no address scopes.
+// zoneAttributes are availability zones and address scopes. There is one zone, and a
+// network is in it when DHCP serves it there. The address scope of a network is that of
+// its subnets' pool.
 func zoneAttributes() []networkAttribute {
-	null := func(b []byte, _ *model.Network, _ *aside) []byte { return append(b, "null"...) }
 	return []networkAttribute{
 		{name: "availability_zone_hints", use: post,
 			take: func(r *networkRequest, name string, v any) error {
@@ -146,8 +147,8 @@ func zoneAttributes() []networkAttribute {
 			}
 			return append(b, "[]"...)
 		}},
-		{name: "ipv4_address_scope", wire: null},
-		{name: "ipv6_address_scope", wire: null},
+		{name: "ipv4_address_scope", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[4]) }},
+		{name: "ipv6_address_scope", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[6]) }},
 	}
 }
 

@@ -37,6 +37,12 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 			x := aside{subnets: make([]*model.Subnet, len(entries))}
 			for i, e := range entries {
 				x.subnets[i] = e.Value
+				if p := store.SubnetPools.Get(r, e.Value.PoolID); p != nil && p.Value.ScopeID != "" {
+					if x.scopes == nil {
+						x.scopes = map[int64]string{}
+					}
+					x.scopes[p.Value.IPVersion] = p.Value.ScopeID
+				}
 			}
 			return x
 		},

@@ -45,10 +45,7 @@ func subnets() *table[model.Subnet, subnetRequest] {
 			return err
 		}},
 		{name: "prefixlen", use: post, take: func(r *subnetRequest, name string, v any) error {
-			n, err := toInt(v)
-			if err == nil && n < 0 {
-				err = invalidFor(name, fmt.Sprintf("'%d' should be non-negative", n))
-			}
+			n, err := toCount(name, v)
 			if err == nil {
 				r.PrefixLen = control.Some(n)
 			}
@@ -116,16 +113,18 @@ func gatewayText(s *model.Subnet) string {
 	return s.Gateway.String()
 }
 
-func takeIPVersion(r *subnetRequest, name string, v any) error {
+func takeIPVersion(r *subnetRequest, name string, v any) (err error) {
+	r.IPVersion, err = toVersion(name, v)
+	return err
+}
+
+// toVersion reads an IP version.
+func toVersion(name string, v any) (int64, error) {
 	n, err := toInt(v)
-	if err != nil {
-		return err
+	if err == nil && n != 4 && n != 6 {
+		err = invalidFor(name, fmt.Sprintf("%d is not in [4, 6]", n))
 	}
-	if n != 4 && n != 6 {
-		return invalidFor(name, fmt.Sprintf("%d is not in [4, 6]", n))
-	}
-	r.IPVersion = n
-	return nil
+	return n, err
 }
 
 func takeSubnetPool(r *subnetRequest, name string, v any) error {
