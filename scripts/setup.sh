@@ -45,6 +45,7 @@ if [ "${1:-test}" = test ]; then
 	need tempest tempest
 	need stestr python3-stestr
 	need ansible-playbook ansible
+	need keystone-manage python3-keystone
 	need ethtool ethtool
 	# Without libvirt-daemon-system, so that no service of libvirt's is there to start at boot.
 	need libvirtd libvirt-daemon

@@ -12,11 +12,11 @@ import (
 
 // service is an entry of the catalog. The catalog follows from the settings: nobody can
 // change it through the API.
-type service struct{ typ, name, description string }
+type service struct{ typ, name string }
 
 var services = []service{
-	{"identity", "keystone", "Identity"},
-	{"network", "neutron", "Networking"},
+	{"identity", "keystone"},
+	{"network", "neutron"},
 }
 
 var interfaces = []string{"public", "internal", "admin"}
@@ -66,7 +66,7 @@ func (c *call) catalog() []object {
 func (c *call) listedServices() []object {
 	var out []object
 	for _, s := range services {
-		out = append(out, object{"id": s.id(), "type": s.typ, "name": s.name, "description": s.description,
+		out = append(out, object{"id": s.id(), "type": s.typ, "name": s.name,
 			"enabled": true, "links": c.link("services", s.id())})
 	}
 	return out

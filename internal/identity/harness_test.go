@@ -58,12 +58,18 @@ func start(t testing.TB) *cloud {
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	c.token = c.login("admin", c.password, `{"project":{"name":"admin","domain":{"id":"default"}}}`)
+	c.learn()
+	return c
+}
+
+// learn notes the IDs of what is there.
+func (c *cloud) learn() {
+	c.t.Helper()
 	for _, noun := range []string{"project", "role", "user", "domain"} {
 		for _, o := range c.get("/v3/" + noun + "s").want(200).list(noun + "s") {
 			c.ids[noun+"/"+o["name"].(string)] = o["id"].(string)
 		}
 	}
-	return c
 }
 
 // do sends a request with the admin's token.
@@ -80,6 +86,9 @@ func (c *cloud) as(token, method, path, body string, headers ...string) answer {
 	req, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if token != "" {
 		req.Header.Set("X-Auth-Token", token)

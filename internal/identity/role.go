@@ -14,8 +14,16 @@ import (
 )
 
 func (c *call) roleBody(r *model.Role) object {
-	return object{"id": r.ID, "name": r.Name, "domain_id": nil, "description": r.Description, "options": object{},
+	return object{"id": r.ID, "name": r.Name, "domain_id": nil, "description": orNull(r.Description), "options": object{},
 		"links": c.link("roles", string(r.ID))}
+}
+
+// orNull is a text, or null where there is none.
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 func (c *call) listRoles() error {

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"bytes"
 	"encoding/base64"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -129,6 +131,24 @@ func FuzzScope(f *testing.F) {
 		}
 		if n != 1 {
 			t.Errorf("%s: %+v", raw, s)
+		}
+	})
+}
+
+// FuzzLogin: whatever is sent to log in, nothing breaks inside, and nobody gets in who
+// does not say the password.
+func FuzzLogin(f *testing.F) {
+	c := start(f)
+	c.make("user", `{"name":"joe","password":"a password that is not guessed"}`)
+	for _, body := range []string{auth("joe", "x", ""), auth("joe", "x", `"unscoped"`), `{"auth":{"identity":{"methods":["token"],"token":{"id":"x"}}}}`,
+		`{"auth":{"identity":{"methods":["application_credential"],"application_credential":{"id":"x","secret":"y"}}}}`, `{"auth":null}`, `[]`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w := httptest.NewRecorder()
+		c.local.ServeHTTP(w, httptest.NewRequest("POST", "/v3/auth/tokens", bytes.NewReader(body)))
+		if w.Code >= 500 || w.Code < 400 {
+			t.Errorf("%q: %d %s", body, w.Code, w.Body)
 		}
 	})
 }

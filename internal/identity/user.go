@@ -210,10 +210,12 @@ func (c *call) credBody(r store.Reader, a *model.AppCred) object {
 	roles := []object{}
 	for _, id := range a.Roles {
 		if e := store.Roles.Get(r, string(id)); e != nil {
-			roles = append(roles, object{"id": id, "name": e.Value.Name, "domain_id": nil})
+			role := c.roleBody(e.Value)
+			delete(role, "links")
+			roles = append(roles, role)
 		}
 	}
-	return object{"id": a.ID, "name": a.Name, "description": a.Description, "user_id": a.UserID, "project_id": a.Project,
+	return object{"id": a.ID, "name": a.Name, "description": orNull(a.Description), "user_id": a.UserID, "project_id": a.Project, "system": nil,
 		"roles": roles, "expires_at": credExpiry(a), "unrestricted": a.Unrestricted,
 		"links": c.link("users/"+string(a.UserID)+"/application_credentials", a.ID)}
 }
