@@ -325,6 +325,7 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 	set(&p.DeviceID, req.DeviceID)
 	set(&p.DeviceOwner, req.DeviceOwner)
 	set(&p.PortSecurity, req.PortSecurity)
+	set(&p.DataPlaneStatus, req.DataPlane)
 	c.setNames(&p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	if req.DHCPOptions.Set {

@@ -103,6 +103,7 @@ type PortRequest struct {
 	SecurityGroups Opt[[]string]
 	AddressPairs   Opt[[]AddressPairRequest]
 	Tags           Opt[[]string] // create only
+	DataPlane      Opt[string]   // update only; "" is null
 	DNSName        Opt[string]
 	DNSDomain      Opt[string]
 	IfRevision     Opt[int]

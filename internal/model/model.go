@@ -238,6 +238,9 @@ type Port struct {
 	// Inactive are the bindings to further hosts, made before a live migration: nothing is
 	// wired by them until one of them is activated and so becomes Binding.
 	Inactive []Binding `json:"inactive,omitempty"`
+	// DataPlaneStatus is ACTIVE or DOWN as something that watches the network from outside
+	// found it, empty when it said nothing; weft only keeps it.
+	DataPlaneStatus string `json:"data_plane_status,omitempty"`
 	// DNSName is the host name asked for, in lower case; DNSDomain is where a DNS service would publish it.
 	DNSName   string `json:"dns_name,omitempty"`
 	DNSDomain string `json:"dns_domain,omitempty"`

@@ -34,6 +34,19 @@ func takeMAC(r *portRequest, name string, v any) error {
 	return nil
 }
 
+func takeDataPlane(r *portRequest, name string, v any) error {
+	if v == nil {
+		r.DataPlane = control.Some("")
+		return nil
+	}
+	s, reason := oneOf(v, []string{string(model.PortActive), string(model.PortDown)})
+	if reason != "" {
+		return invalidFor(name, pyStr(v)+" is not in [None, 'ACTIVE', 'DOWN']")
+	}
+	r.DataPlane = control.Some(s)
+	return nil
+}
+
 func takeFixedIPs(r *portRequest, name string, v any) error {
 	list, ok := v.([]any)
 	if !ok {

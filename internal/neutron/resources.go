@@ -131,7 +131,7 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 			return c.DeletePort(ctx, model.PortID(id), ifRevision)
 		},
 		aliases: []string{"binding", "binding-extended", "extra_dhcp_opt", "ip-substring-filtering",
-			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate",
+			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate", "data-plane-status",
 			"port-security", "allowed-address-pairs", "port-security-groups-filtering"},
 	}
 }
