@@ -31,6 +31,8 @@ type Config struct {
 	DNSDomain string
 	// MaxNameservers and MaxHostRoutes bound the lists of a subnet.
 	MaxNameservers, MaxHostRoutes int
+	// MaxRoutes bounds the extra routes of a router.
+	MaxRoutes int
 	// MaxAddressPairs bounds the allowed address pairs of a port.
 	MaxAddressPairs int
 	// Quotas are the limits of projects that have none of their own, by resource; a
@@ -49,6 +51,7 @@ func DefaultConfig() Config {
 		DNSDomain:       "openstacklocal",
 		MaxNameservers:  5,
 		MaxHostRoutes:   20,
+		MaxRoutes:       30,
 		MaxAddressPairs: 10,
 		AgentDownTime:   75 * time.Second,
 		Quotas: map[string]int{"network": 100, "subnet": 100, "port": 500, "security_group": 10, "security_group_rule": 100,

@@ -31,7 +31,7 @@ func TestFsckFinds(t *testing.T) {
 		{"subnet lost", "subnet/" + string(s.ID), "", "there is no subnet"},
 		{"unreadable", "port/" + string(p.ID), "{", "cannot be read"},
 		{"misplaced", "port/y", object, `the object inside is called "x"`},
-		{"stray", "router/1", "{}", "no such kind of key"},
+		{"stray", "nothing/1", "{}", "no such kind of key"},
 		{"heartbeat of nobody", "heartbeat/ghost", "2026-11-23T12:00:00Z", "there is no such host"},
 	} {
 		key := store.DefaultPrefix + x.key

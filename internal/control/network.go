@@ -404,7 +404,8 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 	return &n, nil
 }
 
-// DeleteNetwork removes a network with its subnets and DHCP ports, unless other ports are on it.
+// DeleteNetwork removes a network with its subnets, DHCP ports and floating IPs that stand
+// for nothing, unless other ports are on it.
 func (c *Control) DeleteNetwork(ctx context.Context, id model.NetworkID, ifRevision Opt[int]) error {
 	return c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
@@ -417,13 +418,18 @@ func (c *Control) DeleteNetwork(ctx context.Context, id model.NetworkID, ifRevis
 				return err
 			}
 			ports := slices.Collect(w.r.PortsOf(id))
-			if inUse := notAutomatic(ports); len(inUse) > 0 {
+			free := freeFloatingIPs(w.r, id)
+			held := slices.DeleteFunc(slices.Clone(ports), func(p *store.Entry[model.Port]) bool { return free[p.Value.ID] != nil })
+			if inUse := notAutomatic(held); len(inUse) > 0 {
 				return model.Faultf(model.NetworkInUse,
 					"Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is: %s.",
 					id, strings.Join(inUse, ","))
 			}
 			for _, p := range ports {
 				txn.DeletePort(p, at)
+				if f := free[p.Value.ID]; f != nil {
+					store.FloatingIPs.Delete(txn, f, at)
+				}
 			}
 			for _, s := range w.r.SubnetsOf(id) {
 				txn.DeleteSubnet(s, at)

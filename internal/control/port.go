@@ -300,6 +300,9 @@ func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortReque
 		}
 		c.touch(&p.Meta)
 		txn := c.store.Txn()
+		if err := c.within(ctx, txn, res, func(w *work) error { return w.followPort(old.Value, p) }); err != nil {
+			return err
+		}
 		txn.UpdatePort(old, p)
 		if p.MAC != old.Value.MAC {
 			c.Read(func(r store.Reader) { showMAC(txn, r, p.ID) })
@@ -357,21 +360,24 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 // DeletePort removes a port. A DHCP port comes back while its network wants one.
 func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Opt[int]) error {
 	var old *store.Entry[model.Port]
-	err := c.attempt(ctx, func(*store.Reservation) error {
-		var at int64
-		var trunk error
-		if c.Read(func(r store.Reader) { old, at, trunk = r.Port(id), r.Revision(), inTrunk(r, id) }); old == nil {
-			return model.NotFound{Kind: model.KindPort, ID: string(id)}
-		}
-		if trunk != nil {
-			return trunk
-		}
-		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+	err := c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		err := c.within(ctx, txn, res, func(w *work) error {
+			if old = w.r.Port(id); old == nil {
+				return model.NotFound{Kind: model.KindPort, ID: string(id)}
+			}
+			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+				return err
+			}
+			if err := w.checkServicePort(old.Value); err != nil {
+				return err
+			}
+			return w.removePort(id)
+		})
+		if err != nil {
 			return err
 		}
-		txn := c.store.Txn()
-		txn.DeletePort(old, at)
-		_, err := txn.Commit(ctx)
+		_, err = txn.Commit(ctx)
 		return err
 	})
 	if err != nil {

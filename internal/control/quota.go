@@ -19,6 +19,10 @@ var counted = map[string]func(r store.Reader, p model.ProjectID) int{
 	"rbac_policy": func(r store.Reader, p model.ProjectID) int {
 		return store.RBACPolicies.CountBy(r, "project", string(p))
 	},
+	"router": func(r store.Reader, p model.ProjectID) int { return store.Routers.CountBy(r, "project", string(p)) },
+	"floatingip": func(r store.Reader, p model.ProjectID) int {
+		return store.FloatingIPs.CountBy(r, "project", string(p))
+	},
 	"port": func(r store.Reader, p model.ProjectID) int { return r.PortCountOfProject(p) },
 	"security_group": func(r store.Reader, p model.ProjectID) int {
 		return store.SecurityGroups.CountBy(r, "project", string(p))

@@ -7,13 +7,16 @@ type Kind string
 
 // The kinds of object.
 const (
-	KindNetwork Kind = "network"
-	KindSubnet  Kind = "subnet"
-	KindPort    Kind = "port"
-	KindAgent   Kind = "agent"
-	KindHost    Kind = "host"
-	KindQuota   Kind = "quota"
-	KindRBAC    Kind = "rbac_policy"
+	KindNetwork        Kind = "network"
+	KindSubnet         Kind = "subnet"
+	KindPort           Kind = "port"
+	KindAgent          Kind = "agent"
+	KindRouter         Kind = "router"
+	KindFloatingIP     Kind = "floatingip"
+	KindPortForwarding Kind = "port_forwarding"
+	KindHost           Kind = "host"
+	KindQuota          Kind = "quota"
+	KindRBAC           Kind = "rbac_policy"
 
 	KindSecurityGroup     Kind = "security_group"
 	KindSecurityGroupRule Kind = "security_group_rule"
@@ -71,6 +74,23 @@ const (
 	MACExhausted                                  // no free MAC found
 	NetworkInUse                                  // network still has ports
 	SubnetInUse                                   // subnet still has addresses in use
+	RouterInUse                                   // router still has interfaces
+	InterfaceNotFound                             // router has no such port
+	InterfaceNotOnSubnet                          // router is not on the subnet
+	InterfaceInUseByFIP                           // floating IPs need the interface
+	InterfaceInUseByRoute                         // extra routes need the interface
+	GatewayInUseByFloatingIP                      // floating IPs need the gateway
+	SubnetMismatch                                // port is not on the subnet named with it
+	InvalidRoutes                                 // extra routes that lead nowhere
+	RoutesExhausted                               // too many extra routes
+	IPChangeNotAllowed                            // the port's addresses belong to its router
+	DeviceOwnerUnsupported                        // not done to a port of this owner
+	NoGatewayForFloatingIP                        // no router between the networks
+	FloatingIPPortAssociated                      // the fixed IP has a floating IP already
+	FloatingIPAssociated                          // another project's floating IP is on the port
+	FloatingIPForwards                            // floating IP still forwards
+	ExternalIPExhausted                           // no IPv4 address on the external network
+	PortHasFloatingIP                             // port forwarding to a port with a floating IP
 	ServicePortInUse                              // port belongs to a router or the like
 	PortInUse                                     // port already has a device
 	PortBound                                     // MAC of a bound port cannot change

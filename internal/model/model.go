@@ -204,6 +204,8 @@ type PortStatus string
 const (
 	PortDown   PortStatus = "DOWN"
 	PortActive PortStatus = "ACTIVE"
+	// PortNotApplicable is for the outside of a floating IP: nothing is ever plugged there.
+	PortNotApplicable PortStatus = "N/A"
 )
 
 // Device owners with a meaning of their own.

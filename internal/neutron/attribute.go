@@ -36,6 +36,10 @@ type aside struct {
 	domain string
 	// rules gives the rules of a security group.
 	rules func() []*model.SecurityGroupRule
+	// port of a router's gateway or of what a floating IP stands for; nil when there is none.
+	port *model.Port
+	// forwardings of a floating IP, oldest first.
+	forwardings []*model.PortForwarding
 	// shared says that the object is shared with the caller's project in particular.
 	shared bool
 	// serving says that an agent is shown as one that serves something.

@@ -43,6 +43,9 @@ type collection[M, R any] struct {
 	// parent gives the fault of a draft that belongs to what is not there for the caller;
 	// nil for objects that belong to a project alone.
 	parent func(r store.Reader, caller access.Caller, draft *M) error
+	// fresh says that the wire form takes from elsewhere what can change alone, so that it
+	// is not kept with the object.
+	fresh  bool
 	create func(ctx context.Context, many []R) ([]*store.Entry[M], error)
 	update func(ctx context.Context, id string, r R) (*store.Entry[M], error)
 	remove func(ctx context.Context, id string, ifRevision control.Opt[int]) error
@@ -169,9 +172,12 @@ func (c *collection[M, R]) serveAction(s *Server, w http.ResponseWriter, r *http
 	if r.Method != cmp.Or(a.method, http.MethodPut) {
 		return faultMethod
 	}
-	body, err := readBody(r)
-	if err != nil {
-		return err
+	var body map[string]any
+	if r.Method != http.MethodGet {
+		var err error
+		if body, err = readBody(r); err != nil {
+			return err
+		}
 	}
 	id := r.PathValue("id")
 	if err := c.mayChange(s, r, id, a.rule, nil); err != nil {
@@ -193,7 +199,7 @@ func (c *collection[M, R]) object(b []byte, v *viewer[M, R], e *store.Entry[M], 
 		x.shared = shared
 		return c.encode(b, m, &x, view, fields)
 	}
-	if fields != nil {
+	if fields != nil || c.fresh {
 		return encode(b, e.Value)
 	}
 	if shared {

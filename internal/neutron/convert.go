@@ -3,6 +3,7 @@ package neutron
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/netip"
 	"slices"
@@ -181,6 +182,12 @@ func toDict(v any, keys ...string) (map[string]any, string) {
 			pySet(keys), pySet(provided))
 	}
 	return m, ""
+}
+
+// sortedKeys are the keys of an object in order, so that which of several faults is told
+// of does not depend on chance.
+func sortedKeys(d map[string]any) []string {
+	return slices.Sorted(maps.Keys(d))
 }
 
 // pySet writes strings as Neutron's language writes a set.

@@ -130,4 +130,7 @@ var known = map[string]extension{
 	"uplink-status-propagation-updatable":         {Name: "Uplink status propagation updatable extension", Updated: "2024-09-03T18:00:00-00:00"},
 	"vlan-transparent":                            {Name: "Vlantransparent", Updated: "2015-03-23T09:00:00-00:00"},
 	"vpnaas":                                      {Name: "VPN service", Updated: "2013-05-29T10:00:00-00:00"},
+
+	"floating-ip-port-forwarding-description": {Name: "Floating IP Port Forwarding new attribute description", Updated: "2019-11-01T10:00:00-00:00"},
+	"floating-ip-port-forwarding-port-ranges": {Name: "Floating IP Port Forwarding support port ranges", Updated: "2020-07-01T10:00:00-00:00"},
 }

@@ -26,12 +26,17 @@ type api struct {
 	control *control.Control
 	handler *Server
 	http    *http.Client
-	// client reads the etcd under an API with personas.
+	// client reads the etcd under the API; nil under those of serveAPI.
 	client *store.Client
 }
 
 // startAPI starts an etcd without fsync and the API on it.
-func startAPI(t testing.TB) *api { return serveAPI(t, storetest.New(t)) }
+func startAPI(t testing.TB) *api {
+	client := storetest.Etcd(t)
+	a := serveAPI(t, storetest.Open(t, client))
+	a.client = client
+	return a
+}
 
 func serveAPI(t testing.TB, s *store.Store) *api {
 	t.Helper()

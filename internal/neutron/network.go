@@ -124,17 +124,9 @@ func zoneAttributes() []networkAttribute {
 	return []networkAttribute{
 		{name: "availability_zone_hints", use: post,
 			take: func(r *networkRequest, name string, v any) error {
-				hints, reason := toStrings(v)
-				if reason != "" {
-					return invalidFor(name, reason)
-				}
-				for _, h := range hints {
-					if h != theZone {
-						return model.NotFound{Kind: kindZone, ID: h}
-					}
-				}
+				hints, err := toZoneHints(name, v)
 				r.AZHints = control.Some(hints)
-				return nil
+				return err
 			},
 			wire: func(b []byte, n *model.Network, _ *aside) []byte {
 				return appendList(b, n.AvailabilityZoneHints, appendString)

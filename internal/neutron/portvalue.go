@@ -48,32 +48,38 @@ func takeDataPlane(r *portRequest, name string, v any) error {
 }
 
 func takeFixedIPs(r *portRequest, name string, v any) error {
+	ips, err := toFixedIPs(name, v)
+	r.FixedIPs = control.Some(ips)
+	return err
+}
+
+// toFixedIPs reads a list of subnets and addresses, each by one or both.
+func toFixedIPs(name string, v any) ([]control.FixedIPRequest, error) {
 	list, ok := v.([]any)
 	if !ok {
-		return invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(v)))
+		return nil, invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(v)))
 	}
 	out := make([]control.FixedIPRequest, 0, len(list))
 	seen := map[netip.Addr]bool{}
 	for _, e := range list {
 		d, ok := e.(map[string]any)
 		if !ok {
-			return invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(e)))
+			return nil, invalidFor(name, fmt.Sprintf("Invalid data format for fixed IP: '%s'", pyStr(e)))
 		}
 		f, reason := toFixedIP(d)
 		if reason == "" && f.Addr.IsValid() && seen[f.Addr] {
 			reason = fmt.Sprintf("Duplicate IP address '%s'", f.Addr)
 		}
 		if reason != "" {
-			return invalidFor(name, reason)
+			return nil, invalidFor(name, reason)
 		}
 		if !f.Addr.IsValid() && f.SubnetID == "" {
-			return invalidInput("IP allocation requires subnet_id or ip_address")
+			return nil, invalidInput("IP allocation requires subnet_id or ip_address")
 		}
 		seen[f.Addr] = true
 		out = append(out, f)
 	}
-	r.FixedIPs = control.Some(out)
-	return nil
+	return out, nil
 }
 
 func toFixedIP(d map[string]any) (f control.FixedIPRequest, reason string) {

@@ -102,6 +102,7 @@ func New(o Options) *Server {
 	s.handle("/v2.0/extensions", s.serveExtensions)
 	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
 	s.registerQuotas()
+	s.registerL3()
 	networks := networkCollection(s.control)
 	register(s, networks)
 	register(s, subnetCollection(s.control))

@@ -212,34 +212,40 @@ func takeNameservers(r *subnetRequest, name string, v any) error {
 }
 
 func takeHostRoutes(r *subnetRequest, name string, v any) error {
+	routes, err := toRoutes(name, v)
+	r.HostRoutes = control.Some(routes)
+	return err
+}
+
+// toRoutes reads a list of destinations and next hops; null is none.
+func toRoutes(name string, v any) ([]model.Route, error) {
 	list, ok := v.([]any)
 	if !ok && v != nil {
-		return invalidFor(name, fmt.Sprintf("Invalid data format for hostroute: '%s'", pyStr(v)))
+		return nil, invalidFor(name, fmt.Sprintf("Invalid data format for hostroute: '%s'", pyStr(v)))
 	}
 	routes := make([]model.Route, 0, len(list))
 	seen := map[model.Route]bool{}
 	for _, e := range list {
 		d, reason := toDict(e, "destination", "nexthop")
 		if reason != "" {
-			return invalidFor(name, reason)
+			return nil, invalidFor(name, reason)
 		}
 		dst, reason := toSubnet(d["destination"])
 		if reason != "" {
-			return invalidFor(name, reason)
+			return nil, invalidFor(name, reason)
 		}
 		hop, reason := toAddr(d["nexthop"])
 		if reason != "" {
-			return invalidFor(name, reason)
+			return nil, invalidFor(name, reason)
 		}
 		route := model.Route{Destination: dst, NextHop: hop}
 		if seen[route] {
-			return invalidFor(name, fmt.Sprintf("Duplicate hostroute '%s'", pyStr(e)))
+			return nil, invalidFor(name, fmt.Sprintf("Duplicate hostroute '%s'", pyStr(e)))
 		}
 		seen[route] = true
 		routes = append(routes, route)
 	}
-	r.HostRoutes = control.Some(routes)
-	return nil
+	return routes, nil
 }
 
 // takeServiceTypes accepts device owners of the cloud's own ports and of instances.

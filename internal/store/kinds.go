@@ -14,6 +14,7 @@ func kinds() []anyKind {
 		RBACPolicies,
 		Trunks,
 		AddressScopes, SubnetPools,
+		Routers, FloatingIPs, PortForwardings,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }

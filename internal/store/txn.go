@@ -139,6 +139,11 @@ func (t *Txn) UpdatePort(old *Entry[model.Port], p *model.Port) {
 	t.moveRefs(Ref{model.KindPort, string(p.ID)}, portRefs(o), portRefs(p))
 }
 
+// UnchangedPort requires that the port did not change.
+func (t *Txn) UnchangedPort(e *Entry[model.Port]) {
+	t.unchanged(t.s.keys.port(e.Value.ID), e.ModRev)
+}
+
 // DeletePort removes a port unchanged since old, with its MAC and address keys, and
 // requires that nothing began to refer to it since the mirror's revision at.
 func (t *Txn) DeletePort(old *Entry[model.Port], at int64) {
