@@ -55,7 +55,7 @@ func networkCollection(c *control.Control) *collection[model.Network, networkReq
 		remove: func(ctx context.Context, id string, ifRevision control.Opt[int]) error {
 			return c.DeleteNetwork(ctx, model.NetworkID(id), ifRevision)
 		},
-		aliases: []string{"net-mtu", "net-mtu-writable", "provider", "multi-provider"},
+		aliases: []string{"net-mtu", "net-mtu-writable", "provider", "multi-provider", "external-net"},
 	}
 }
 
