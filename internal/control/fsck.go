@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/ipam"
 	"weft/internal/model"
 	"weft/internal/store"
 )
@@ -39,6 +40,7 @@ func FsckAt(ctx context.Context, client *store.Client, prefix string) ([]Problem
 	}
 	f.networks()
 	f.subnets()
+	f.pools()
 	f.ports()
 	f.uniqueKeys()
 	f.names()
@@ -85,6 +87,40 @@ func (f *fsck) subnets() {
 			}
 		}
 		perNetwork[s.NetworkID] = append(perNetwork[s.NetworkID], s)
+	}
+}
+
+// pools checks that the subnets of a pool lie in it and not in each other's way, and that
+// no two pools of an address scope have a prefix in common.
+func (f *fsck) pools() {
+	perPool := map[string][]*model.Subnet{}
+	for id, s := range f.in.Subnets {
+		p, _ := f.in.Objects[store.Ref{Kind: model.KindSubnetPool, ID: s.PoolID}].(*model.SubnetPool)
+		if p == nil {
+			continue // that it is missing is said of the reference
+		}
+		if !ipam.Covers(p.Prefixes, s.CIDR) {
+			f.report("subnet/"+string(id), "lies outside subnet pool %s", p.ID)
+		}
+		for _, o := range perPool[p.ID] {
+			if o.CIDR.Overlaps(s.CIDR) {
+				f.report("subnet/"+string(id), "overlaps with subnet %s of the same subnet pool", o.ID)
+			}
+		}
+		perPool[p.ID] = append(perPool[p.ID], s)
+	}
+	perScope := map[string][]*model.SubnetPool{}
+	for _, o := range f.in.Objects {
+		p, is := o.(*model.SubnetPool)
+		if !is || p.ScopeID == "" {
+			continue
+		}
+		for _, o := range perScope[p.ScopeID] {
+			if overlap(o, p) {
+				f.report("subnetpool/"+p.ID, "overlaps with subnet pool %s in the same address scope", o.ID)
+			}
+		}
+		perScope[p.ScopeID] = append(perScope[p.ScopeID], p)
 	}
 }
 
