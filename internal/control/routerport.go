@@ -253,8 +253,14 @@ func (w *work) subnetsInside(m *model.Router) ([]*store.Entry[model.Subnet], err
 	return out, nil
 }
 
-// checkInterface judges whether a router can be on more subnets.
+// checkInterface judges whether a router can be on more subnets. Of a subnet whose guests
+// hear of another router it cannot be the router.
 func (w *work) checkInterface(m *model.Router, more []*store.Entry[model.Subnet]) error {
+	for _, s := range more {
+		if s.Value.RAMode == "" && s.Value.AddressMode != "" {
+			return badRequest("router", "IPv6 subnet %s configured to receive RAs from an external router cannot be added to Neutron Router", s.Value.ID)
+		}
+	}
 	inside, err := w.subnetsInside(m)
 	if err != nil {
 		return err

@@ -116,7 +116,7 @@ func inOrder(list []any) []any {
 func (p *replay) learnValue(key string, theirs, ours any) {
 	t, ok := theirs.(string)
 	o, ok2 := ours.(string)
-	if ok && ok2 && o != "" && slices.Contains([]string{"id", "mac_address", "ip_address"}, key) {
+	if ok && ok2 && o != "" && slices.Contains([]string{"id", "mac_address", "ip_address", "floating_ip_address"}, key) {
 		p.subst[t] = o
 	}
 }
@@ -171,7 +171,8 @@ func (p *replay) compare(at string, theirs, ours any) {
 
 // beyond are attributes of extensions that the recorded server did not have.
 var beyond = map[string]bool{"dns_name": true, "dns_domain": true, "dns_assignment": true, "belongs_to_default_sg": true,
-	"dns_publish_fixed_ip": true, "data_plane_status": true}
+	"dns_publish_fixed_ip": true, "data_plane_status": true,
+	"port_forwardings": true}
 
 // internal is a number of Neutron's database, which it lets slip out in rules that are
 // shown in their group.

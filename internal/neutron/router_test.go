@@ -304,3 +304,40 @@ func TestRouterPersonas(t *testing.T) {
 		}
 	}
 }
+
+func TestRouterInterfacesIPv6(t *testing.T) {
+	c := startL3(t, startAPI(t))
+	r := id(c.router(m{}))
+	subnet := func(network, cidr string, more m) string {
+		body := m{"network_id": network, "cidr": cidr, "ip_version": 6}
+		for k, v := range more {
+			body[k] = v
+		}
+		return id(c.must(201, "POST", "/v2.0/subnets", m{"subnet": body}))
+	}
+	slaac := subnet(c.inside, "2001:db8:1::/64", m{"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"})
+	stateful := subnet(c.inside, "2001:db8:2::/64", m{"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"})
+	elsewhere := subnet(c.other, "2001:db8:3::/64", m{"ipv6_address_mode": "slaac"})
+	c.refuses("PUT", "/v2.0/routers/"+r+"/add_router_interface", m{"subnet_id": elsewhere}, "400 BadRequest", "configured to receive RAs from an external router")
+	four := c.join(r, c.insideSubnet)
+	port := c.join(r, slaac)
+	if again := c.join(r, stateful); again != port || port == four {
+		t.Errorf("ports %s and %s: IPv6 subnets of a network share one", port, again)
+	}
+	has := addresses(c.must(200, "GET", "/v2.0/ports/"+port, nil)["fixed_ips"])
+	slices.Sort(has)
+	if !slices.Equal(has, []string{"2001:db8:1::", "2001:db8:2::"}) {
+		t.Errorf("addresses: %v", has)
+	}
+	guest := c.port(m{"network_id": c.inside, "fixed_ips": []m{{"subnet_id": stateful}}})
+	c.refuses("PUT", "/v2.0/routers/"+r+"/add_router_interface", m{"port_id": id(guest)}, "400 BadRequest", "")
+	for i, s := range []string{slaac, stateful} {
+		if l := c.do("PUT", "/v2.0/routers/"+r+"/remove_router_interface", m{"subnet_id": s}); l.status != 200 || l.body["port_id"] != port {
+			t.Fatalf("leave %s: %s", s, l.text)
+		}
+		if want := []int{200, 404}[i]; c.do("GET", "/v2.0/ports/"+port, nil).status != want {
+			t.Errorf("after %d prefixes left, the port is not %d", i+1, want)
+		}
+	}
+	story{c.api}.sound()
+}
