@@ -309,11 +309,12 @@ func (e *explainer) dhcp() Step {
 	return s
 }
 
-// serverAddrs are the addresses that the namespace of a DHCP port must hold.
+// serverAddrs are the addresses that the namespace of a DHCP port must hold: those from
+// which it answers, which are of IPv4.
 func (e *explainer) serverAddrs(dp *model.Port) []netip.Prefix {
 	var out []netip.Prefix
 	for _, f := range dp.FixedIPs {
-		if sub := e.subnet(f.SubnetID); sub != nil {
+		if sub := e.subnet(f.SubnetID); sub != nil && sub.DHCPv4() {
 			out = append(out, netip.PrefixFrom(f.Addr, sub.CIDR.Bits()))
 		}
 	}
@@ -327,7 +328,7 @@ func (e *explainer) servedAddrs() []netip.Addr {
 	}
 	var out []netip.Addr
 	for _, f := range e.p.FixedIPs {
-		if sub := e.subnet(f.SubnetID); sub != nil && sub.EnableDHCP {
+		if sub := e.subnet(f.SubnetID); sub != nil && sub.DHCPv4() {
 			out = append(out, f.Addr)
 		}
 	}
