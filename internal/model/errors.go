@@ -151,6 +151,7 @@ const (
 	SegmentsAndProvider                           // a network is asked for in two ways
 	DuplicateSegment                              // one segment asked for twice
 	SegmentInUse                                  // the network needs the segment
+	AutoAllocationFailure                         // the cloud cannot give a topology without asking
 	Unavailable                                   // the store did not answer in time
 	GroupInUse                                    // security group has ports
 	GroupNoRemoveDefault                          // default security groups are the administrator's to remove

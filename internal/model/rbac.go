@@ -21,3 +21,10 @@ type RBACPolicy struct {
 	Target     ProjectID `json:"target"`
 	Meta
 }
+
+// AutoTopology is what a project got without asking for its parts.
+type AutoTopology struct {
+	Project   ProjectID `json:"project"`
+	NetworkID NetworkID `json:"network_id"`
+	RouterID  RouterID  `json:"router_id"`
+}

@@ -155,6 +155,7 @@ var wireNames = map[model.FaultKind]wireName{
 	model.SegmentsAndProvider:      {400, "SegmentsSetInConjunctionWithProviders"},
 	model.DuplicateSegment:         {400, "SegmentsContainDuplicateEntry"},
 	model.SegmentInUse:             {409, "SegmentInUse"},
+	model.AutoAllocationFailure:    {409, "AutoAllocationFailure"},
 	model.Unavailable:              {503, "ServiceUnavailable"},
 	model.GroupInUse:               {409, "SecurityGroupInUse"},
 	model.GroupNoRemoveDefault:     {409, "SecurityGroupCannotRemoveDefault"},

@@ -120,6 +120,7 @@ func New(o Options) *Server {
 	s.registerSchedules(networks, agents)
 	s.registerZones()
 	s.registerProviders()
+	s.registerAutoTopology()
 	register(s, securityGroupCollection(s.control))
 	register(s, securityGroupRuleCollection(s.control))
 	register(s, ruleTemplateCollection(s.control))

@@ -11,7 +11,7 @@ func kinds() []anyKind {
 		SecurityGroups,
 		SecurityGroupRules,
 		RuleTemplates,
-		RBACPolicies,
+		RBACPolicies, AutoTopologies,
 		Trunks,
 		AddressScopes, SubnetPools,
 		Routers, FloatingIPs, PortForwardings,
@@ -37,6 +37,12 @@ var RBACPolicies = define(definition[model.RBACPolicy]{
 		return []string{p.ObjectID + "/" + p.Action + "/" + string(p.Target)}
 	},
 	refs: func(p *model.RBACPolicy) []Ref { return []Ref{{model.Kind(p.ObjectType), p.ObjectID}} },
+})
+
+// AutoTopologies are by project. Their parts may go without them.
+var AutoTopologies = define(definition[model.AutoTopology]{
+	kind: "auto_allocated_topology",
+	id:   func(t *model.AutoTopology) string { return string(t.Project) },
 })
 
 // kindOf finds a kind by its directory.
