@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -51,10 +52,16 @@ func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]
 	var made []*store.Entry[model.Network]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()
+		qos := make([]string, len(reqs))
 		err := c.within(ctx, txn, res, func(w *work) error {
-			for _, req := range reqs {
+			for i, req := range reqs {
 				if err := w.onlyDefault("", req.IsDefault.Value); err != nil {
 					return err
+				}
+				if qos[i] = cmp.Or(req.QoSPolicy.Value, defaultQoS(w.r, req.Project)); qos[i] == req.QoSPolicy.Value {
+					if err := w.underQoS("", qos[i]); err != nil {
+						return err
+					}
 				}
 			}
 			return countEach(w, "network", reqs, func(r NetworkRequest) model.ProjectID { return r.Project })
@@ -68,6 +75,7 @@ func (c *Control) CreateNetworks(ctx context.Context, reqs []NetworkRequest) ([]
 			if err != nil {
 				return err
 			}
+			n.QoSPolicy = qos[i]
 			txn.CreateNetwork(n)
 			if n.Shared {
 				store.RBACPolicies.Create(txn, c.wildcard(model.KindNetwork, string(n.ID), n.Project, model.AccessAsShared))
@@ -354,6 +362,9 @@ func (c *Control) UpdateNetwork(ctx context.Context, id model.NetworkID, req Net
 					}
 				}
 			}
+			if err := w.underQoS(old.Value.QoSPolicy, n.QoSPolicy); err != nil {
+				return err
+			}
 			c.touch(&n.Meta)
 			txn.UpdateNetwork(old, n)
 			return nil
@@ -392,6 +403,7 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 	set(&n.External, req.External)
 	set(&n.IsDefault, req.IsDefault)
 	set(&n.DNSDomain, req.DNSDomain)
+	set(&n.QoSPolicy, req.QoSPolicy)
 	n.IsDefault = n.IsDefault && n.External
 	set(&n.PortSecurity, req.PortSecurity)
 	if req.MTU.Set {

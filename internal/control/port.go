@@ -47,6 +47,11 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 		})
 		txn := c.store.Txn()
 		err := c.within(ctx, txn, res, func(w *work) error {
+			for _, req := range reqs {
+				if err := w.underQoS("", req.QoSPolicy.Value); err != nil {
+					return err
+				}
+			}
 			return countEach(w, "port", reqs, func(r PortRequest) model.ProjectID { return r.Project })
 		})
 		if err != nil {
@@ -110,6 +115,7 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 		DeviceID:     req.DeviceID.Value,
 		DeviceOwner:  req.DeviceOwner.Value,
 		PortSecurity: req.PortSecurity.Or(at.network.Value.PortSecurity),
+		QoSPolicy:    req.QoSPolicy.Value,
 		DHCPOptions:  mergeOptions(nil, req.DHCPOptions.Value),
 		Binding: model.Binding{
 			Host:     model.HostName(req.HostID.Value),
@@ -300,7 +306,13 @@ func (c *Control) UpdatePort(ctx context.Context, id model.PortID, req PortReque
 		}
 		c.touch(&p.Meta)
 		txn := c.store.Txn()
-		if err := c.within(ctx, txn, res, func(w *work) error { return w.followPort(old.Value, p) }); err != nil {
+		err = c.within(ctx, txn, res, func(w *work) error {
+			if err := w.underQoS(old.Value.QoSPolicy, p.QoSPolicy); err != nil {
+				return err
+			}
+			return w.followPort(old.Value, p)
+		})
+		if err != nil {
 			return err
 		}
 		txn.UpdatePort(old, p)
@@ -329,6 +341,7 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 	set(&p.DeviceOwner, req.DeviceOwner)
 	set(&p.PortSecurity, req.PortSecurity)
 	set(&p.DataPlaneStatus, req.DataPlane)
+	set(&p.QoSPolicy, req.QoSPolicy)
 	c.setNames(&p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	if req.DHCPOptions.Set {

@@ -42,6 +42,7 @@ type NetworkRequest struct {
 	MTU            Opt[int]
 	AZHints        Opt[[]string]
 	DNSDomain      Opt[string]
+	QoSPolicy      Opt[string] // "" is none
 	NetworkType    Opt[string] // provider:network_type
 	Physical       Opt[string] // provider:physical_network
 	SegmentationID Opt[int64]  // provider:segmentation_id
@@ -106,6 +107,7 @@ type PortRequest struct {
 	DataPlane      Opt[string]   // update only; "" is null
 	DNSName        Opt[string]
 	DNSDomain      Opt[string]
+	QoSPolicy      Opt[string] // "" is none
 	IfRevision     Opt[int]
 }
 

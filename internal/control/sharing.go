@@ -94,6 +94,8 @@ func shareable(objectType string) (s sharing, ok bool) {
 		return sharedNoun(subnetPools, func(p *model.SubnetPool) *bool { return &p.Shared }), true
 	case model.KindAddressScope:
 		return sharedNoun(addressScopes, func(s *model.AddressScope) *bool { return &s.Shared }), true
+	case model.KindQoS:
+		return sharedNoun(qosNoun, func(p *model.QoSPolicy) *bool { return &p.Shared }), true
 	}
 	return sharing{}, false
 }

@@ -25,6 +25,9 @@ const (
 	KindSegment           Kind = "segment"
 	KindSubnetPool        Kind = "subnetpool"
 	KindAddressScope      Kind = "address_scope"
+	// KindQoS is a policy, as RBAC policies call it.
+	KindQoS     Kind = "qos_policy"
+	KindQoSRule Kind = "qos_rule"
 )
 
 // NotFound says that there is no such object.
@@ -151,6 +154,12 @@ const (
 	SegmentsAndProvider                           // a network is asked for in two ways
 	DuplicateSegment                              // one segment asked for twice
 	SegmentInUse                                  // the network needs the segment
+	QoSPolicyInUse                                // networks or ports are under the policy
+	QoSDefaultExists                              // the project has a default policy
+	QoSPolicyFixed                                // the policy it is under is not the caller's to take away
+	QoSRuleNotFound                               // no such rule in the policy
+	QoSRulesConflict                              // the policy has such a rule
+	QoSRuleParameterConflict                      // what the rule says contradicts another one
 	AutoAllocationFailure                         // the cloud cannot give a topology without asking
 	Unavailable                                   // the store did not answer in time
 	GroupInUse                                    // security group has ports

@@ -82,6 +82,8 @@ type Network struct {
 	// Segments are all segments when there are several, or something is said of one; the
 	// first is Segment, which hosts use.
 	Segments []NetworkSegment `json:"segments,omitempty"`
+	// QoSPolicy is the ID of the policy that its ports are under unless they have their own.
+	QoSPolicy string `json:"qos_policy,omitempty"`
 	// DHCPHost is where an administrator has put the DHCP port; empty leaves it to the cloud.
 	DHCPHost HostName `json:"dhcp_host,omitempty"`
 	// DHCPAway says that an administrator has taken DHCP away until it is put somewhere again.
@@ -246,6 +248,8 @@ type Port struct {
 	// DNSName is the host name asked for, in lower case; DNSDomain is where a DNS service would publish it.
 	DNSName   string `json:"dns_name,omitempty"`
 	DNSDomain string `json:"dns_domain,omitempty"`
+	// QoSPolicy is the ID of the policy that the port itself is under.
+	QoSPolicy string `json:"qos_policy,omitempty"`
 	Meta
 }
 

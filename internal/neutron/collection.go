@@ -33,7 +33,7 @@ type collection[M, R any] struct {
 	// around fills what the wire form needs from elsewhere; nil when it needs nothing.
 	around func(r store.Reader, m *M) aside
 	// inside judges the object in whose path the collection lies; nil when there is none.
-	inside func(r store.Reader) error
+	inside func(r store.Reader, caller access.Caller) error
 	// missing is the fault of an object that is not there, where the ID does not say all.
 	missing func(id string) error
 	// shared says whether an object is shared with a project in particular; nil is never.
@@ -123,7 +123,7 @@ func (c *collection[M, R]) entered(s *Server, r *http.Request) error {
 		return nil
 	}
 	var outside error
-	if err := s.read(r.Context(), func(rd store.Reader) { outside = c.inside(rd) }); err != nil {
+	if err := s.read(r.Context(), func(rd store.Reader) { outside = c.inside(rd, control.CallerOf(r.Context())) }); err != nil {
 		return err
 	}
 	return outside

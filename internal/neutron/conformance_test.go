@@ -172,7 +172,8 @@ func (p *replay) compare(at string, theirs, ours any) {
 // beyond are attributes of extensions that the recorded server did not have.
 var beyond = map[string]bool{"dns_name": true, "dns_domain": true, "dns_assignment": true, "belongs_to_default_sg": true,
 	"dns_publish_fixed_ip": true, "data_plane_status": true,
-	"port_forwardings": true}
+	"port_forwardings": true,
+	"qos_policy_id":    true}
 
 // internal is a number of Neutron's database, which it lets slip out in rules that are
 // shown in their group.

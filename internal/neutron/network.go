@@ -51,6 +51,8 @@ func networks() *table[model.Network, networkRequest] {
 	attributes = append(attributes, networkAttribute{name: "dns_domain", def: "", use: post | put, kind: "DNS name with a final dot",
 		take: takeDNS(func(r *networkRequest) *control.Opt[string] { return &r.DNSDomain }, dnsDomainReason),
 		text: func(n *model.Network) string { return n.DNSDomain }})
+	attributes = append(attributes, qosAttribute(func(r *networkRequest, id string) { r.QoSPolicy = control.Some(id) },
+		func(n *model.Network) string { return n.QoSPolicy }))
 	for _, a := range providerAttributes() {
 		a.when = func(n *model.Network, _ *aside) bool { return len(n.Segments) <= 1 }
 		attributes = append(attributes, a)

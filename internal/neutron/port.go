@@ -63,6 +63,8 @@ func ports() *table[model.Port, portRequest] {
 	attributes = append(attributes, portAttribute{name: "trunk_details",
 		when: func(_ *model.Port, x *aside) bool { return x.trunk != nil },
 		wire: func(b []byte, _ *model.Port, x *aside) []byte { return x.trunk.append(b) }})
+	attributes = append(attributes, qosAttribute(func(r *portRequest, id string) { r.QoSPolicy = control.Some(id) },
+		func(p *model.Port) string { return p.QoSPolicy }))
 	attributes = append(attributes, portAttribute{name: "extra_dhcp_opts", use: post | put, take: takeDHCPOptions,
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.DHCPOptions, appendDHCPOption) }})
 	attributes = append(attributes, standardAttributes(func(p *model.Port) *model.Meta { return &p.Meta },

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -97,7 +98,7 @@ func portBindingCollection(c *control.Control, t *table[portBinding, bindingRequ
 					}
 				}
 			},
-			inside: func(r store.Reader) error {
+			inside: func(r store.Reader, _ access.Caller) error {
 				e := r.Port(id)
 				if e == nil {
 					return model.NotFound{Kind: model.KindPort, ID: parent}

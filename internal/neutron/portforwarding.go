@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
@@ -160,7 +161,7 @@ func forwardingCollection(c *control.Control, t *table[model.PortForwarding, for
 		return &collection[model.PortForwarding, forwardingRequest]{
 			table: &own,
 			id:    func(m *model.PortForwarding) string { return m.ID },
-			inside: func(r store.Reader) error {
+			inside: func(r store.Reader, _ access.Caller) error {
 				if store.FloatingIPs.Get(r, parent) == nil {
 					return model.NotFound{Kind: model.KindFloatingIP, ID: parent}
 				}

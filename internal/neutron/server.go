@@ -110,6 +110,7 @@ func New(o Options) *Server {
 	register(s, addressScopeCollection(s.control))
 	register(s, availabilityCollection())
 	register(s, portCollection(s.control))
+	s.registerQoS()
 	bindings := portBindings()
 	registerNested(s, "/v2.0/ports/{parent}/bindings", bindings, portBindingCollection(s.control, bindings))
 	register(s, trunkCollection(s.control))

@@ -117,7 +117,7 @@ func TestEncodePort(t *testing.T) {
 			"security_groups": []string{"g"}, "binding:vnic_type": "normal", "binding:profile": profile,
 			"binding:host_id": p.Binding.Host, "binding:vif_type": p.Binding.VIFType, "binding:vif_details": details,
 			"port_security_enabled": p.PortSecurity, "dns_name": "", "dns_domain": "", "dns_assignment": names,
-			"data_plane_status": nil,
+			"data_plane_status": nil, "qos_policy_id": nil,
 		}, p.Meta))
 	})
 }
@@ -150,7 +150,7 @@ func TestEncodeNetwork(t *testing.T) {
 			"router:external": n.External, "provider:network_type": "vlan", "provider:physical_network": physical,
 			"provider:segmentation_id": segment, "is_default": n.IsDefault, "availability_zone_hints": []string{},
 			"availability_zones": zones, "ipv4_address_scope": nil, "ipv6_address_scope": nil,
-			"dns_domain": "",
+			"dns_domain": "", "qos_policy_id": nil,
 		}, n.Meta)
 		if !n.External && !x.created {
 			delete(want, "is_default")

@@ -14,6 +14,7 @@ func kinds() []anyKind {
 		RBACPolicies, AutoTopologies,
 		Trunks,
 		AddressScopes, SubnetPools,
+		QoSPolicies,
 		Routers, FloatingIPs, PortForwardings,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
@@ -55,7 +56,7 @@ var kindOf = func() map[string]anyKind {
 }()
 
 // networkRefs are the objects that must exist as long as a network does.
-func networkRefs(*model.Network) []Ref { return nil }
+func networkRefs(n *model.Network) []Ref { return underQoS(n.QoSPolicy) }
 
 // subnetRefs are the objects that must exist as long as a subnet does, besides its network.
 func subnetRefs(s *model.Subnet) (refs []Ref) {
@@ -67,7 +68,7 @@ func subnetRefs(s *model.Subnet) (refs []Ref) {
 
 // portRefs are the objects that must exist as long as a port does, besides its network and subnets.
 func portRefs(p *model.Port) []Ref {
-	var refs []Ref
+	refs := underQoS(p.QoSPolicy)
 	for _, id := range p.SecurityGroups {
 		refs = append(refs, Ref{model.KindSecurityGroup, id})
 	}
