@@ -95,9 +95,13 @@ func (c *Control) ActivateBinding(ctx context.Context, id model.PortID, host mod
 		}
 		was := p.Binding
 		p.Binding = *b
+		p.Status = model.PortDown
+		if was.Host == "" { // the port was bound to nowhere: nothing stays
+			dropInactive(p, host)
+			return nil
+		}
 		was.VIFType, was.BridgeName, was.DatapathType, was.Reason = model.VIFUnbound, "", "", ""
 		*b = was
-		p.Status = model.PortDown
 		return nil
 	})
 }
