@@ -51,6 +51,9 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 				if err := w.underQoS("", req.QoSPolicy.Value); err != nil {
 					return err
 				}
+				if err := w.ownDevice(&model.Port{Project: req.Project, DeviceID: req.DeviceID.Value, DeviceOwner: req.DeviceOwner.Value}); err != nil {
+					return err
+				}
 			}
 			return countEach(w, "port", reqs, func(r PortRequest) model.ProjectID { return r.Project })
 		})

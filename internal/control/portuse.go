@@ -89,6 +89,16 @@ func (w *work) forwards(old *store.Entry[model.FloatingIP], router model.RouterI
 	store.FloatingIPs.Update(w.txn, old, &m)
 }
 
+// ownDevice refuses a port that gives itself out as an interface of another project's router.
+func (w *work) ownDevice(p *model.Port) error {
+	m := store.Routers.Get(w.r, p.DeviceID)
+	if m == nil || !routerInterface(p) || m.Value.Project == p.Project || w.c.admin(w.ctx) {
+		return nil
+	}
+	return model.Faultf(model.DeviceNotOwned,
+		"The following device_id %s is not owned by your project or matches another project router.", p.DeviceID)
+}
+
 // followPort judges a change of a port by what depends on it, and makes it follow.
 func (w *work) followPort(old, p *model.Port) error {
 	self := store.Ref{Kind: model.KindPort, ID: string(p.ID)}
@@ -100,6 +110,11 @@ func (w *work) followPort(old, p *model.Port) error {
 	if holder != "" && (old.DeviceID != p.DeviceID || old.DeviceOwner != p.DeviceOwner) {
 		return model.Faultf(model.DeviceOwnerUnsupported,
 			"Operation %s is not supported for device_owner %s on port %s.", "update_device", old.DeviceOwner, p.ID)
+	}
+	if old.DeviceID != p.DeviceID || old.DeviceOwner != p.DeviceOwner {
+		if err := w.ownDevice(p); err != nil {
+			return err
+		}
 	}
 	if !moved {
 		return nil

@@ -298,6 +298,11 @@ func TestRouterPersonas(t *testing.T) {
 			t.Errorf("%s %s %s %v: %s, want %s", k.who, k.method, k.path, k.body, got, k.want)
 		}
 	}
+	_, o = a.as("member@p2", "POST", "/v2.0/networks", m{"network": m{}})
+	got, _ := a.as("member@p2", "POST", "/v2.0/ports", m{"port": m{"network_id": id(o.object()), "device_owner": "network:router_interface", "device_id": r}})
+	if !strings.HasPrefix(got, "409 DeviceIDNotOwnedByTenant: The following device_id "+r) {
+		t.Errorf("a port of another project's router: %s", got)
+	}
 	for who, want := range map[string]int{"member": 1, "member@p2": 0, "admin@p9": 1} {
 		if _, o := a.as(who, "GET", "/v2.0/routers?name=r", nil); len(o.list()) != want {
 			t.Errorf("%s sees %d routers, want %d", who, len(o.list()), want)
