@@ -58,15 +58,15 @@ func agents() *table[agent, agentRequest] {
 				wire:    func(b []byte, a *agent, _ *aside) []byte { return appendTextOrNull(b, a.setting().Description) },
 				match:   matchText(func(a *agent) string { return a.setting().Description }),
 				compare: func(x, y *agent) int { return cmp.Compare(x.setting().Description, y.setting().Description) }},
-			{name: "resources_synced", wire: null},
-			{name: "availability_zone", use: filter | order,
+			{name: "resources_synced", kind: "null", wire: null},
+			{name: "availability_zone", kind: "string or null", use: filter | order,
 				wire:    func(b []byte, a *agent, _ *aside) []byte { return appendTextOrNull(b, a.Zone) },
 				match:   matchText(func(a *agent) string { return a.Zone }),
 				compare: func(x, y *agent) int { return cmp.Compare(x.Zone, y.Zone) }},
 			{name: "alive", use: filter | order, flag: func(a *agent) bool { return a.Alive }},
-			{name: "configurations", wire: func(b []byte, a *agent, _ *aside) []byte { return appendJSON(b, a.Configurations) }},
+			{name: "configurations", kind: "object", wire: func(b []byte, a *agent, _ *aside) []byte { return appendJSON(b, a.Configurations) }},
 			// Only of the agents that serve something: Neutron says so there and not elsewhere.
-			{name: "resource_versions", when: func(_ *agent, x *aside) bool { return x.serving },
+			{name: "resource_versions", kind: "object", when: func(_ *agent, x *aside) bool { return x.serving },
 				wire: func(b []byte, _ *agent, _ *aside) []byte { return append(b, "{}"...) }},
 		}})
 }

@@ -70,6 +70,7 @@ type action struct {
 func register[M, R any](s *Server, c *collection[M, R]) {
 	c.guards = c.guardsBy(s.policy)
 	s.honour(c.aliases...)
+	s.collections["/v2.0/"+c.where()] = c
 	s.route("/v2.0/"+c.where(), func(string) served { return c })
 	if c.taggable() {
 		s.handle("/v2.0/"+c.where()+"/{id}/tags/{tag}", func(w http.ResponseWriter, r *http.Request) error {
@@ -90,6 +91,7 @@ func (t *table[M, R]) where() string {
 // path has {parent} where the ID of that object is, and within makes the collection for it.
 func registerNested[M, R any](s *Server, path string, t *table[M, R], within func(parent string) *collection[M, R]) {
 	g := t.guardsBy(s.policy)
+	s.collections[path] = within("")
 	s.route(path, func(parent string) served {
 		c := within(parent)
 		c.guards = g

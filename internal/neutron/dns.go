@@ -26,7 +26,7 @@ func dnsAttributes() []portAttribute {
 		{name: "dns_name", def: "", use: post | put, kind: "DNS name",
 			take: takeDNS(func(r *portRequest) *control.Opt[string] { return &r.DNSName }, dnsNameReason),
 			text: func(p *model.Port) string { return p.DNSName }},
-		{name: "dns_assignment", wire: appendAssignments},
+		{name: "dns_assignment", kind: "list of {hostname, ip_address, fqdn}", wire: appendAssignments},
 		{name: "dns_domain", def: "", use: post | put, kind: "DNS name with a final dot",
 			take: takeDNS(func(r *portRequest) *control.Opt[string] { return &r.DNSDomain }, dnsDomainReason),
 			text: func(p *model.Port) string { return p.DNSDomain }},

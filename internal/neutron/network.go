@@ -17,10 +17,10 @@ type (
 func networks() *table[model.Network, networkRequest] {
 	attributes := []networkAttribute{
 		{name: "id", use: filter | order, text: func(n *model.Network) string { return string(n.ID) }},
-		{name: "name", def: "", use: post | put | filter | order,
+		{name: "name", kind: "string(255)", def: "", use: post | put | filter | order,
 			take: takeText(func(r *networkRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(n *model.Network) string { return n.Name }},
-		{name: "subnets", wire: func(b []byte, _ *model.Network, x *aside) []byte {
+		{name: "subnets", kind: "list of UUIDs", wire: func(b []byte, _ *model.Network, x *aside) []byte {
 			return appendList(b, x.subnets, func(b []byte, s *model.Subnet) []byte { return appendString(b, string(s.ID)) })
 		}},
 		{name: "admin_state_up", def: true, use: post | put | filter | order,
@@ -88,16 +88,16 @@ func providerAttributes() []networkAttribute {
 	}
 	segment := func(n *model.Network) int64 { return int64(n.Segment.ID) }
 	return []networkAttribute{
-		{name: "provider:network_type", use: post | put | filter,
+		{name: "provider:network_type", kind: "flat, vlan or vxlan", use: post | put | filter,
 			take: take(func(r *networkRequest) *control.Opt[string] { return &r.NetworkType }),
 			text: func(n *model.Network) string { return string(n.Segment.Type) }},
-		{name: "provider:physical_network", use: post | put | filter,
+		{name: "provider:physical_network", kind: "string(64) or null", use: post | put | filter,
 			take: take(func(r *networkRequest) *control.Opt[string] { return &r.Physical }),
 			wire: func(b []byte, n *model.Network, _ *aside) []byte {
 				return appendTextOrNull(b, n.Segment.Physical)
 			},
 			match: matchText(func(n *model.Network) string { return n.Segment.Physical })},
-		{name: "provider:segmentation_id", use: post | put | filter,
+		{name: "provider:segmentation_id", kind: "integer or null", use: post | put | filter,
 			take: func(r *networkRequest, _ string, v any) error {
 				if v == nil {
 					return nil
@@ -124,7 +124,7 @@ const theZone = "nova"
 // its subnets' pool.
 func zoneAttributes() []networkAttribute {
 	return []networkAttribute{
-		{name: "availability_zone_hints", use: post,
+		{name: "availability_zone_hints", kind: "list of strings", use: post,
 			take: func(r *networkRequest, name string, v any) error {
 				hints, err := toZoneHints(name, v)
 				r.AZHints = control.Some(hints)
@@ -133,7 +133,7 @@ func zoneAttributes() []networkAttribute {
 			wire: func(b []byte, n *model.Network, _ *aside) []byte {
 				return appendList(b, n.AvailabilityZoneHints, appendString)
 			}},
-		{name: "availability_zones", wire: func(b []byte, n *model.Network, x *aside) []byte {
+		{name: "availability_zones", kind: "list of strings", wire: func(b []byte, n *model.Network, x *aside) []byte {
 			for _, s := range x.subnets {
 				if s.EnableDHCP && !n.DHCPAway {
 					return appendList(b, []string{theZone}, appendString)
@@ -141,8 +141,8 @@ func zoneAttributes() []networkAttribute {
 			}
 			return append(b, "[]"...)
 		}},
-		{name: "ipv4_address_scope", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[4]) }},
-		{name: "ipv6_address_scope", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[6]) }},
+		{name: "ipv4_address_scope", kind: "UUID or null", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[4]) }},
+		{name: "ipv6_address_scope", kind: "UUID or null", wire: func(b []byte, _ *model.Network, x *aside) []byte { return appendTextOrNull(b, x.scopes[6]) }},
 	}
 }
 

@@ -22,10 +22,10 @@ var vnicTypes = []string{"normal", "direct", "macvtap", "baremetal", "direct-phy
 func ports() *table[model.Port, portRequest] {
 	attributes := []portAttribute{
 		{name: "id", use: filter | order, text: func(p *model.Port) string { return string(p.ID) }},
-		{name: "name", def: "", use: post | put | filter | order,
+		{name: "name", kind: "string(255)", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(p *model.Port) string { return p.Name }},
-		{name: "network_id", use: post | need | filter | order,
+		{name: "network_id", kind: "UUID", use: post | need | filter | order,
 			take: func(r *portRequest, name string, v any) error {
 				id, reason := toUUID(v)
 				if reason != "" {
@@ -38,16 +38,16 @@ func ports() *table[model.Port, portRequest] {
 		{name: "admin_state_up", def: true, use: post | put | filter | order,
 			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.AdminStateUp }),
 			flag: func(p *model.Port) bool { return p.AdminStateUp }},
-		{name: "mac_address", use: post | put | filter | order, take: takeMAC,
+		{name: "mac_address", kind: "MAC address; null chooses one", use: post | put | filter | order, take: takeMAC,
 			wire:    func(b []byte, p *model.Port, _ *aside) []byte { return appendText(b, p.MAC) },
 			match:   matchMAC,
 			compare: func(x, y *model.Port) int { return bytes.Compare(x.MAC[:], y.MAC[:]) }},
-		{name: "fixed_ips", use: post | put | filter, take: takeFixedIPs, match: matchFixedIPs,
+		{name: "fixed_ips", kind: "list of {subnet_id, ip_address}", use: post | put | filter, take: takeFixedIPs, match: matchFixedIPs,
 			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.FixedIPs, appendFixedIP) }},
-		{name: "device_id", def: "", use: post | put | filter | order,
+		{name: "device_id", kind: "string(255)", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceID }, maxDevice),
 			text: func(p *model.Port) string { return p.DeviceID }},
-		{name: "device_owner", def: "", use: post | put | filter | order,
+		{name: "device_owner", kind: "string(255)", def: "", use: post | put | filter | order,
 			take: takeText(func(r *portRequest) *control.Opt[string] { return &r.DeviceOwner }, maxDevice),
 			text: func(p *model.Port) string { return p.DeviceOwner }},
 		{name: "tenant_id", use: post | filter | order,
@@ -65,7 +65,7 @@ func ports() *table[model.Port, portRequest] {
 		wire: func(b []byte, _ *model.Port, x *aside) []byte { return x.trunk.append(b) }})
 	attributes = append(attributes, qosAttribute(func(r *portRequest, id string) { r.QoSPolicy = control.Some(id) },
 		func(p *model.Port) string { return p.QoSPolicy }))
-	attributes = append(attributes, portAttribute{name: "extra_dhcp_opts", use: post | put, take: takeDHCPOptions,
+	attributes = append(attributes, portAttribute{name: "extra_dhcp_opts", kind: "list of {opt_name, opt_value, ip_version}", use: post | put, take: takeDHCPOptions,
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.DHCPOptions, appendDHCPOption) }})
 	attributes = append(attributes, standardAttributes(func(p *model.Port) *model.Meta { return &p.Meta },
 		func(r *portRequest) *control.Opt[string] { return &r.Description })...)
@@ -91,13 +91,13 @@ func ports() *table[model.Port, portRequest] {
 func bindingAttributes() []portAttribute {
 	return []portAttribute{
 		{name: "binding:vif_type", text: func(p *model.Port) string { return vifType(&p.Binding) }},
-		{name: "binding:vif_details", wire: func(b []byte, p *model.Port, x *aside) []byte {
+		{name: "binding:vif_details", kind: "object", wire: func(b []byte, p *model.Port, x *aside) []byte {
 			return appendVIFDetails(b, &p.Binding, x.created)
 		}},
-		{name: "binding:vnic_type", def: "normal", use: post | put,
+		{name: "binding:vnic_type", kind: "one of the VNIC types; only normal is bound", def: "normal", use: post | put,
 			take: takeVNIC(func(r *portRequest) *control.Opt[string] { return &r.VNICType }),
 			text: func(p *model.Port) string { return vnicType(&p.Binding) }},
-		{name: "binding:host_id", use: post | put | filter,
+		{name: "binding:host_id", kind: "string(255)", use: post | put | filter,
 			take: func(r *portRequest, name string, v any) error {
 				if v == nil {
 					r.HostID = control.Some("")
@@ -106,7 +106,7 @@ func bindingAttributes() []portAttribute {
 				return takeText(func(r *portRequest) *control.Opt[string] { return &r.HostID }, maxName)(r, name, v)
 			},
 			text: func(p *model.Port) string { return string(p.Binding.Host) }},
-		{name: "binding:profile", use: post | put,
+		{name: "binding:profile", kind: "object", use: post | put,
 			take: takeProfile(func(r *portRequest) *control.Opt[map[string]any] { return &r.Profile }),
 			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendProfile(b, &p.Binding) }},
 	}
@@ -118,11 +118,11 @@ func guardAttributes() []portAttribute {
 		{name: "port_security_enabled", def: true, use: post | put,
 			take: takeFlag(func(r *portRequest) *control.Opt[bool] { return &r.PortSecurity }),
 			flag: func(p *model.Port) bool { return p.PortSecurity }},
-		{name: "allowed_address_pairs", use: post | put, take: takeAddressPairs,
+		{name: "allowed_address_pairs", kind: "list of {mac_address, ip_address}", use: post | put, take: takeAddressPairs,
 			wire: func(b []byte, p *model.Port, _ *aside) []byte {
 				return appendList(b, p.AddressPairs, appendAddressPair)
 			}},
-		{name: "security_groups", use: post | put | filter, take: takeSecurityGroups, match: matchGroups,
+		{name: "security_groups", kind: "list of UUIDs", use: post | put | filter, take: takeSecurityGroups, match: matchGroups,
 			wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendList(b, p.SecurityGroups, appendString) }},
 	}
 }

@@ -47,7 +47,7 @@ func portBindings() *table[portBinding, bindingRequest] {
 			{name: "profile", use: post | put, kind: "object",
 				take: takeProfile(func(r *bindingRequest) *control.Opt[map[string]any] { return &r.Profile }),
 				wire: func(w []byte, b *portBinding, _ *aside) []byte { return appendProfile(w, &b.Binding) }},
-			{name: "vif_details", wire: func(w []byte, b *portBinding, _ *aside) []byte {
+			{name: "vif_details", kind: "object", wire: func(w []byte, b *portBinding, _ *aside) []byte {
 				return appendVIFDetails(w, &b.Binding, true)
 			}},
 		},

@@ -69,7 +69,9 @@ type Server struct {
 	authURL    string
 	origins    []string
 	extensions []extension
-	buffers    sync.Pool
+	// collections are what is served, by path; docs/api.md is made from them.
+	collections map[string]served
+	buffers     sync.Pool
 }
 
 // New makes the API.
@@ -77,8 +79,9 @@ func New(o Options) *Server {
 	s := &Server{
 		control: o.Control, log: o.Log, maxBody: o.MaxBody, shared: o.Shared, now: o.Now,
 		policy: o.Policy, auth: o.Authenticator, authURL: o.AuthURL, origins: o.Origins,
-		mux:     http.NewServeMux(),
-		buffers: sync.Pool{New: func() any { return new([]byte) }},
+		mux:         http.NewServeMux(),
+		collections: map[string]served{},
+		buffers:     sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -19,15 +19,15 @@ func standardAttributes[M, R any](meta func(*M) *model.Meta, description func(*R
 				return takeText(description, maxDescription)(r, name, v)
 			},
 			text: func(m *M) string { return meta(m).Description }},
-		{name: "created_at", use: order,
+		{name: "created_at", kind: "time", use: order,
 			wire:    func(b []byte, m *M, _ *aside) []byte { return appendTime(b, meta(m).CreatedAt) },
 			compare: func(x, y *M) int { return meta(x).CreatedAt.Compare(meta(y).CreatedAt) }},
-		{name: "updated_at", use: order,
+		{name: "updated_at", kind: "time", use: order,
 			wire:    func(b []byte, m *M, _ *aside) []byte { return appendTime(b, meta(m).UpdatedAt) },
 			compare: func(x, y *M) int { return meta(x).UpdatedAt.Compare(meta(y).UpdatedAt) }},
 		{name: "revision_number", use: filter | order,
 			number: func(m *M) int64 { return int64(meta(m).Revision) }},
-		{name: "changed_since", use: filter, match: matchSince(func(m *M) time.Time { return meta(m).UpdatedAt })},
+		{name: "changed_since", kind: "time", use: filter, match: matchSince(func(m *M) time.Time { return meta(m).UpdatedAt })},
 	}
 	return append(rows, tagAttributes[M, R](meta)...)
 }

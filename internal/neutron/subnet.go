@@ -21,12 +21,12 @@ type (
 func subnets() *table[model.Subnet, subnetRequest] {
 	attributes := []subnetAttribute{
 		{name: "id", use: filter | order, text: func(s *model.Subnet) string { return string(s.ID) }},
-		{name: "name", def: "", use: post | put | filter | order,
+		{name: "name", kind: "string(255)", def: "", use: post | put | filter | order,
 			take: takeText(func(r *subnetRequest) *control.Opt[string] { return &r.Name }, maxName),
 			text: func(s *model.Subnet) string { return s.Name }},
-		{name: "ip_version", use: post | need | filter | order, take: takeIPVersion,
+		{name: "ip_version", kind: "4 or 6", use: post | need | filter | order, take: takeIPVersion,
 			number: (*model.Subnet).Version},
-		{name: "network_id", use: post | need | filter | order,
+		{name: "network_id", kind: "UUID", use: post | need | filter | order,
 			take: func(r *subnetRequest, name string, v any) error {
 				id, reason := toUUID(v)
 				if reason != "" {
@@ -36,36 +36,36 @@ func subnets() *table[model.Subnet, subnetRequest] {
 				return nil
 			},
 			text: func(s *model.Subnet) string { return string(s.NetworkID) }},
-		{name: "subnetpool_id", use: post | filter | order, take: takeSubnetPool,
+		{name: "subnetpool_id", kind: "UUID or null", use: post | filter | order, take: takeSubnetPool,
 			wire:    func(b []byte, s *model.Subnet, _ *aside) []byte { return appendTextOrNull(b, s.PoolID) },
 			match:   matchText(func(s *model.Subnet) string { return s.PoolID }),
 			compare: func(x, y *model.Subnet) int { return cmp.Compare(x.PoolID, y.PoolID) }},
-		{name: "use_default_subnetpool", def: false, use: post, take: func(r *subnetRequest, _ string, v any) (err error) {
+		{name: "use_default_subnetpool", kind: "boolean", def: false, use: post, take: func(r *subnetRequest, _ string, v any) (err error) {
 			r.DefaultPool, err = toBool(v)
 			return err
 		}},
-		{name: "prefixlen", use: post, take: func(r *subnetRequest, name string, v any) error {
+		{name: "prefixlen", kind: "integer", use: post, take: func(r *subnetRequest, name string, v any) error {
 			n, err := toCount(name, v)
 			if err == nil {
 				r.PrefixLen = control.Some(n)
 			}
 			return err
 		}},
-		{name: "cidr", use: post | filter | order, take: takeCIDR,
+		{name: "cidr", kind: "CIDR", use: post | filter | order, take: takeCIDR,
 			text: func(s *model.Subnet) string { return s.CIDR.String() }},
-		{name: "gateway_ip", use: post | put | filter | order, take: takeGateway,
+		{name: "gateway_ip", kind: "IP address or null", use: post | put | filter | order, take: takeGateway,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte {
 				return appendTextOrNull(b, gatewayText(s))
 			},
 			match:   matchText(gatewayText),
 			compare: func(x, y *model.Subnet) int { return x.Gateway.Compare(y.Gateway) }},
-		{name: "allocation_pools", use: post | put, take: takePools,
+		{name: "allocation_pools", kind: "list of {start, end}", use: post | put, take: takePools,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte { return appendList(b, s.Pools, appendPool) }},
-		{name: "dns_nameservers", use: post | put, take: takeNameservers,
+		{name: "dns_nameservers", kind: "list of IP addresses", use: post | put, take: takeNameservers,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte {
 				return appendList(b, s.DNSNameservers, func(b []byte, a netip.Addr) []byte { return appendText(b, a) })
 			}},
-		{name: "host_routes", use: post | put, take: takeHostRoutes,
+		{name: "host_routes", kind: "list of {destination, nexthop}", use: post | put, take: takeHostRoutes,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte { return appendList(b, s.HostRoutes, appendRoute) }},
 		{name: "tenant_id", use: post | filter | order,
 			take: takeProject(func(r *subnetRequest) *model.ProjectID { return &r.Project }),
@@ -78,8 +78,8 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		ipv6Mode("ipv6_address_mode", func(r *subnetRequest) *model.IPv6Mode { return &r.AddressMode },
 			func(s *model.Subnet) string { return string(s.AddressMode) }),
 		// The subnets of a shared network are shared; it is a filter and does not show.
-		{name: "shared", use: filter, match: matchSharedNetwork},
-		{name: "service_types", use: post | put, take: takeServiceTypes,
+		{name: "shared", kind: "boolean", use: filter, match: matchSharedNetwork},
+		{name: "service_types", kind: "list of strings", use: post | put, take: takeServiceTypes,
 			wire: func(b []byte, s *model.Subnet, _ *aside) []byte {
 				return appendList(b, s.ServiceTypes, appendString)
 			}},

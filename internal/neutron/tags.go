@@ -48,9 +48,9 @@ func tagAttributes[M, R any](meta func(*M) *model.Meta) []attribute[M, R] {
 	return []attribute[M, R]{
 		{name: "tags", use: filter, kind: "list of strings", match: by(all),
 			wire: func(b []byte, m *M, _ *aside) []byte { return appendList(b, meta(m).Tags, appendString) }},
-		{name: "tags-any", use: filter, match: by(some)},
-		{name: "not-tags", use: filter, match: by(not(all))},
-		{name: "not-tags-any", use: filter, match: by(not(some))},
+		{name: "tags-any", kind: "comma-separated list", use: filter, match: by(some)},
+		{name: "not-tags", kind: "comma-separated list", use: filter, match: by(not(all))},
+		{name: "not-tags-any", kind: "comma-separated list", use: filter, match: by(not(some))},
 	}
 }
 
