@@ -32,7 +32,7 @@ type (
 // agents is the table of /v2.0/agents.
 func agents() *table[agent, agentRequest] {
 	stamp := func(name string, at func(*model.Host) time.Time) agentAttribute {
-		return agentAttribute{name: name, use: order,
+		return agentAttribute{name: name, kind: "time", use: order,
 			wire: func(b []byte, a *agent, _ *aside) []byte {
 				// Not in the form of other resources.
 				return appendString(b, at(a.Host).UTC().Format("2006-01-02 15:04:05"))

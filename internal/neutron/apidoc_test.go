@@ -66,6 +66,10 @@ func (a *attribute[M, R]) describe(w *bytes.Buffer, resource string, p *access.P
 		}
 		return ""
 	}
+	words := a.words()
+	if words == "" {
+		w.WriteString("(a row without words)") // which fails the test
+	}
 	create := who("create", a.use&post != 0)
 	if a.use&need != 0 {
 		create = "required"
@@ -75,7 +79,7 @@ func (a *attribute[M, R]) describe(w *bytes.Buffer, resource string, p *access.P
 		text, _ := json.Marshal(a.def)
 		def = "`" + string(text) + "`"
 	}
-	fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", a.name, a.words(), def,
+	fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n", a.name, words, def,
 		create, who("update", a.use&put != 0), who("get", !a.hidden()), mark(filter), mark(order))
 }
 
@@ -126,6 +130,9 @@ func TestAPIDocument(t *testing.T) {
 			t.Fatalf("%s cannot be described", path)
 		}
 		d.describe(&w, path, p)
+	}
+	if bytes.Contains(w.Bytes(), []byte("(a row without words)")) {
+		t.Error("an attribute does not say what values it has: give it a kind")
 	}
 	const name = "../../docs/api.md"
 	if *update {

@@ -60,7 +60,7 @@ func ports() *table[model.Port, portRequest] {
 	attributes = append(attributes, dnsAttributes()...)
 	attributes = append(attributes, portAttribute{name: "data_plane_status", use: put, kind: "ACTIVE, DOWN or null", take: takeDataPlane,
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendTextOrNull(b, p.DataPlaneStatus) }})
-	attributes = append(attributes, portAttribute{name: "trunk_details",
+	attributes = append(attributes, portAttribute{name: "trunk_details", kind: "object",
 		when: func(_ *model.Port, x *aside) bool { return x.trunk != nil },
 		wire: func(b []byte, _ *model.Port, x *aside) []byte { return x.trunk.append(b) }})
 	attributes = append(attributes, qosAttribute(func(r *portRequest, id string) { r.QoSPolicy = control.Some(id) },

@@ -275,7 +275,7 @@ func takeServiceTypes(r *subnetRequest, _ string, v any) error {
 
 // ipv6Mode is a row of one of the IPv6 modes; none is null.
 func ipv6Mode(name string, field func(*subnetRequest) *model.IPv6Mode, get func(*model.Subnet) string) subnetAttribute {
-	return subnetAttribute{name: name, use: post | filter | order,
+	return subnetAttribute{name: name, kind: "slaac, dhcpv6-stateful, dhcpv6-stateless or null", use: post | filter | order,
 		take: func(r *subnetRequest, name string, v any) error {
 			if v == nil {
 				return nil
