@@ -2,11 +2,13 @@ package neutron
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,8 +48,28 @@ func clean(t *testing.T, err error) {
 	}
 }
 
+// tried is a table of whatever type, as the fuzz targets see it.
+type tried interface {
+	tryBody(t *testing.T, text []byte)
+	tryQuery(t *testing.T, rd store.Reader, text string)
+}
+
+// everyTable is the tables of all collections that are served, in the order of their paths.
+func everyTable(f *testing.F, s *Server) []tried {
+	f.Helper()
+	var all []tried
+	for _, path := range slices.Sorted(maps.Keys(s.collections)) {
+		t, ok := s.collections[path].(tried)
+		if !ok {
+			f.Fatalf("%s cannot be tried", path)
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
 // tryBody decodes as a create and as an update, and encodes the refusal.
-func tryBody[M, R any](t *testing.T, table *table[M, R], text []byte) {
+func (table *table[M, R]) tryBody(t *testing.T, text []byte) {
 	t.Helper()
 	for _, method := range []string{"POST", "PUT"} {
 		body, err := decodeBody(text)
@@ -79,31 +101,41 @@ func FuzzBody(f *testing.F) {
 		`{"networks":[{"network":{}},{}]}`, `{"subnet":{"ip_version":1e3,"cidr":"/","allocation_pools":[[]]}}`, "\xff\x00", `{"network":{"\ud800":"\ud800"}}`} {
 		f.Add([]byte(s))
 	}
-	networks, subnets, ports := networks(), subnets(), ports()
+	all := everyTable(f, startAPI(f).handler)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		tryBody(t, networks, text)
-		tryBody(t, subnets, text)
-		tryBody(t, ports, text)
+		for _, table := range all {
+			table.tryBody(t, text)
+		}
 	})
 }
 
 // tryQuery reads a query; what it accepts must filter, encode and link without harm.
-func tryQuery[M, R any](t *testing.T, table *table[M, R], text string, m *M) {
+func (c *collection[M, R]) tryQuery(t *testing.T, rd store.Reader, text string) {
 	t.Helper()
-	q, err := table.query(text)
+	m := new(M)
+	switch m := any(m).(type) {
+	case *model.Port:
+		m.FixedIPs = []model.FixedIP{{SubnetID: "s", Addr: netip.MustParseAddr("10.10.0.121")}}
+	case *agent:
+		m.Agent = control.Agent{Host: &model.Host{}}
+	case *availability:
+		m.network = &model.Network{}
+	}
+	q, err := c.query(text)
 	if err != nil {
 		clean(t, err)
 		return
 	}
-	q.passes(m, &aside{})
+	x := c.aside(rd, m)
+	q.passes(m, &x)
 	for _, s := range q.sorts {
 		if s.compare(m, m) != 0 {
 			t.Fatal("an object does not equal itself")
 		}
 	}
-	b := table.encode(nil, m, &aside{}, store.WholeView, q.fields)
+	b := c.encode(nil, m, &x, store.WholeView, q.fields)
 	b = append(b[:len(b)-1], `,"x":0`...)
-	b = append(q.appendLinks(b, table.plural, "http://h/v2.0/x", []string{"a"}), '}')
+	b = append(q.appendLinks(b, c.plural, "http://h/v2.0/x", []string{"a"}), '}')
 	if s := strings.Replace(string(b), "{,", "{", 1); !json.Valid([]byte(s)) {
 		t.Fatalf("not JSON: %s", s)
 	}
@@ -119,13 +151,14 @@ func FuzzQuery(f *testing.F) {
 		"fixed_ips=ip_address%3D10.10.0.121&fixed_ips=subnet_id%3Ds", "fixed_ips==", "sort_key=created_at&sort_dir=desc", "shared=1&mtu=7", "limit=99999999999999999999"} {
 		f.Add(s)
 	}
-	p := &model.Port{FixedIPs: []model.FixedIP{{SubnetID: "s", Addr: netip.MustParseAddr("10.10.0.121")}}}
-	networks, subnets, ports, agents := networks(), subnets(), ports(), agents()
+	a := startAPI(f)
+	all := everyTable(f, a.handler)
 	f.Fuzz(func(t *testing.T, text string) {
-		tryQuery(t, networks, text, &model.Network{})
-		tryQuery(t, subnets, text, &model.Subnet{})
-		tryQuery(t, ports, text, p)
-		tryQuery(t, agents, text, &agent{Agent: control.Agent{Host: &model.Host{}}})
+		a.control.Read(func(rd store.Reader) {
+			for _, table := range all {
+				table.tryQuery(t, rd, text)
+			}
+		})
 	})
 }
 
