@@ -83,6 +83,8 @@ var (
 	anyMAC     = regexp.MustCompile(`fa:16:3e:[0-9a-f:]{8}`)
 	anyTime    = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ?`)
 	anyVNI     = regexp.MustCompile(`\b1\d{5}\b`)
+	manyBlanks = regexp.MustCompile(` {3,}`)
+	failed     = regexp.MustCompile(`^(weft: |\[exit code )`)
 	anyURL     = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 )
 
@@ -132,7 +134,8 @@ func TestCommands(t *testing.T) {
 }
 
 // replay runs a transcript's commands again; lines that begin with # stay as they are.
-// "| grep -E REGEXP" after a command keeps the lines that matter, as objects get new attributes.
+// "| grep -E REGEXP" after a command keeps the lines that matter, as objects get new attributes, and those that say what failed;
+// their columns are two blanks apart, as the width of a table follows from the lines left out.
 func replay(t *testing.T, transcript string) string {
 	var out strings.Builder
 	m := mask{}
@@ -145,7 +148,10 @@ func replay(t *testing.T, transcript string) string {
 			text := m.apply(weft(t, shellWords(command)...))
 			out.WriteString(line)
 			for _, l := range sortSetIn(strings.SplitAfter(text, "\n")) {
-				if keep.MatchString(l) {
+				if filter != "" && !strings.HasPrefix(l, " ") {
+					l = manyBlanks.ReplaceAllString(l, "  ")
+				}
+				if keep.MatchString(l) || failed.MatchString(l) {
 					out.WriteString(l)
 				}
 			}

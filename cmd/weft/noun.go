@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -28,7 +29,7 @@ type noun struct {
 	// attrs are the flags of create and set, filters those of list.
 	attrs, filters []attr
 	// finish derives what create was not told.
-	finish func(attrs map[string]any)
+	finish func(ctx context.Context, api *client.Client, attrs map[string]any) error
 	// more are commands of its own.
 	more []func(noun) *cobra.Command
 }
@@ -239,4 +240,15 @@ func familyOf(prefix any) int {
 		return 6
 	}
 	return 4
+}
+
+// familyOfPool is the IP version of a subnet pool.
+func familyOfPool(ctx context.Context, api *client.Client, id string) (int, error) {
+	var one struct {
+		Pool struct {
+			IPVersion int `json:"ip_version"`
+		} `json:"subnetpool"`
+	}
+	err := api.Do(ctx, http.MethodGet, "/v2.0/subnetpools/"+id, nil, &one)
+	return one.Pool.IPVersion, err
 }

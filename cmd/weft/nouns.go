@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"weft/internal/client"
@@ -73,7 +75,7 @@ func subnetNoun() noun {
 			{flag: "cidr", name: "cidr", only: "create", help: "prefix, such as 10.0.0.0/24"},
 			{flag: "subnetpool", name: "subnetpool_id", kind: ref, of: "subnetpool", only: "create", help: "subnet pool to take a prefix from"},
 			{flag: "prefixlen", name: "prefixlen", kind: number, only: "create", help: "length of a prefix from a subnet pool"},
-			{flag: "ip-version", name: "ip_version", kind: number, only: "create", help: "4 or 6 (default: that of --cidr, or 4)"},
+			{flag: "ip-version", name: "ip_version", kind: number, only: "create", help: "4 or 6 (default: that of --cidr or --subnetpool)"},
 			{flag: "gateway", name: "gateway_ip", null: true, help: "gateway address, or none (default: the first address)"},
 			{flag: "dhcp", name: "enable_dhcp", kind: yesNo, help: "whether DHCP is answered; =false for not"},
 			{flag: "dns", name: "dns_nameservers", kind: words, null: true, help: "DNS server"},
@@ -84,10 +86,16 @@ func subnetNoun() noun {
 		},
 		filters: []attr{byName, byProject, byNetwork,
 			{flag: "cidr", name: "cidr", help: "only of this prefix"}},
-		finish: func(attrs map[string]any) {
-			if _, has := attrs["ip_version"]; !has {
+		finish: func(ctx context.Context, api *client.Client, attrs map[string]any) (err error) {
+			if _, has := attrs["ip_version"]; has {
+				return nil
+			}
+			if pool, given := attrs["subnetpool_id"].(string); given {
+				attrs["ip_version"], err = familyOfPool(ctx, api, pool)
+			} else {
 				attrs["ip_version"] = familyOf(attrs["cidr"])
 			}
+			return err
 		},
 	}
 }
@@ -182,13 +190,14 @@ func ruleNoun() noun {
 		filters: []attr{byProject,
 			{flag: "secgroup", name: "security_group_id", kind: ref, of: "secgroup", help: "only of this security group"},
 			{flag: "direction", name: "direction", help: "only ingress or egress"}},
-		finish: func(attrs map[string]any) {
+		finish: func(_ context.Context, _ *client.Client, attrs map[string]any) error {
 			if attrs["direction"] == nil {
 				attrs["direction"] = "ingress"
 			}
 			if attrs["ethertype"] == nil {
 				attrs["ethertype"] = map[int]string{4: "IPv4", 6: "IPv6"}[familyOf(attrs["remote_ip_prefix"])]
 			}
+			return nil
 		},
 	}
 }

@@ -27,14 +27,14 @@ func echoAPI(sent *[]string) http.HandlerFunc {
 		body, _ := io.ReadAll(r.Body)
 		*sent = append(*sent, strings.TrimSpace(r.Method+" "+strings.TrimPrefix(r.URL.RequestURI(), "/v2.0/")+" "+string(body)))
 		switch {
-		case r.Method == http.MethodGet && last != "details":
+		case r.Method == http.MethodGet && last != "details" && !strings.HasSuffix(last, "-id"):
 			fmt.Fprintf(w, `{%q: []}`, key)
 		case r.Method == http.MethodDelete:
 			w.WriteHeader(http.StatusNoContent)
 		default:
 			var objects []string
 			for _, n := range nouns() {
-				objects = append(objects, fmt.Sprintf("%q: {}", n.One))
+				objects = append(objects, fmt.Sprintf(`%q: {"ip_version": 4}`, n.One))
 			}
 			fmt.Fprintf(w, `{%s, "quota": {}}`, strings.Join(objects, ", "))
 		}
@@ -55,7 +55,7 @@ func TestRequests(t *testing.T) {
 		{"subnet create --network n --cidr 2001:db8::/64 --ra-mode slaac --address-mode slaac",
 			`POST subnets {"subnet":{"cidr":"2001:db8::/64","ip_version":6,"ipv6_address_mode":"slaac","ipv6_ra_mode":"slaac","network_id":"n-id"}}`},
 		{"subnet create s --network n --subnetpool sp --prefixlen 26 --route destination=10.0.0.0/8,nexthop=10.1.1.1",
-			`POST subnets {"subnet":{"host_routes":[{"destination":"10.0.0.0/8","nexthop":"10.1.1.1"}],"ip_version":4,"name":"s","network_id":"n-id","prefixlen":26,"subnetpool_id":"sp-id"}}`},
+			"GET subnetpools/sp-id\n" + `POST subnets {"subnet":{"host_routes":[{"destination":"10.0.0.0/8","nexthop":"10.1.1.1"}],"ip_version":4,"name":"s","network_id":"n-id","prefixlen":26,"subnetpool_id":"sp-id"}}`},
 		{"subnet set s --route none --name t", `PUT subnets/s-id {"subnet":{"host_routes":[],"name":"t"}}`},
 		{"port create p --network n --secgroup web --secgroup db --mac fa:16:3e:00:00:01 --allowed-address ip=10.0.0.9",
 			`POST ports {"port":{"allowed_address_pairs":[{"ip_address":"10.0.0.9"}],"mac_address":"fa:16:3e:00:00:01","name":"p","network_id":"n-id","security_groups":["web-id","db-id"]}}`},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -83,6 +84,9 @@ func printObject(cmd *cobra.Command, raw json.RawMessage) error {
 			t.rows = append(t.rows, []string{name, cell(o[name])})
 			continue
 		}
+		if within, ok := list[0].(map[string]any); ok && within["id"] != nil { // things of their own, in no order
+			slices.SortFunc(list, func(a, b any) int { return strings.Compare(cell(a), cell(b)) })
+		}
 		for i, e := range list {
 			t.rows = append(t.rows, []string{map[bool]string{true: name}[i == 0], cell(e)})
 		}
@@ -127,8 +131,8 @@ func (n noun) printList(cmd *cobra.Command, objects []json.RawMessage) error {
 		}
 		t.rows = append(t.rows, row)
 	}
-	slices.SortFunc(t.rows, func(a, b []string) int {
-		return slices.Compare(append(a[1:2:2], a...), append(b[1:2:2], b...))
+	slices.SortFunc(t.rows, func(a, b []string) int { // IDs are random: they count last
+		return cmp.Or(slices.Compare(a[1:], b[1:]), strings.Compare(a[0], b[0]))
 	})
 	return t.print(cmd.OutOrStdout())
 }
@@ -162,7 +166,7 @@ func dig(v any, path []string) any {
 }
 
 // noise is what an object within another, as a rule in its group, says as all objects do.
-var noise = []string{"created_at", "updated_at", "revision_number", "tenant_id", "project_id", "tags", "security_group_id", "standard_attr_id"}
+var noise = []string{"created_at", "updated_at", "revision_number", "tenant_id", "project_id", "tags", "security_group_id", "belongs_to_default_sg", "normalized_cidr"}
 
 // cell is a value on one line; what is not there is a dash.
 func cell(v any) string {
@@ -170,21 +174,36 @@ func cell(v any) string {
 	case nil:
 		return "-"
 	case []any:
-		var parts []string
-		for _, e := range v {
-			parts = append(parts, cell(e))
-		}
-		return cmpOr(strings.Join(parts, ", "), "-")
+		return cmpOr(strings.Join(eachCell(v), ", "), "-")
 	case map[string]any:
 		var parts []string
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			if v[k] != nil && !slices.Contains(noise, k) {
-				parts = append(parts, k+"="+cell(v[k]))
+				parts = append(parts, k+"="+inner(v[k]))
 			}
 		}
 		return cmpOr(strings.Join(parts, " "), "-")
 	}
 	return cmpOr(strings.ReplaceAll(fmt.Sprint(v), "\n", `\n`), "-")
+}
+
+// inner is a value within another: in brackets, if it has parts itself.
+func inner(v any) string {
+	switch v := v.(type) {
+	case []any:
+		return "[" + strings.Join(eachCell(v), ", ") + "]"
+	case map[string]any:
+		return "[" + cell(v) + "]"
+	}
+	return cell(v)
+}
+
+func eachCell(list []any) []string {
+	var all []string
+	for _, e := range list {
+		all = append(all, cell(e))
+	}
+	return all
 }
 
 // table is text in columns.

@@ -93,9 +93,6 @@ func verb(use, short string, args cobra.PositionalArgs, do act) *cobra.Command {
 	return cmd
 }
 
-// kind is the noun in a sentence.
-func (n noun) kind() string { return strings.ReplaceAll(n.One, "_", " ") }
-
 // refWord is how usage lines call the object.
 func (n noun) refWord() string { return strings.ToUpper(n.word) }
 
@@ -127,7 +124,7 @@ func (n noun) listCommand() *cobra.Command {
 }
 
 func (n noun) showCommand() *cobra.Command {
-	cmd := verb("show "+n.refWord(), "Show all attributes of one "+n.kind(), cobra.ExactArgs(1), func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
+	cmd := verb("show "+n.refWord(), "Show all attributes of one "+n.Kind(), cobra.ExactArgs(1), func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
 		raw, err := api.Find(ctx, n.Collection, args[0])
 		if err != nil {
 			return err
@@ -145,7 +142,7 @@ func (n noun) createCommand() *cobra.Command {
 		use, args = "create ["+strings.ToUpper(n.arg.flag)+"]", cobra.MaximumNArgs(1)
 	}
 	flags := n.flagsFor("create")
-	cmd := verb(use, "Create a "+n.kind(), args, func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
+	cmd := verb(use, "Create a "+n.Kind(), args, func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
 		for _, a := range flags {
 			if a.must && !cmd.Flags().Changed(a.flag) {
 				return usageError{fmt.Errorf("--%s must be given\nTry: %s --help", a.flag, cmd.CommandPath())}
@@ -161,7 +158,9 @@ func (n noun) createCommand() *cobra.Command {
 			}
 		}
 		if n.finish != nil {
-			n.finish(attrs)
+			if err := n.finish(ctx, api, attrs); err != nil {
+				return err
+			}
 		}
 		return n.send(ctx, api, cmd, http.MethodPost, n.Path, attrs)
 	})
@@ -177,7 +176,7 @@ func (n noun) createCommand() *cobra.Command {
 
 func (n noun) setCommand() *cobra.Command {
 	flags := n.flagsFor("set")
-	cmd := verb("set "+n.refWord(), "Change attributes of a "+n.kind(), cobra.ExactArgs(1), func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
+	cmd := verb("set "+n.refWord(), "Change attributes of a "+n.Kind(), cobra.ExactArgs(1), func(ctx context.Context, api *client.Client, cmd *cobra.Command, args []string) error {
 		attrs, err := readAttrs(ctx, api, cmd, flags)
 		if err != nil {
 			return err
@@ -223,7 +222,7 @@ func (n noun) deleteCommand() *cobra.Command {
 				err = api.Do(ctx, http.MethodDelete, n.Path+"/"+id, nil, nil)
 			}
 			if err == nil {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s deleted\n", n.kind(), id)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s deleted\n", n.Kind(), id)
 			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("delete %s: %w", ref, err))

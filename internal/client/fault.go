@@ -84,7 +84,11 @@ type NoneFound struct{ Kind, Ref, Attribute string }
 
 // Error says what was looked for.
 func (e NoneFound) Error() string {
-	return fmt.Sprintf("no %s has the ID or %s %q", e.Kind, strings.ReplaceAll(e.Attribute, "_", " "), e.Ref)
+	by := "ID or " + strings.TrimPrefix(e.Attribute, "floating_ip_")
+	if e.Attribute == "id" {
+		by = "ID"
+	}
+	return fmt.Sprintf("no %s has the %s %q", e.Kind, by, e.Ref)
 }
 
 // Candidate is one of several objects that a name could mean.

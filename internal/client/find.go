@@ -17,6 +17,17 @@ type Collection struct {
 	Name string
 }
 
+// Kind is what people call one object.
+func (c Collection) Kind() string {
+	switch c.One { // two that the API writes as one word
+	case "floatingip":
+		return "floating IP"
+	case "subnetpool":
+		return "subnet pool"
+	}
+	return strings.ReplaceAll(c.One, "_", " ")
+}
+
 // Find finds one object by ID or else by name.
 func (c *Client) Find(ctx context.Context, in Collection, ref string) (json.RawMessage, error) {
 	if isUUID(ref) {
@@ -34,14 +45,13 @@ func (c *Client) Find(ctx context.Context, in Collection, ref string) (json.RawM
 	if err != nil {
 		return nil, err
 	}
-	kind := strings.ReplaceAll(in.One, "_", " ")
 	switch len(found) {
 	case 0:
-		return nil, NoneFound{Kind: kind, Ref: ref, Attribute: in.Name}
+		return nil, NoneFound{Kind: in.Kind(), Ref: ref, Attribute: in.Name}
 	case 1:
 		return found[0], nil
 	}
-	many := Ambiguous{Kind: strings.ReplaceAll(in.Key, "_", " "), Ref: ref}
+	many := Ambiguous{Kind: in.Kind() + "s", Ref: ref}
 	for _, raw := range found {
 		var o Candidate
 		if err := json.Unmarshal(raw, &o); err != nil {
