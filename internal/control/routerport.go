@@ -181,6 +181,9 @@ func (w *work) addPort(old *store.Entry[model.Router], id model.PortID) (none In
 	case len(p.FixedIPs) == 0:
 		return none, badRequest("router", "Router port must have at least one fixed IP")
 	}
+	if err := inTrunk(w.r, id); err != nil {
+		return none, err
+	}
 	if other := w.ipv6PortOf(m, p.NetworkID); other != nil && hasIPv6(&p) {
 		return none, badRequest("router", "Router already contains IPv6 port %s belonging to network id %s. Only one IPv6 port from the same network subnet can be connected to a router.",
 			other.Value.ID, p.NetworkID)

@@ -267,7 +267,7 @@ func (w *work) mtu(p *model.Port) int {
 	return 0
 }
 
-// inTrunk refuses to remove a port that is part of a trunk.
+// inTrunk refuses to remove a port that is part of a trunk, or to make it a router's.
 func inTrunk(r store.Reader, id model.PortID) error {
 	if e := r.TrunkOfSubPort(id); e != nil {
 		return model.Faultf(model.PortInUseAsSubPort, "Port %s is currently a subport for trunk %s.", id, e.Value.ID)

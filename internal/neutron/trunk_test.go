@@ -155,3 +155,31 @@ func TestTrunkLife(t *testing.T) {
 	}
 	do(204, "DELETE", "/v2.0/ports/{vlan}", "")
 }
+
+// TestTrunkPortsAreNoRouters: a port is in a trunk or a router's, not both.
+func TestTrunkPortsAreNoRouters(t *testing.T) {
+	c := startL3(t, startAPI(t))
+	r, on := id(c.router(m{})), m{"network_id": c.inside}
+	parent, sub := id(c.port(on)), id(c.port(on))
+	trunk := id(c.must(201, "POST", "/v2.0/trunks", m{"trunk": m{"port_id": parent,
+		"sub_ports": []m{{"port_id": sub, "segmentation_type": "vlan", "segmentation_id": 7}}}}))
+	add := "/v2.0/routers/" + r + "/add_router_interface"
+	c.refuses("PUT", add, m{"port_id": parent}, "409 PortInUseAsTrunkParent", "Port "+parent+" is currently a parent port for trunk "+trunk+".")
+	c.refuses("PUT", add, m{"port_id": sub}, "409 PortInUseAsSubPort", "Port "+sub+" is currently a subport for trunk "+trunk+".")
+	if o := c.must(200, "GET", "/v2.0/ports/"+sub, nil); o["device_owner"] != "" {
+		t.Errorf("a refused port became the router's: %v", o)
+	}
+	joined := c.join(r, c.insideSubnet)
+	c.refuses("POST", "/v2.0/trunks", m{"trunk": m{"port_id": joined}}, "409 ParentPortInUse", joined)
+	c.refuses("PUT", "/v2.0/trunks/"+trunk+"/add_subports", m{"sub_ports": []m{{"port_id": joined, "segmentation_type": "vlan", "segmentation_id": 8}}},
+		"409 PortInUse", joined)
+	if l := c.do("PUT", "/v2.0/routers/"+r+"/remove_router_interface", m{"port_id": joined}); l.status != 200 {
+		t.Errorf("remove: %s", l.text)
+	}
+	// Once out of the trunk, the port is like any other.
+	c.must(200, "PUT", "/v2.0/trunks/"+trunk+"/remove_subports", m{"sub_ports": []m{{"port_id": sub}}})
+	if l := c.do("PUT", add, m{"port_id": sub}); l.status != 200 {
+		t.Errorf("add: %s", l.text)
+	}
+	story{c.api}.sound()
+}
