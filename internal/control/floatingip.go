@@ -126,6 +126,9 @@ func (c *Control) addOutside(m *model.FloatingIP, req FloatingIPRequest, at plac
 
 // UpdateFloatingIP changes a floating IP. Asking for what is already so changes nothing.
 func (c *Control) UpdateFloatingIP(ctx context.Context, id model.FloatingIPID, req FloatingIPRequest) (*store.Entry[model.FloatingIP], error) {
+	if req == (FloatingIPRequest{IfRevision: req.IfRevision}) {
+		req.FixedPort.Set = true // a change that says nothing parts the two, since long ago there was nothing else to say
+	}
 	var made *store.Entry[model.FloatingIP]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		txn := c.store.Txn()

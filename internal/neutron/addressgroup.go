@@ -68,6 +68,13 @@ func addressGroupCollection(c *control.Control) *collection[model.AddressGroup, 
 			if !has || len(body) > 1 {
 				return nil, badRequest("Failed to parse request. Required attribute 'addresses' not specified")
 			}
+			// Unlike when a group is made, an address alone will do.
+			items, _ := v.([]any)
+			for i, e := range items {
+				if a, err := netip.ParseAddr(pyStr(e)); err == nil {
+					items[i] = netip.PrefixFrom(a, a.BitLen()).String()
+				}
+			}
 			list, err := toPrefixes("addresses", v)
 			if err != nil {
 				return nil, err

@@ -67,6 +67,10 @@ func TestFloatingIPAssociation(t *testing.T) {
 	if f["port_id"] != nil || f["router_id"] != nil || f["fixed_ip_address"] != nil || f["port_details"] != nil {
 		t.Errorf("disassociated: %v", f)
 	}
+	c.must(200, "PUT", path, m{"floatingip": m{"port_id": id(q)}})
+	if f = c.must(200, "PUT", path, m{"floatingip": m{}}); f["port_id"] != nil || f["fixed_ip_address"] != nil {
+		t.Errorf("after a change that says nothing: %v", f)
+	}
 	// A port that goes leaves its floating IP.
 	c.must(200, "PUT", path, m{"floatingip": m{"port_id": id(q)}})
 	c.must(204, "DELETE", "/v2.0/ports/"+id(q), nil)

@@ -197,7 +197,9 @@ func (s *Server) registerL3() {
 	register(s, floatingCollection(s.control))
 	forwardings := portForwardings()
 	registerNested(s, "/v2.0/floatingips/{parent}/port_forwardings", forwardings, forwardingCollection(s.control, forwardings))
+	// Its reference and its clients do not agree on the name.
 	s.handle("/v2.0/floatingip_pools", s.servePools)
+	s.handle("/v2.0/floatingip-pools", s.servePools)
 	s.honour("floating-ip-port-forwarding", "floating-ip-port-forwarding-description", "floating-ip-port-forwarding-detail",
 		"floating-ip-port-forwarding-port-ranges", "expose-port-forwarding-in-fip", "floatingip-pools")
 }

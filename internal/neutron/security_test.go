@@ -278,6 +278,7 @@ func TestAddressGroups(t *testing.T) {
 	for _, c := range []struct{ action, body, want string }{
 		{"add_addresses", `{"addresses":["10.0.0.0/24"]}`, "400 AddressesAlreadyExist: Addresses ['10.0.0.0/24'] already exist in the address group " + id(o) + "."},
 		{"remove_addresses", `{"addresses":["10.9.0.0/24"]}`, "404 AddressesNotFound: Addresses ['10.9.0.0/24'] not found in the address group " + id(o) + "."},
+		{"remove_addresses", `{"addresses":["10.9.0.9"]}`, "404 AddressesNotFound: Addresses ['10.9.0.9/32'] not found in the address group " + id(o) + "."},
 		{"add_addresses", `{"addresses":["x"]}`, "400 HTTPBadRequest: Invalid input for addresses. Reason: 'x' is not a valid IP subnet."},
 		{"add_addresses", `{}`, "400 HTTPBadRequest: Failed to parse request. Required attribute 'addresses' not specified"},
 		{"add_addresses", `{"addresses":["2001:db8::/64"]}`, "200"},
