@@ -9,6 +9,9 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/portforwarding"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/routers"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/qos/policies"
+	qosrules "github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/qos/rules"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/qos/ruletypes"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/quotas"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/rbacpolicies"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/addressgroups"
@@ -158,6 +161,28 @@ func (g *gopher) trunks() {
 		done(ports.Delete(ctx, g.member, id).ExtractErr())
 	}
 	done(networks.Delete(ctx, g.member, n.ID).ExtractErr())
+}
+
+func (g *gopher) qos() {
+	p := must(policies.Create(ctx, g.admin, policies.CreateOpts{Name: "slow", Shared: true}).Extract())
+	bw := must(qosrules.CreateBandwidthLimitRule(ctx, g.admin, p.ID, qosrules.CreateBandwidthLimitRuleOpts{MaxKBps: 1000, MaxBurstKBps: 100}).ExtractBandwidthLimitRule())
+	g.same("direction", bw.Direction, "egress")
+	must(qosrules.UpdateBandwidthLimitRule(ctx, g.admin, p.ID, bw.ID, qosrules.UpdateBandwidthLimitRuleOpts{MaxKBps: ptr(2000)}).ExtractBandwidthLimitRule())
+	must(qosrules.CreateDSCPMarkingRule(ctx, g.admin, p.ID, qosrules.CreateDSCPMarkingRuleOpts{DSCPMark: 26}).ExtractDSCPMarkingRule())
+	must(qosrules.CreateMinimumBandwidthRule(ctx, g.admin, p.ID, qosrules.CreateMinimumBandwidthRuleOpts{MinKBps: 10}).ExtractMinimumBandwidthRule())
+	g.same("rules", len(must(policies.Get(ctx, g.member, p.ID).Extract()).Rules), 3)
+	limits := all(qosrules.ListBandwidthLimitRules(g.admin, p.ID, qosrules.BandwidthLimitRulesListOpts{}), qosrules.ExtractBandwidthLimitRules)
+	g.same("limit", limits[0].MaxKBps, 2000)
+	if types := all(ruletypes.ListRuleTypes(g.admin), ruletypes.ExtractRuleTypes); len(types) < 2 {
+		g.t.Errorf("rule types: %+v", types)
+	}
+	n := must(networks.Create(ctx, g.member, policies.NetworkCreateOptsExt{CreateOptsBuilder: networks.CreateOpts{Name: "n"}, QoSPolicyID: p.ID}).Extract())
+	g.refused("a policy in use", policies.Delete(ctx, g.admin, p.ID).Err, http.StatusConflict)
+	done(networks.Delete(ctx, g.member, n.ID).ExtractErr())
+	done(qosrules.DeleteBandwidthLimitRule(ctx, g.admin, p.ID, bw.ID).ExtractErr())
+	must(policies.Update(ctx, g.admin, p.ID, policies.UpdateOpts{Name: "slower"}).Extract())
+	g.same("policies", len(all(policies.List(g.member, policies.ListOpts{Name: "slower"}), policies.ExtractPolicies)), 1)
+	done(policies.Delete(ctx, g.admin, p.ID).ExtractErr())
 }
 
 func (g *gopher) quotas() {

@@ -42,7 +42,7 @@ func TestGophercloud(t *testing.T) {
 		{"segments", (*gopher).segments}, {"availability", (*gopher).availability}, {"errors", (*gopher).errors},
 		{"subnet pools", (*gopher).subnetPools}, {"security groups", (*gopher).securityGroups}, {"address groups", (*gopher).addressGroups},
 		{"routers", (*gopher).routers}, {"floating IPs", (*gopher).floatingIPs}, {"trunks", (*gopher).trunks},
-		{"quotas", (*gopher).quotas}, {"RBAC", (*gopher).rbac},
+		{"QoS", (*gopher).qos}, {"quotas", (*gopher).quotas}, {"RBAC", (*gopher).rbac},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			g.t = t

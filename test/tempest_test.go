@@ -23,7 +23,7 @@ import (
 
 var (
 	update    = flag.Bool("update", false, "rewrite the lists of tempest's passing and skipped tests")
-	tempestIn = flag.String("tempest", "", "run only what of tempest's suite matches this expression")
+	tempestIn = flag.String("tempest", tempestSuite, "run only those of tempest's tests that match this expression")
 )
 
 // tempest's suite of the network API passes against weft with its built-in identity, as
@@ -90,7 +90,7 @@ func (r *tempest) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-const tempestSuite = `tempest\.api\.network\..*`
+const tempestSuite = `^tempest\.api\.network\.`
 
 // attributes end a test's name, as in test_show[id-...,smoke].
 var attributes = regexp.MustCompile(`\[[^]]*\]$`)
@@ -98,7 +98,7 @@ var attributes = regexp.MustCompile(`\[[^]]*\]$`)
 // list returns the names of all tests.
 func (r *tempest) list() (all []string) {
 	r.t.Helper()
-	cmd := r.command("stestr", "list", tempestSuite+*tempestIn)
+	cmd := r.command("stestr", "list", *tempestIn)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.Output()
@@ -143,7 +143,7 @@ func (r *tempest) results() map[string]outcome {
 // runSuite runs the suite in two processes, tells how it goes, and returns what ended.
 func (r *tempest) runSuite() map[string]outcome {
 	r.t.Helper()
-	stestr := r.command("stestr", "run", "--subunit", "--concurrency", "2", tempestSuite+*tempestIn)
+	stestr := r.command("stestr", "run", "--subunit", "--concurrency", "2", *tempestIn)
 	results, err := filepath.Abs(filepath.Join(tempestData, "results.py"))
 	r.must(err)
 	// Debian's, which has the packages; another may come first in PATH.
@@ -202,13 +202,15 @@ func (r *tempest) compare(results map[string]outcome) {
 		_, pass := passing[id]
 		reason, skip := skipped[id]
 		switch {
+		case *tempestIn != tempestSuite && !pass && o.Status != "fail":
+			// One of another suite, such as neutron_tempest_plugin: what it does not know it skips.
 		case pass && o.Status != "success", !pass && !skip:
 			r.t.Errorf("%s: %s %s\n%s\n%s", id, o.Status, o.Reason, o.Traceback, o.Log[max(0, len(o.Log)-4000):])
 		case skip && o.Status != "skip":
 			r.t.Errorf("%s: %s, though skipped.txt lists it (%s)\n%s", id, o.Status, reason, o.Traceback)
 		}
 	}
-	if *tempestIn != "" {
+	if *tempestIn != tempestSuite {
 		return // the others were not run
 	}
 	for id := range passing {
