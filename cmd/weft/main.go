@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,8 +43,9 @@ func run(ctx context.Context, cmd *cobra.Command) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "weft:", err)
-	if u := (usageError{}); errors.As(err, &u) {
+	text := strings.TrimSpace(err.Error())
+	fmt.Fprintln(cmd.ErrOrStderr(), "weft:", text)
+	if u := (usageError{}); errors.As(err, &u) || strings.HasPrefix(text, "unknown command") { // cobra's own has no type
 		return 2
 	}
 	return 1
@@ -84,7 +86,24 @@ func root() *cobra.Command {
 	add("other", demoCommand(), fsckCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")
 	cmd.SetCompletionCommandGroupID("other")
+	checkArgs(cmd)
 	return cmd
+}
+
+// checkArgs makes a wrong number of arguments, to any command, a mistake on the command line.
+func checkArgs(cmd *cobra.Command) {
+	if args := cmd.Args; args != nil {
+		cmd.Args = func(cmd *cobra.Command, given []string) error {
+			err := args(cmd, given)
+			if u := (usageError{}); err == nil || errors.As(err, &u) {
+				return err
+			}
+			return usageError{fmt.Errorf("%w\nUsage: %s", err, cmd.UseLine())}
+		}
+	}
+	for _, c := range cmd.Commands() {
+		checkArgs(c)
+	}
 }
 
 func versionCommand() *cobra.Command {

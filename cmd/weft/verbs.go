@@ -75,12 +75,7 @@ func verb(use, short string, args cobra.PositionalArgs, do act) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Args: func(cmd *cobra.Command, given []string) error {
-			if err := args(cmd, given); err != nil {
-				return usageError{fmt.Errorf("%w\nUsage: %s", err, cmd.UseLine())}
-			}
-			return nil
-		},
+		Args:  args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(cmd); err != nil {
 				return err
@@ -209,7 +204,18 @@ func (n noun) send(ctx context.Context, api *client.Client, cmd *cobra.Command, 
 	if err := api.Do(ctx, method, path, map[string]any{n.One: attrs}, &answer); err != nil {
 		return err
 	}
-	return printObject(cmd, answer[n.One])
+	if err := printObject(cmd, answer[n.One]); err != nil {
+		return err
+	}
+	var port struct {
+		ID      string
+		Host    string `json:"binding:host_id"`
+		VIFType string `json:"binding:vif_type"`
+	}
+	if json.Unmarshal(answer[n.One], &port) == nil && port.VIFType == "binding_failed" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "weft: the port cannot be bound to host %q: weft show port %s says why\n", port.Host, port.ID)
+	}
+	return nil
 }
 
 // deleteCommand deletes all it can, and says for each what it could not.

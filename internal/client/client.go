@@ -42,6 +42,11 @@ type Project struct{ ID, Name string }
 
 // New makes a Client; nothing is asked yet.
 func New(c Cloud) (*Client, error) {
+	for _, u := range []string{c.AuthURL, c.Endpoint} {
+		if u != "" && !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
+			return nil, fmt.Errorf("%s: the URL %q does not begin with http:// or https://", c.Source, u)
+		}
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	conf := &tls.Config{InsecureSkipVerify: c.Insecure} //nolint:gosec // the user's own "verify: false"
 	if c.CACert != "" {

@@ -203,7 +203,7 @@ func TestErrors(t *testing.T) {
 		{nil, get("/v2.0/proxy"), "neutron says: Bad Gateway (502, req-1)"},
 		{nil, find("none"), `no network has the ID or name "none"`},
 		{nil, find("all"), "7 networks are named \"all\"; give the ID of one:\n  0 (project p)\n  1 (project p)\n  2 (project p)\n  3 (project p)\n  4 (project p)\n  5 (project p)\n  6 (project p)"},
-		{func(c *Cloud) { c.Password = "wrong" }, find("x"), "cloud lab: keystone says: The request you have made requires authentication. (401, req-1)"},
+		{func(c *Cloud) { c.Password = "wrong" }, find("x"), "cloud lab: keystone says: The request you have made requires authentication. (401, req-1)\nThat is all it says when the user, the password or the project is wrong"},
 		{func(c *Cloud) { c.Region = "east" }, find("x"), `cloud lab: keystone's catalog has the network service in region north, south, not in "east"`},
 		{func(c *Cloud) { c.Interface = "admin" }, find("x"), `cloud lab: keystone's catalog has the network service with interface internal, public, not admin`},
 		{func(c *Cloud) { c.AuthURL = "http://127.0.0.1:1" }, find("x"), "keystone does not answer at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused (the address is from cloud lab)"},

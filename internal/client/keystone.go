@@ -44,7 +44,7 @@ func (c *Client) login(ctx context.Context) (session, error) {
 	if err != nil {
 		var f Fault
 		if errors.As(err, &f) && f.Status == http.StatusUnauthorized {
-			return session{}, fmt.Errorf("%s: %w", c.cloud.Source, err)
+			return session{}, fmt.Errorf("%s: %w\nThat is all it says when the user, the password or the project is wrong", c.cloud.Source, err)
 		}
 		return session{}, err
 	}
