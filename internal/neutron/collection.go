@@ -72,9 +72,19 @@ func register[M, R any](s *Server, c *collection[M, R]) {
 	s.honour(c.aliases...)
 	s.collections["/v2.0/"+c.where()] = c
 	s.route("/v2.0/"+c.where(), func(string) served { return c })
-	if c.taggable() {
-		s.handle("/v2.0/"+c.where()+"/{id}/tags/{tag}", func(w http.ResponseWriter, r *http.Request) error {
+	if !c.taggable() {
+		return
+	}
+	s.handle("/v2.0/"+c.where()+"/{id}/tags/{tag}", func(w http.ResponseWriter, r *http.Request) error {
+		return c.serveTag(s, w, r)
+	})
+	if c.where() != c.plural {
+		// Neutron knows the tags of QoS policies by this path only.
+		s.handle("/v2.0/"+c.plural+"/{id}/tags/{tag}", func(w http.ResponseWriter, r *http.Request) error {
 			return c.serveTag(s, w, r)
+		})
+		s.handle("/v2.0/"+c.plural+"/{id}/tags", func(w http.ResponseWriter, r *http.Request) error {
+			return c.serveTags(s, w, r)
 		})
 	}
 }

@@ -106,6 +106,13 @@ func TestQoSSamples(t *testing.T) {
 		t.Errorf("policy with five rules: %v", p)
 	}
 	check("GET", "/v2.0/qos/rule-types/bandwidth_limit", "", "rule_type-details-bandwidth_limit", 200)
+	// Tags are not below qos/ in Neutron; here they are in both places.
+	tags := strings.Replace(policy, "/qos", "", 1) + "/tags"
+	a.do("PUT", tags, m{"tags": []any{"a", "b"}})
+	a.must(204, "DELETE", tags+"/a", nil)
+	if got := a.tagsOf(policy); got != a.tagsOf(strings.TrimSuffix(tags, "/tags")) || !strings.Contains(got, "b") || strings.Contains(got, "a") {
+		t.Errorf("tags of a policy: %s", got)
+	}
 }
 
 func TestQoSRefusals(t *testing.T) {
