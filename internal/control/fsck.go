@@ -78,8 +78,10 @@ func (f *fsck) networks() {
 func (f *fsck) subnets() {
 	perNetwork := map[model.NetworkID][]*model.Subnet{}
 	for id, s := range f.in.Subnets {
-		if f.in.Networks[s.NetworkID] == nil {
+		if n := f.in.Networks[s.NetworkID]; n == nil {
 			f.report("subnet/"+string(id), "there is no network %s", s.NetworkID)
+		} else if s.SegmentID != "" && !hasSegment(n, s.SegmentID) {
+			f.report("subnet/"+string(id), "its network has no segment %s", s.SegmentID)
 		}
 		for _, o := range perNetwork[s.NetworkID] {
 			if o.CIDR.Overlaps(s.CIDR) {

@@ -32,6 +32,7 @@ func (w *work) newSubnet(req SubnetRequest, n *model.Network) (*model.Subnet, er
 	setList(&s.DNSNameservers, req.DNS)
 	setList(&s.HostRoutes, req.HostRoutes)
 	setList(&s.ServiceTypes, req.ServiceTypes)
+	set(&s.SegmentID, req.SegmentID)
 	if pool != nil {
 		s.PoolID = pool.Value.ID
 		if s.CIDR, err = w.takePrefix(pool, s.Project, req.CIDR, req.PrefixLen.Or(pool.Value.DefaultLen)); err != nil {
@@ -54,6 +55,9 @@ func (w *work) newSubnet(req SubnetRequest, n *model.Network) (*model.Subnet, er
 		return nil, err
 	}
 	if err := w.fits(s, pool, n); err != nil {
+		return nil, err
+	}
+	if err := w.onSegment(nil, s, n); err != nil {
 		return nil, err
 	}
 	if !req.Pools.Set {
@@ -120,15 +124,7 @@ func (w *work) fits(s *model.Subnet, pool *store.Entry[model.SubnetPool], n *mod
 	if err := checkMTU(n.ID, n.MTU, s); err != nil {
 		return err
 	}
-	var others []*model.Subnet
-	for _, e := range w.r.SubnetsOf(s.NetworkID) {
-		others = append(others, e.Value)
-	}
-	for _, o := range w.batch {
-		if o, is := o.(*model.Subnet); is && o.NetworkID == s.NetworkID {
-			others = append(others, o)
-		}
-	}
+	others := w.neighbours(s)
 	scope := ""
 	for _, o := range others {
 		if o.CIDR.Overlaps(s.CIDR) {
@@ -147,6 +143,22 @@ func (w *work) fits(s *model.Subnet, pool *store.Entry[model.SubnetPool], n *mod
 		}
 	}
 	return nil
+}
+
+// neighbours returns the other subnets of a subnet's network, also those that the request
+// makes.
+func (w *work) neighbours(s *model.Subnet) (others []*model.Subnet) {
+	for _, e := range w.r.SubnetsOf(s.NetworkID) {
+		if e.Value.ID != s.ID {
+			others = append(others, e.Value)
+		}
+	}
+	for _, o := range w.batch {
+		if o, is := o.(*model.Subnet); is && o.NetworkID == s.NetworkID {
+			others = append(others, o)
+		}
+	}
+	return others
 }
 
 // The least MTUs with which subnets work (RFC 791, RFC 8200).

@@ -67,7 +67,8 @@ type SubnetRequest struct {
 	DefaultPool bool // use_default_subnetpool
 	RAMode      model.IPv6Mode
 	AddressMode model.IPv6Mode
-	DNSPublish  Opt[bool] // dns_publish_fixed_ip
+	DNSPublish  Opt[bool]   // dns_publish_fixed_ip
+	SegmentID   Opt[string] // "" is none
 	// Gateway set to the zero Addr means gateway_ip null.
 	Gateway      Opt[netip.Addr]
 	Pools        Opt[[]model.Pool]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -154,7 +155,15 @@ func (c *Control) UpdateSegment(ctx context.Context, id string, ch Change[model.
 func (c *Control) DeleteSegment(ctx context.Context, id string, ifRevision Opt[int]) error {
 	return c.changeSegments(ctx, id, ifRevision, func(w *work, n *model.Network, i int) error {
 		reason := ""
+		var associated []string
+		for _, e := range w.r.SubnetsOf(n.ID) {
+			if e.Value.SegmentID == id {
+				associated = append(associated, string(e.Value.ID))
+			}
+		}
 		switch {
+		case len(associated) > 0:
+			reason = "The segment is still associated with subnet(s) " + strings.Join(associated, ", ")
 		case len(n.Segments) == 1:
 			reason = "The network has no other segment"
 		case i == 0 && w.r.PortCountOf(n.ID) > 0:

@@ -213,7 +213,7 @@ func checkGatewayOutside(gateway netip.Addr, pools []model.Pool) error {
 func (c *Control) UpdateSubnet(ctx context.Context, id model.SubnetID, req SubnetRequest) (*store.Entry[model.Subnet], error) {
 	var made *store.Entry[model.Subnet]
 	dhcpChanged := false
-	err := c.attempt(ctx, func(*store.Reservation) error {
+	err := c.attempt(ctx, func(res *store.Reservation) error {
 		var old *store.Entry[model.Subnet]
 		var network *store.Entry[model.Network]
 		var ports []*store.Entry[model.Port]
@@ -241,6 +241,9 @@ func (c *Control) UpdateSubnet(ctx context.Context, id model.SubnetID, req Subne
 		dhcpChanged = s.EnableDHCP || old.Value.EnableDHCP
 		c.touch(&s.Meta)
 		txn := c.store.Txn()
+		if err := c.within(ctx, txn, res, func(w *work) error { return w.onSegment(old.Value, s, network.Value) }); err != nil {
+			return err
+		}
 		txn.UpdateSubnet(old, s)
 		txn.UpdateNetwork(network, c.touchedNetwork(network))
 		rev, err := txn.Commit(ctx)
@@ -266,6 +269,7 @@ func (c *Control) changedSubnet(old *model.Subnet, req SubnetRequest, ports []*s
 	setList(&s.HostRoutes, req.HostRoutes)
 	setList(&s.ServiceTypes, req.ServiceTypes)
 	set(&s.DNSPublishFixedIP, req.DNSPublish)
+	set(&s.SegmentID, req.SegmentID)
 	if req.EnableDHCP.Set && !s.EnableDHCP && (s.RAMode != "" || s.AddressMode != "") {
 		return nil, invalid("Cannot disable enable_dhcp with ipv6 attributes set")
 	}

@@ -154,6 +154,10 @@ const (
 	SegmentsAndProvider                           // a network is asked for in two ways
 	DuplicateSegment                              // one segment asked for twice
 	SegmentInUse                                  // the network needs the segment
+	SegmentElsewhere                              // the segment is of another network than the subnet
+	SegmentNotOfAll                               // only some subnets of the network would have segments
+	SegmentChange                                 // a subnet stays on its segment
+	SegmentsSeveral                               // on which of several segments a subnet was is not known
 	QoSPolicyInUse                                // networks or ports are under the policy
 	QoSDefaultExists                              // the project has a default policy
 	QoSPolicyFixed                                // the policy it is under is not the caller's to take away

@@ -142,6 +142,8 @@ type Subnet struct {
 	// PoolID is the subnet pool that the CIDR was taken from, or "".
 	PoolID            string `json:"subnetpool_id,omitempty"`
 	DNSPublishFixedIP bool   `json:"dns_publish_fixed_ip,omitempty"`
+	// SegmentID is the segment of the network with which it is associated, or "".
+	SegmentID string `json:"segment_id,omitempty"`
 	Meta
 }
 

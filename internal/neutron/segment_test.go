@@ -63,3 +63,73 @@ func TestSegments(t *testing.T) {
 	s.step("admin", "POST", "/v2.0/networks", m{"network": seg("vlan", "physnet1", 101)}, "201")
 	s.sound()
 }
+
+func TestSubnetSegments(t *testing.T) {
+	s := story{startPersonas(t)}
+	two := []m{{"provider:network_type": "vlan", "provider:physical_network": "physnet1", "provider:segmentation_id": 101},
+		{"provider:network_type": "vlan", "provider:physical_network": "physnet1", "provider:segmentation_id": 102}}
+	n := s.make("admin", "/v2.0/networks", m{"network": m{"segments": two, "shared": true}})
+	plain := s.make("admin", "/v2.0/networks", m{"network": m{}})
+	segment := func(network string, i int) string {
+		rows := s.step("admin", "GET", "/v2.0/segments?network_id="+network+"&sort_key=segmentation_id&sort_dir=asc", nil, "200").list()
+		return id(rows[i])
+	}
+	first, second, other := segment(n, 0), segment(n, 1), segment(plain, 0)
+	subnet := func(network, cidr string, more m) m {
+		body := m{"network_id": network, "cidr": cidr, "ip_version": 4, "enable_dhcp": false}
+		for k, v := range more {
+			body[k] = v
+		}
+		return m{"subnet": body}
+	}
+	const subnets = "/v2.0/subnets"
+	notAll := func(network string) string {
+		return "400 SubnetsNotAllAssociatedWithSegments: All of the subnets on network '" + network + "' must either all be associated with segments or all not associated with any segment."
+	}
+	for _, c := range []struct {
+		who, segment, want string
+	}{
+		{"member", first, "403 PolicyNotAuthorized: (rule:create_subnet and rule:create_subnet:segment_id) is disallowed by policy"},
+		{"admin", someUUID, "404 SegmentNotFound: Segment " + someUUID + " could not be found."},
+		{"admin", other, "400 NetworkIdsDontMatch: The subnet's network id, '" + n + "', doesn't match the network_id of segment '" + other + "'"},
+	} {
+		s.step(c.who, "POST", subnets, subnet(n, "10.1.0.0/24", m{"segment_id": c.segment}), c.want)
+	}
+	on := s.step("admin", "POST", subnets, subnet(n, "10.1.0.0/24", m{"segment_id": first}), "201").object()
+	if on["segment_id"] != first {
+		t.Errorf("created: %v", on)
+	}
+	s.step("admin", "POST", subnets, subnet(n, "10.2.0.0/24", nil), notAll(n))
+	s.step("admin", "POST", subnets, m{"subnets": []any{subnet(plain, "10.2.0.0/24", nil)["subnet"], subnet(plain, "10.3.0.0/24", m{"segment_id": other})["subnet"]}}, notAll(plain))
+	s.make("admin", subnets, subnet(n, "10.2.0.0/24", m{"segment_id": second}))
+	routed := s.make("admin", subnets, subnet(n, "10.3.0.0/24", m{"service_types": []string{"network:routed"}}))
+	if o := s.step("member", "GET", subnets+"/"+id(on), nil, "200").object(); o["segment_id"] != nil {
+		t.Errorf("a member sees the segment: %v", o)
+	}
+	if l := s.step("admin", "GET", subnets+"?segment_id="+second, nil, "200").list(); len(l) != 1 || l[0]["cidr"] != "10.2.0.0/24" {
+		t.Errorf("by segment: %v", l)
+	}
+	s.step("admin", "PUT", subnets+"/"+id(on), m{"subnet": m{"segment_id": second}}, notAll(n))
+	s.step("admin", "DELETE", "/v2.0/segments/"+second, nil, "409 SegmentInUse: Segment '"+second+"' cannot be deleted: The segment is still associated with subnet(s) "+
+		id(s.step("admin", "GET", subnets+"?segment_id="+second, nil, "200").list()[0])+".")
+	s.step("admin", "DELETE", subnets+"/"+id(s.step("admin", "GET", subnets+"?segment_id="+second, nil, "200").list()[0]), nil, "204")
+	s.step("admin", "PUT", subnets+"/"+id(on), m{"subnet": m{"segment_id": nil}},
+		"400 SubnetSegmentAssociationChangeNotAllowed: A subnet that is already associated with a segment cannot have its segment association changed.")
+	s.step("admin", "DELETE", "/v2.0/segments/"+second, nil, "204")
+
+	// An existing subnet, the only one of a network with one segment, can be put on it.
+	only := s.make("admin", subnets, subnet(plain, "10.4.0.0/24", nil))
+	if o := s.step("admin", "PUT", subnets+"/"+only, m{"subnet": m{"segment_id": other}}, "200").object(); o["segment_id"] != other {
+		t.Errorf("put on the segment: %v", o)
+	}
+	s.make("admin", "/v2.0/segments", m{"segment": m{"network_id": plain, "network_type": "vlan", "physical_network": "physnet1", "segmentation_id": 103}})
+	if o := s.step("admin", "GET", subnets+"/"+only, nil, "200").object(); segment(plain, 0) != other && segment(plain, 1) != other || o["segment_id"] != other {
+		t.Errorf("the segment lost its ID: %v", o)
+	}
+	several := s.make("admin", "/v2.0/networks", m{"network": m{"segments": []m{{"provider:network_type": "vxlan"}, {"provider:network_type": "vxlan"}}}})
+	late := s.make("admin", subnets, subnet(several, "10.5.0.0/24", nil))
+	s.step("admin", "PUT", subnets+"/"+late, m{"subnet": m{"segment_id": segment(several, 0)}}, "400 NoUpdateSubnetWhenMultipleSegmentsOnNetwork: The network '"+several+
+		"' has multiple segments, it is only possible to associate an existing subnet with a segment on networks with a single segment.")
+	s.step("admin", "DELETE", subnets+"/"+routed, nil, "204")
+	s.sound()
+}

@@ -86,6 +86,11 @@ func subnets() *table[model.Subnet, subnetRequest] {
 		{name: "dns_publish_fixed_ip", def: false, use: post | put | filter | order,
 			take: takeFlag(func(r *subnetRequest) *control.Opt[bool] { return &r.DNSPublish }),
 			flag: func(s *model.Subnet) bool { return s.DNSPublishFixedIP }},
+		// The extension is not advertised: a subnet without a segment shows nothing of it.
+		{name: "segment_id", use: post | put | filter | order, kind: "UUID or null",
+			when: func(s *model.Subnet, _ *aside) bool { return s.SegmentID != "" },
+			take: takeUUIDOrNull(func(r *subnetRequest, id string) { r.SegmentID = control.Some(id) }),
+			text: func(s *model.Subnet) string { return s.SegmentID }},
 	}
 	attributes = append(attributes, standardAttributes(func(s *model.Subnet) *model.Meta { return &s.Meta },
 		func(r *subnetRequest) *control.Opt[string] { return &r.Description })...)
