@@ -93,18 +93,7 @@ func addressGroupCollection(c *control.Control) *collection[model.AddressGroup, 
 			return store.AddressGroups.Get(r, id)
 		},
 		list: func(r store.Reader, q *query[model.AddressGroup, change[model.AddressGroup]]) iter.Seq[*store.Entry[model.AddressGroup]] {
-			if ids, ok := q.wanted("id"); ok {
-				return found(ids, func(id string) *store.Entry[model.AddressGroup] { return store.AddressGroups.Get(r, id) })
-			}
-			if names, ok := q.wanted("name"); ok {
-				return each(names, func(n string) iter.Seq[*store.Entry[model.AddressGroup]] { return store.AddressGroups.By(r, "name", n) })
-			}
-			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
-				return each(ids, func(id string) iter.Seq[*store.Entry[model.AddressGroup]] {
-					return store.AddressGroups.By(r, "project", id)
-				})
-			}
-			return store.AddressGroups.All(r)
+			return sharable(r, store.AddressGroups, model.KindAddressGroup, q, "name")
 		},
 		shared: sharedBy(func(g *model.AddressGroup) string { return g.ID }),
 		create: c.CreateAddressGroups, update: c.UpdateAddressGroup, remove: c.DeleteAddressGroup,

@@ -37,7 +37,7 @@ func addressScopeCollection(c *control.Control) *collection[model.AddressScope, 
 		id:    func(s *model.AddressScope) string { return s.ID },
 		find:  store.AddressScopes.Get,
 		list: func(r store.Reader, q *query[model.AddressScope, change[model.AddressScope]]) iter.Seq[*store.Entry[model.AddressScope]] {
-			return listOwned(r, store.AddressScopes, q)
+			return sharable(r, store.AddressScopes, model.KindAddressScope, q)
 		},
 		shared:  sharedBy(func(s *model.AddressScope) string { return s.ID }),
 		create:  c.CreateAddressScopes,

@@ -95,19 +95,7 @@ func qosPolicyCollection(c *control.Control) *collection[model.QoSPolicy, change
 		id:    func(p *model.QoSPolicy) string { return p.ID },
 		find:  store.QoSPolicies.Get,
 		list: func(r store.Reader, q *query[model.QoSPolicy, change[model.QoSPolicy]]) iter.Seq[*store.Entry[model.QoSPolicy]] {
-			by := func(index string) func(string) iter.Seq[*store.Entry[model.QoSPolicy]] {
-				return func(v string) iter.Seq[*store.Entry[model.QoSPolicy]] { return store.QoSPolicies.By(r, index, v) }
-			}
-			if ids, ok := q.wanted("id"); ok {
-				return found(ids, func(id string) *store.Entry[model.QoSPolicy] { return store.QoSPolicies.Get(r, id) })
-			}
-			if names, ok := q.wanted("name"); ok {
-				return each(names, by("name"))
-			}
-			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
-				return each(ids, by("project"))
-			}
-			return store.QoSPolicies.All(r)
+			return sharable(r, store.QoSPolicies, model.KindQoS, q, "name")
 		},
 		shared: sharedBy(func(p *model.QoSPolicy) string { return p.ID }),
 		create: c.CreateQoSPolicies, update: c.UpdateQoSPolicy, remove: c.DeleteQoSPolicy,

@@ -2,6 +2,7 @@ package neutron
 
 import (
 	"iter"
+	"slices"
 
 	"weft/internal/control"
 	"weft/internal/model"
@@ -57,6 +58,34 @@ func rbacCollection(c *control.Control) *collection[model.RBACPolicy, change[mod
 		update:  c.UpdateRBACPolicy,
 		remove:  c.DeleteRBACPolicy,
 		aliases: []string{"rbac-policies"},
+	}
+}
+
+// sharable is indexed for objects that may be shared: who sees only some sees those of its
+// project, and those that a policy shares with that or with all.
+func sharable[M, R any](r store.Reader, k *store.Kind[M], kind model.Kind, q *query[M, R], indexes ...string) iter.Seq[*store.Entry[M]] {
+	if some := filtered(r, k, q, indexes...); some != nil {
+		return some
+	}
+	if q.project == "" {
+		return k.All(r)
+	}
+	var shared []string
+	for _, target := range []model.ProjectID{model.AllProjects, q.project} {
+		for p := range store.RBACPolicies.By(r, "target", string(kind)+"/"+string(target)) {
+			id := p.Value.ObjectID
+			if r.ProjectOf(store.Ref{Kind: kind, ID: id}) != q.project && !slices.Contains(shared, id) {
+				shared = append(shared, id)
+			}
+		}
+	}
+	return func(yield func(*store.Entry[M]) bool) {
+		for e := range k.By(r, "project", string(q.project)) {
+			if !yield(e) {
+				return
+			}
+		}
+		found(shared, func(id string) *store.Entry[M] { return k.Get(r, id) })(yield)
 	}
 }
 

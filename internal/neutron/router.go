@@ -215,6 +215,18 @@ func portAt(r store.Reader, id model.PortID) *model.Port {
 // indexed yields the objects of a kind by the narrowest index that a query names, of
 // those given and the project, or all.
 func indexed[M, R any](r store.Reader, k *store.Kind[M], q *query[M, R], indexes ...string) iter.Seq[*store.Entry[M]] {
+	if some := filtered(r, k, q, indexes...); some != nil {
+		return some
+	}
+	if q.project != "" {
+		return k.By(r, "project", string(q.project))
+	}
+	return k.All(r)
+}
+
+// filtered yields the objects of a kind by the narrowest index that a filter names, nil
+// when none does.
+func filtered[M, R any](r store.Reader, k *store.Kind[M], q *query[M, R], indexes ...string) iter.Seq[*store.Entry[M]] {
 	if ids, ok := q.wanted("id"); ok {
 		return found(ids, func(id string) *store.Entry[M] { return k.Get(r, id) })
 	}
@@ -226,10 +238,7 @@ func indexed[M, R any](r store.Reader, k *store.Kind[M], q *query[M, R], indexes
 	if ids, ok := q.wanted("project_id", "tenant_id"); ok {
 		return each(ids, func(id string) iter.Seq[*store.Entry[M]] { return k.By(r, "project", id) })
 	}
-	if q.project != "" {
-		return k.By(r, "project", string(q.project))
-	}
-	return k.All(r)
+	return nil
 }
 
 // interfaceAction adds or removes an interface; the body is an object without a name.

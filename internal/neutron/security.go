@@ -80,20 +80,7 @@ func securityGroupCollection(c *control.Control) *collection[model.SecurityGroup
 			return c.EnsureDefaultGroup(ctx, projectOf(ctx, q.filters))
 		},
 		list: func(r store.Reader, q *query[model.SecurityGroup, change[model.SecurityGroup]]) iter.Seq[*store.Entry[model.SecurityGroup]] {
-			if ids, ok := q.wanted("id"); ok {
-				return found(ids, func(id string) *store.Entry[model.SecurityGroup] { return store.SecurityGroups.Get(r, id) })
-			}
-			if names, ok := q.wanted("name"); ok {
-				return each(names, func(n string) iter.Seq[*store.Entry[model.SecurityGroup]] {
-					return store.SecurityGroups.By(r, "name", n)
-				})
-			}
-			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
-				return each(ids, func(id string) iter.Seq[*store.Entry[model.SecurityGroup]] {
-					return store.SecurityGroups.By(r, "project", id)
-				})
-			}
-			return store.SecurityGroups.All(r)
+			return sharable(r, store.SecurityGroups, model.KindSecurityGroup, q, "name")
 		},
 		around: func(r store.Reader, g *model.SecurityGroup) aside {
 			return aside{rules: func() []*model.SecurityGroupRule { return rulesOf(r, g.ID) }}

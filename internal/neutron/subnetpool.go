@@ -122,7 +122,7 @@ func subnetPoolCollection(c *control.Control) *collection[model.SubnetPool, chan
 		id:    func(p *model.SubnetPool) string { return p.ID },
 		find:  store.SubnetPools.Get,
 		list: func(r store.Reader, q *query[model.SubnetPool, change[model.SubnetPool]]) iter.Seq[*store.Entry[model.SubnetPool]] {
-			return listOwned(r, store.SubnetPools, q)
+			return sharable(r, store.SubnetPools, model.KindSubnetPool, q)
 		},
 		shared: sharedBy(func(p *model.SubnetPool) string { return p.ID }),
 		create: c.CreateSubnetPools,
@@ -136,17 +136,6 @@ func subnetPoolCollection(c *control.Control) *collection[model.SubnetPool, chan
 		aliases: []string{"subnet_allocation", "default-subnetpools", "subnetpool-prefix-ops", "subnet_onboard",
 			"subnet-service-types", "subnet-dns-publish-fixed-ip", "rbac-subnetpool"},
 	}
-}
-
-// listOwned starts from the IDs or the projects that a query names, or from all.
-func listOwned[M, R any](r store.Reader, k *store.Kind[M], q *query[M, R]) iter.Seq[*store.Entry[M]] {
-	if ids, ok := q.wanted("id"); ok {
-		return found(ids, func(id string) *store.Entry[M] { return k.Get(r, id) })
-	}
-	if ids, ok := q.wanted("project_id", "tenant_id"); ok {
-		return each(ids, func(id string) iter.Seq[*store.Entry[M]] { return k.By(r, "project", id) })
-	}
-	return k.All(r)
 }
 
 // poolPrefixes serves an action that adds or removes prefixes and answers with what is there then.

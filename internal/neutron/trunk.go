@@ -61,19 +61,10 @@ func trunkCollection(c *control.Control) *collection[model.Trunk, change[model.T
 		id:    func(t *model.Trunk) string { return t.ID },
 		find:  func(r store.Reader, id string) *store.Entry[model.Trunk] { return store.Trunks.Get(r, id) },
 		list: func(r store.Reader, q *query[model.Trunk, change[model.Trunk]]) iter.Seq[*store.Entry[model.Trunk]] {
-			by := func(index string, values []string) iter.Seq[*store.Entry[model.Trunk]] {
-				return each(values, func(v string) iter.Seq[*store.Entry[model.Trunk]] { return store.Trunks.By(r, index, v) })
-			}
 			if ids, ok := q.wanted("port_id"); ok {
-				return by("parent", ids)
+				return each(ids, func(id string) iter.Seq[*store.Entry[model.Trunk]] { return store.Trunks.By(r, "parent", id) })
 			}
-			if ids, ok := q.wanted("project_id", "tenant_id"); ok {
-				return by("project", ids)
-			}
-			if q.project != "" {
-				return by("project", []string{string(q.project)})
-			}
-			return store.Trunks.All(r)
+			return indexed(r, store.Trunks, q)
 		},
 		create: c.CreateTrunks, update: c.UpdateTrunk, remove: c.DeleteTrunk,
 		actions: []action{

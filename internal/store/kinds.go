@@ -26,13 +26,15 @@ var Quotas = define(definition[model.Quota]{
 	id:   func(q *model.Quota) string { return string(q.Project) },
 })
 
-// RBACPolicies are found by the object they are about, and by those who have made them.
+// RBACPolicies are found by the object they are about, by those who have made them, and
+// by kind of object and whom they are for.
 var RBACPolicies = define(definition[model.RBACPolicy]{
 	kind: model.KindRBAC,
 	id:   func(p *model.RBACPolicy) string { return p.ID },
 	indexes: map[string]func(*model.RBACPolicy) []string{
 		"object":  func(p *model.RBACPolicy) []string { return []string{p.ObjectID} },
 		"project": func(p *model.RBACPolicy) []string { return []string{string(p.Project)} },
+		"target":  func(p *model.RBACPolicy) []string { return []string{p.ObjectType + "/" + string(p.Target)} },
 	},
 	unique: func(p *model.RBACPolicy) []string {
 		return []string{p.ObjectID + "/" + p.Action + "/" + string(p.Target)}
