@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"net/http"
 	"time"
 
 	"weft/internal/control"
@@ -118,7 +119,12 @@ func agentCollection(c *control.Control, now func() time.Time) *collection[agent
 			}
 			return e, nil
 		},
-		remove:  func(ctx context.Context, id string, _ control.Opt[int]) error { return c.DeleteAgent(ctx, id) },
+		remove: func(ctx context.Context, id string, _ control.Opt[int]) error { return c.DeleteAgent(ctx, id) },
+		// No host serves routers yet.
+		actions: []action{{name: "l3-routers", method: http.MethodGet, rule: "get_l3-routers",
+			serve: func(context.Context, string, map[string]any) (any, error) {
+				return map[string]any{"routers": []any{}}, nil
+			}}},
 		aliases: []string{"agent", "agent_sort_key"},
 	}
 }

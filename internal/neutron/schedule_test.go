@@ -140,3 +140,28 @@ func TestAgentSettings(t *testing.T) {
 		t.Errorf("back again are %v", l)
 	}
 }
+
+// TestRouterSchedules: no host serves routers, which lists say and nobody can change.
+func TestRouterSchedules(t *testing.T) {
+	s, agents := twoHosts(t)
+	routers := "/v2.0/agents/" + agents["h1"] + "/l3-routers"
+	router := s.make("member", "/v2.0/routers", m{"router": m{}})
+	for _, c := range []struct{ who, method, path, want, body string }{
+		{"admin", "GET", routers, "200", `{"routers":[]}`},
+		{"admin", "GET", "/v2.0/routers/" + router + "/l3-agents", "200", `{"agents":[]}`},
+		{"admin", "GET", "/v2.0/agents/" + someUUID + "/l3-routers", "404 AgentNotFound: Agent " + someUUID + " could not be found.", ""},
+		{"admin", "GET", "/v2.0/routers/" + someUUID + "/l3-agents", "404 RouterNotFound: Router " + someUUID + " could not be found", ""},
+		{"member", "GET", routers, "404 AgentNotFound: Agent " + agents["h1"] + " could not be found.", ""},
+		{"member", "GET", "/v2.0/routers/" + router + "/l3-agents", "403 PolicyNotAuthorized: rule:get_l3-agents is disallowed by policy", ""},
+	} {
+		if r := s.step(c.who, c.method, c.path, nil, c.want); c.body != "" && r.text != c.body {
+			t.Errorf("%s: %s", c.path, r.text)
+		}
+	}
+	if r := s.do("POST", routers, m{"router_id": router}, "X-Auth-Token", "admin"); r.status != 405 {
+		t.Errorf("a router was put on an agent: %s", r.text)
+	}
+	if r := s.do("GET", "/v2.0/extensions/l3_agent_scheduler", nil, "X-Auth-Token", "admin"); r.status != 404 {
+		t.Errorf("advertised: %s", r.text)
+	}
+}
