@@ -9,6 +9,7 @@ import (
 	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/model"
+	"weft/internal/store"
 	"weft/internal/store/storetest"
 )
 
@@ -29,7 +30,9 @@ func (personas) Authenticate(_ context.Context, token string) (access.Caller, er
 }
 
 // startPersonas is an API at which requests say who they are from: a.as.
-func startPersonas(t testing.TB) *api {
+func startPersonas(t testing.TB) *api { return servePersonas(t, storetest.New(t)) }
+
+func servePersonas(t testing.TB, s *store.Store) *api {
 	t.Helper()
 	cfg := control.DefaultConfig()
 	cfg.FlatNetworks = []string{"physnet1"}
