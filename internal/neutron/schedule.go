@@ -197,6 +197,19 @@ func (s *Server) registerProviders() {
 	s.onlyList("/v2.0/service-providers", c)
 }
 
+// registerFlavors serves the lists of flavors of services and of what makes them up: routers
+// are all of one kind here, so that both are empty and the extension is not advertised.
+func (s *Server) registerFlavors() {
+	for _, name := range []string{"flavors", "service_profiles"} {
+		s.handle("/v2.0/"+name, func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method != http.MethodGet {
+				return faultMethod
+			}
+			return writeJSON(w, map[string]any{name: []any{}})
+		})
+	}
+}
+
 // listed is a collection that can be listed.
 type listed interface {
 	serveList(s *Server, w http.ResponseWriter, r *http.Request) error

@@ -165,3 +165,21 @@ func TestRouterSchedules(t *testing.T) {
 		t.Errorf("advertised: %s", r.text)
 	}
 }
+
+func TestFlavorsAreNone(t *testing.T) {
+	a := startAPI(t)
+	for _, name := range []string{"flavors", "service_profiles"} {
+		if r := a.do("GET", "/v2.0/"+name+"?name=x", nil); r.status != 200 || r.text != `{"`+name+`":[]}` {
+			t.Errorf("%s: %d %s", name, r.status, r.text)
+		}
+		if r := a.do("POST", "/v2.0/"+name, m{}); r.status != 405 {
+			t.Errorf("POST %s: %s", name, r.text)
+		}
+		if r := a.do("GET", "/v2.0/"+name+"/x", nil); r.status != 404 {
+			t.Errorf("one of %s: %s", name, r.text)
+		}
+	}
+	if r := a.do("GET", "/v2.0/extensions/flavors", nil); r.status != 404 {
+		t.Errorf("advertised: %s", r.text)
+	}
+}

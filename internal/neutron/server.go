@@ -124,6 +124,7 @@ func New(o Options) *Server {
 	s.registerSchedules(networks, agents)
 	s.registerZones()
 	s.registerProviders()
+	s.registerFlavors()
 	s.registerAutoTopology()
 	register(s, securityGroupCollection(s.control))
 	register(s, securityGroupRuleCollection(s.control))
