@@ -4,8 +4,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -37,8 +40,9 @@ func (c *Config) scheme() string {
 	return "http"
 }
 
-// policy is Neutron's with the overrides of the policy file.
-func (c *Config) policy() (*access.Policy, error) {
+// policy is Neutron's with the overrides of the policy file. A rule in it that nothing
+// asks for, such as a misspelt one, is logged.
+func (c *Config) policy(log *slog.Logger) (*access.Policy, error) {
 	if c.PolicyFile == "" {
 		return access.Default(), nil
 	}
@@ -53,6 +57,15 @@ func (c *Config) policy() (*access.Policy, error) {
 	p, err := access.New(rules)
 	if err != nil {
 		return nil, fmt.Errorf("policy_file %s: %w", c.PolicyFile, err)
+	}
+	asked := access.Default()
+	for name := range rules {
+		named := slices.ContainsFunc(p.Rules(), func(r access.Rule) bool {
+			return slices.Contains(strings.FieldsFunc(r.Expression, func(c rune) bool { return c == ' ' || c == '(' || c == ')' }), "rule:"+name)
+		})
+		if !asked.Defined(name) && !named {
+			log.Warn("policy_file has a rule that nothing asks for", "file", c.PolicyFile, "rule", name)
+		}
 	}
 	return p, nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,20 +17,23 @@ func TestPolicyFile(t *testing.T) {
 		name, text string
 		shares     bool   // whether a member may then share a network
 		fault      string // part of the error
+		warning    string // part of the log
 	}{
-		{"defaults", "", false, ""},
-		{"override", "create_network:shared: \"role:member\"\n", true, ""},
-		{"alias", "trusted: \"role:member\"\ncreate_network:shared: \"rule:trusted\"\n", true, ""},
-		{"bad expression", "create_network: \"role:member and\"\n", false, "create_network"},
-		{"unknown rule", "create_network: \"rule:nonsense\"\n", false, "nonsense"},
-		{"no rules", "- a\n- b\n", false, "want lines of the form"},
+		{"defaults", "", false, "", ""},
+		{"override", "create_network:shared: \"role:member\"\n", true, "", ""},
+		{"alias", "trusted: \"role:member\"\ncreate_network:shared: \"rule:trusted\"\n", true, "", ""},
+		{"misspelt", "create_netwrk:shared: \"role:member\"\n", false, "", "create_netwrk:shared"},
+		{"bad expression", "create_network: \"role:member and\"\n", false, "create_network", ""},
+		{"unknown rule", "create_network: \"rule:nonsense\"\n", false, "nonsense", ""},
+		{"no rules", "- a\n- b\n", false, "want lines of the form", ""},
 	} {
 		file := filepath.Join(t.TempDir(), "policy.yaml")
 		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		conf := Config{PolicyFile: file}
-		p, err := conf.policy()
+		var log bytes.Buffer
+		p, err := conf.policy(slog.New(slog.NewTextHandler(&log, nil)))
 		if c.fault != "" {
 			if err == nil || !strings.Contains(err.Error(), c.fault) || !strings.Contains(err.Error(), file) {
 				t.Errorf("%s: error %v, want one that names the file and %q", c.name, err, c.fault)
@@ -39,11 +44,14 @@ func TestPolicyFile(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
+		if got := log.String(); (got != "") != (c.warning != "") || !strings.Contains(got, c.warning) {
+			t.Errorf("%s: logged %q, want %q", c.name, got, c.warning)
+		}
 		if got := p.Allows("create_network:shared", member, nil); got != c.shares {
 			t.Errorf("%s: a member may share: %v, want %v", c.name, got, c.shares)
 		}
 	}
-	if _, err := (&Config{PolicyFile: "/nonexistent"}).policy(); err == nil {
+	if _, err := (&Config{PolicyFile: "/nonexistent"}).policy(slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a policy file that is not there is no error")
 	}
 }

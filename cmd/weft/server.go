@@ -56,7 +56,7 @@ start; "weft certificate HOST" makes the certificate with which an agent may con
 // nil, with the CA and the feed's address, so that weft up can add its agent.
 func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(context.Context, *feed.CA, net.Addr) error) (err error) {
 	began := time.Now()
-	policy, err := c.policy()
+	policy, err := c.policy(log)
 	if err != nil {
 		return err
 	}
