@@ -110,37 +110,29 @@ func (w *work) setAgent(a Agent, s model.AgentSetting) error {
 
 // DeleteAgent removes an agent of a dead host, and the host with the last of them.
 func (c *Control) DeleteAgent(ctx context.Context, id string) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			a, err := c.Agent(w.r, id)
-			if err != nil {
-				return err
-			}
-			if a.Alive {
-				f := model.Faultf(model.AgentAlive, "The resource is in use.")
-				f.Detail = "the agent is alive and would come back; stop it first"
-				return f
-			}
-			left := 0
-			for _, o := range c.Agents(w.r, c.now()) {
-				if o.Host == a.Host {
-					left++
-				}
-			}
-			if left == 1 {
-				txn.DeleteHost(w.r.Host(a.Host.Name))
-				return nil
-			}
-			s := a.Host.Agents[a.Type]
-			s.Removed = true
-			return w.setAgent(a, s)
-		})
+	return c.transact(ctx, func(w *work) error {
+		a, err := c.Agent(w.r, id)
 		if err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if a.Alive {
+			f := model.Faultf(model.AgentAlive, "The resource is in use.")
+			f.Detail = "the agent is alive and would come back; stop it first"
+			return f
+		}
+		left := 0
+		for _, o := range c.Agents(w.r, c.now()) {
+			if o.Host == a.Host {
+				left++
+			}
+		}
+		if left == 1 {
+			w.txn.DeleteHost(w.r.Host(a.Host.Name))
+			return nil
+		}
+		s := a.Host.Agents[a.Type]
+		s.Removed = true
+		return w.setAgent(a, s)
 	})
 }
 
@@ -205,28 +197,20 @@ func (c *Control) TakeDHCP(ctx context.Context, agent string, id model.NetworkID
 // scheduleDHCP changes where DHCP on a network is to be, and makes it so. The network's
 // revision stays: to its users it is the same.
 func (c *Control) scheduleDHCP(ctx context.Context, id model.NetworkID, decide func(*work, *model.Network) error) error {
-	err := c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := w.r.Network(id)
-			if old == nil {
-				return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
-			}
-			n := *old.Value
-			if err := decide(w, &n); err != nil {
-				return err
-			}
-			if reflect.DeepEqual(&n, old.Value) {
-				return errUnchanged
-			}
-			txn.UpdateNetwork(old, &n)
-			return nil
-		})
-		if err != nil {
+	err := c.transact(ctx, func(w *work) error {
+		old := w.r.Network(id)
+		if old == nil {
+			return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+		}
+		n := *old.Value
+		if err := decide(w, &n); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if reflect.DeepEqual(&n, old.Value) {
+			return errUnchanged
+		}
+		w.txn.UpdateNetwork(old, &n)
+		return nil
 	})
 	if err != nil {
 		return err

@@ -68,21 +68,13 @@ func (c *Control) DeleteAutoTopology(ctx context.Context, p model.ProjectID) err
 	if err := b.clear(ctx, c); err != nil {
 		return err
 	}
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			e := store.AutoTopologies.Get(w.r, string(p))
-			if e == nil || e.Value.NetworkID != b.NetworkID {
-				return errUnchanged
-			}
-			store.AutoTopologies.Delete(txn, e, w.r.Revision())
-			return nil
-		})
-		if err != nil {
-			return err
+	return c.transact(ctx, func(w *work) error {
+		e := store.AutoTopologies.Get(w.r, string(p))
+		if e == nil || e.Value.NetworkID != b.NetworkID {
+			return errUnchanged
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		store.AutoTopologies.Delete(w.txn, e, w.r.Revision())
+		return nil
 	})
 }
 
@@ -184,26 +176,18 @@ func (b *topology) clear(ctx context.Context, c *Control) error {
 // another one meanwhile.
 func (c *Control) saveTopology(ctx context.Context, t model.AutoTopology) error {
 	var there bool
-	err := c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := store.AutoTopologies.Get(w.r, string(t.Project))
-			switch {
-			case old == nil:
-				store.AutoTopologies.Create(txn, &t)
-			case w.r.Network(old.Value.NetworkID) != nil:
-				there = true
-				return errUnchanged
-			default:
-				store.AutoTopologies.Update(txn, old, &t)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	err := c.transact(ctx, func(w *work) error {
+		old := store.AutoTopologies.Get(w.r, string(t.Project))
+		switch {
+		case old == nil:
+			store.AutoTopologies.Create(w.txn, &t)
+		case w.r.Network(old.Value.NetworkID) != nil:
+			there = true
+			return errUnchanged
+		default:
+			store.AutoTopologies.Update(w.txn, old, &t)
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		return nil
 	})
 	if err == nil && there {
 		return store.Conflict{}

@@ -171,27 +171,19 @@ func (c *Control) UpdateFloatingIP(ctx context.Context, id model.FloatingIPID, r
 
 // DeleteFloatingIP gives the address back.
 func (c *Control) DeleteFloatingIP(ctx context.Context, id model.FloatingIPID, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := store.FloatingIPs.Get(w.r, string(id))
-			if old == nil {
-				return model.NotFound{Kind: model.KindFloatingIP, ID: string(id)}
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			if store.PortForwardings.CountBy(w.r, "floatingip", string(id)) > 0 {
-				return forwarding(id)
-			}
-			store.FloatingIPs.Delete(txn, old, w.r.Revision())
-			return w.removePort(old.Value.PortID)
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old := store.FloatingIPs.Get(w.r, string(id))
+		if old == nil {
+			return model.NotFound{Kind: model.KindFloatingIP, ID: string(id)}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if store.PortForwardings.CountBy(w.r, "floatingip", string(id)) > 0 {
+			return forwarding(id)
+		}
+		store.FloatingIPs.Delete(w.txn, old, w.r.Revision())
+		return w.removePort(old.Value.PortID)
 	})
 }
 

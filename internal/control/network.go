@@ -419,42 +419,34 @@ func (c *Control) changedNetwork(old *model.Network, req NetworkRequest) (*model
 // DeleteNetwork removes a network with its subnets, DHCP ports and floating IPs that stand
 // for nothing, unless other ports are on it.
 func (c *Control) DeleteNetwork(ctx context.Context, id model.NetworkID, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old, at := w.r.Network(id), w.r.Revision()
-			if old == nil {
-				return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			ports := slices.Collect(w.r.PortsOf(id))
-			free := freeFloatingIPs(w.r, id)
-			held := slices.DeleteFunc(slices.Clone(ports), func(p *store.Entry[model.Port]) bool { return free[p.Value.ID] != nil })
-			if inUse := notAutomatic(held); len(inUse) > 0 {
-				return model.Faultf(model.NetworkInUse,
-					"Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is: %s.",
-					id, strings.Join(inUse, ","))
-			}
-			for _, p := range ports {
-				txn.DeletePort(p, at)
-				if f := free[p.Value.ID]; f != nil {
-					store.FloatingIPs.Delete(txn, f, at)
-				}
-			}
-			for _, s := range w.r.SubnetsOf(id) {
-				txn.DeleteSubnet(s, at)
-			}
-			w.unshare(string(id))
-			txn.DeleteNetwork(old, at)
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old, at := w.r.Network(id), w.r.Revision()
+		if old == nil {
+			return model.NotFound{Kind: model.KindNetwork, ID: string(id)}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		ports := slices.Collect(w.r.PortsOf(id))
+		free := freeFloatingIPs(w.r, id)
+		held := slices.DeleteFunc(slices.Clone(ports), func(p *store.Entry[model.Port]) bool { return free[p.Value.ID] != nil })
+		if inUse := notAutomatic(held); len(inUse) > 0 {
+			return model.Faultf(model.NetworkInUse,
+				"Unable to complete operation on network %s. There are one or more ports still in use on the network, id for these ports is: %s.",
+				id, strings.Join(inUse, ","))
+		}
+		for _, p := range ports {
+			w.txn.DeletePort(p, at)
+			if f := free[p.Value.ID]; f != nil {
+				store.FloatingIPs.Delete(w.txn, f, at)
+			}
+		}
+		for _, s := range w.r.SubnetsOf(id) {
+			w.txn.DeleteSubnet(s, at)
+		}
+		w.unshare(string(id))
+		w.txn.DeleteNetwork(old, at)
+		return nil
 	})
 }
 

@@ -113,6 +113,18 @@ func createNouns[M any](ctx context.Context, c *Control, n noun[M], changes []Ch
 	return made, err
 }
 
+// transact runs f in a View, as often as it must, and commits what f has put into w.txn.
+func (c *Control) transact(ctx context.Context, f func(*work) error) error {
+	return c.attempt(ctx, func(res *store.Reservation) error {
+		txn := c.store.Txn()
+		if err := c.within(ctx, txn, res, f); err != nil {
+			return err
+		}
+		_, err := txn.Commit(ctx)
+		return err
+	})
+}
+
 // within runs f in a View with what it needs.
 func (c *Control) within(ctx context.Context, txn *store.Txn, res *store.Reservation, f func(*work) error) (err error) {
 	c.Read(func(r store.Reader) {
@@ -169,28 +181,20 @@ func updateNoun[M any](ctx context.Context, c *Control, n noun[M], id string, ch
 
 // removeNoun removes one object.
 func removeNoun[M any](ctx context.Context, c *Control, n noun[M], id string, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := n.kind.Get(w.r, id)
-			if old == nil {
-				return model.NotFound{Kind: n.name, ID: id}
-			}
-			if err := checkRevision(ifRevision, *n.meta(old.Value)); err != nil {
-				return err
-			}
-			if n.remove != nil {
-				if err := n.remove(w, old.Value); err != nil {
-					return err
-				}
-			}
-			n.kind.Delete(txn, old, w.r.Revision())
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old := n.kind.Get(w.r, id)
+		if old == nil {
+			return model.NotFound{Kind: n.name, ID: id}
+		}
+		if err := checkRevision(ifRevision, *n.meta(old.Value)); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if n.remove != nil {
+			if err := n.remove(w, old.Value); err != nil {
+				return err
+			}
+		}
+		n.kind.Delete(w.txn, old, w.r.Revision())
+		return nil
 	})
 }

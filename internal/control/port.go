@@ -376,25 +376,17 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 // DeletePort removes a port. A DHCP port comes back while its network wants one.
 func (c *Control) DeletePort(ctx context.Context, id model.PortID, ifRevision Opt[int]) error {
 	var old *store.Entry[model.Port]
-	err := c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			if old = w.r.Port(id); old == nil {
-				return model.NotFound{Kind: model.KindPort, ID: string(id)}
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			if err := w.checkServicePort(old.Value); err != nil {
-				return err
-			}
-			return w.removePort(id)
-		})
-		if err != nil {
+	err := c.transact(ctx, func(w *work) error {
+		if old = w.r.Port(id); old == nil {
+			return model.NotFound{Kind: model.KindPort, ID: string(id)}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if err := w.checkServicePort(old.Value); err != nil {
+			return err
+		}
+		return w.removePort(id)
 	})
 	if err != nil {
 		return err

@@ -232,30 +232,22 @@ func (c *Control) UpdateForwarding(ctx context.Context, parent model.FloatingIPI
 
 // DeleteForwarding removes a port forwarding; with the last one the floating IP leaves its router.
 func (c *Control) DeleteForwarding(ctx context.Context, parent model.FloatingIPID, id string, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			floating, err := w.floating(parent)
-			if err != nil {
-				return err
-			}
-			old, err := w.forwardingOf(parent, id)
-			if err != nil {
-				return err
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			store.PortForwardings.Delete(txn, old, w.r.Revision())
-			w.touchPorts(map[model.PortID]bool{old.Value.PortID: true})
-			left := store.PortForwardings.CountBy(w.r, "floatingip", string(parent)) - 1
-			w.forwards(floating, floating.Value.Router, left)
-			return nil
-		})
+	return c.transact(ctx, func(w *work) error {
+		floating, err := w.floating(parent)
 		if err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		old, err := w.forwardingOf(parent, id)
+		if err != nil {
+			return err
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
+			return err
+		}
+		store.PortForwardings.Delete(w.txn, old, w.r.Revision())
+		w.touchPorts(map[model.PortID]bool{old.Value.PortID: true})
+		left := store.PortForwardings.CountBy(w.r, "floatingip", string(parent)) - 1
+		w.forwards(floating, floating.Value.Router, left)
+		return nil
 	})
 }

@@ -130,33 +130,25 @@ func QoSPolicyOfRule(r store.Reader, ruleType, id string) *store.Entry[model.QoS
 // changeRules changes a policy by its rules. A rule is part of its policy: a change of
 // one is a change of the other, and If-Match is about the policy.
 func (c *Control) changeRules(ctx context.Context, policy string, ifRevision Opt[int], change func(p *model.QoSPolicy) error) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := store.QoSPolicies.Get(w.r, policy)
-			if old == nil {
-				return model.NotFound{Kind: model.KindQoS, ID: policy}
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			p := *old.Value
-			p.Rules = slices.Clone(p.Rules)
-			if err := change(&p); err != nil {
-				return err
-			}
-			if reflect.DeepEqual(&p, old.Value) {
-				return errUnchanged
-			}
-			c.touch(&p.Meta)
-			store.QoSPolicies.Update(txn, old, &p)
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old := store.QoSPolicies.Get(w.r, policy)
+		if old == nil {
+			return model.NotFound{Kind: model.KindQoS, ID: policy}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		p := *old.Value
+		p.Rules = slices.Clone(p.Rules)
+		if err := change(&p); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(&p, old.Value) {
+			return errUnchanged
+		}
+		c.touch(&p.Meta)
+		store.QoSPolicies.Update(w.txn, old, &p)
+		return nil
 	})
 }
 

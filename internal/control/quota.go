@@ -124,58 +124,42 @@ func (c *Control) DefaultQuotas() []QuotaUse {
 // SetQuotas gives a project limits of its own, leaving those that are not named. With
 // check a limit below what is used already is refused.
 func (c *Control) SetQuotas(ctx context.Context, p model.ProjectID, limits map[string]int, check bool) error {
-	return c.attempt(ctx, func(*store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, nil, func(w *work) error {
-			q := &model.Quota{Project: p, Limits: maps.Clone(limits)}
-			var under []string
-			for name, n := range limits {
-				if check && n >= 0 && counted[name](w.r, p) > n {
-					under = append(under, name)
-				}
+	return c.transact(ctx, func(w *work) error {
+		q := &model.Quota{Project: p, Limits: maps.Clone(limits)}
+		var under []string
+		for name, n := range limits {
+			if check && n >= 0 && counted[name](w.r, p) > n {
+				under = append(under, name)
 			}
-			if under != nil {
-				slices.Sort(under)
-				return model.Faultf(model.InvalidQuota,
-					"Change would make usage less than 0 for the following resources: ['%s'].", strings.Join(under, "', '"))
-			}
-			old := store.Quotas.Get(w.r, string(p))
-			if old == nil {
-				store.Quotas.Create(txn, q)
-				return nil
-			}
-			for name, n := range old.Value.Limits {
-				if _, named := limits[name]; !named {
-					q.Limits[name] = n
-				}
-			}
-			store.Quotas.Update(txn, old, q)
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if under != nil {
+			slices.Sort(under)
+			return model.Faultf(model.InvalidQuota,
+				"Change would make usage less than 0 for the following resources: ['%s'].", strings.Join(under, "', '"))
+		}
+		old := store.Quotas.Get(w.r, string(p))
+		if old == nil {
+			store.Quotas.Create(w.txn, q)
+			return nil
+		}
+		for name, n := range old.Value.Limits {
+			if _, named := limits[name]; !named {
+				q.Limits[name] = n
+			}
+		}
+		store.Quotas.Update(w.txn, old, q)
+		return nil
 	})
 }
 
 // ResetQuotas gives a project the default limits again.
 func (c *Control) ResetQuotas(ctx context.Context, p model.ProjectID) error {
-	return c.attempt(ctx, func(*store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, nil, func(w *work) error {
-			old := store.Quotas.Get(w.r, string(p))
-			if old == nil {
-				return model.NotFound{Kind: model.KindQuota, ID: string(p)}
-			}
-			store.Quotas.Delete(txn, old, w.r.Revision())
-			return nil
-		})
-		if err != nil {
-			return err
+	return c.transact(ctx, func(w *work) error {
+		old := store.Quotas.Get(w.r, string(p))
+		if old == nil {
+			return model.NotFound{Kind: model.KindQuota, ID: string(p)}
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		store.Quotas.Delete(w.txn, old, w.r.Revision())
+		return nil
 	})
 }

@@ -163,40 +163,32 @@ func badRequest(resource, format string, args ...any) error {
 
 // DeleteRouter removes a router and its gateway port, unless it has interfaces.
 func (c *Control) DeleteRouter(ctx context.Context, id model.RouterID, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := store.Routers.Get(w.r, string(id))
-			if old == nil {
-				return model.NotFound{Kind: model.KindRouter, ID: string(id)}
-			}
-			m := old.Value
-			if err := checkRevision(ifRevision, m.Meta); err != nil {
-				return err
-			}
-			if len(m.Interfaces) > 0 {
-				ids := make([]string, len(m.Interfaces))
-				for i, f := range m.Interfaces {
-					ids[i] = string(f.PortID)
-				}
-				slices.Sort(ids)
-				return model.Faultf(model.RouterInUse, "Router %s has ports still attached: %s", id, strings.Join(ids, ", "))
-			}
-			if err := w.gatewayFree(m); err != nil {
-				return err
-			}
-			if m.Gateway != nil {
-				if err := w.removePort(m.Gateway.PortID); err != nil {
-					return err
-				}
-			}
-			store.Routers.Delete(txn, old, w.r.Revision())
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old := store.Routers.Get(w.r, string(id))
+		if old == nil {
+			return model.NotFound{Kind: model.KindRouter, ID: string(id)}
+		}
+		m := old.Value
+		if err := checkRevision(ifRevision, m.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		if len(m.Interfaces) > 0 {
+			ids := make([]string, len(m.Interfaces))
+			for i, f := range m.Interfaces {
+				ids[i] = string(f.PortID)
+			}
+			slices.Sort(ids)
+			return model.Faultf(model.RouterInUse, "Router %s has ports still attached: %s", id, strings.Join(ids, ", "))
+		}
+		if err := w.gatewayFree(m); err != nil {
+			return err
+		}
+		if m.Gateway != nil {
+			if err := w.removePort(m.Gateway.PortID); err != nil {
+				return err
+			}
+		}
+		store.Routers.Delete(w.txn, old, w.r.Revision())
+		return nil
 	})
 }

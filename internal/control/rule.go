@@ -129,25 +129,17 @@ func (w *work) checkRemotes(m *model.RuleMatch) error {
 
 // DeleteSecurityGroupRule removes a rule from its group.
 func (c *Control) DeleteSecurityGroupRule(ctx context.Context, id string, ifRevision Opt[int]) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old := store.SecurityGroupRules.Get(w.r, id)
-			if old == nil {
-				return model.NotFound{Kind: model.KindSecurityGroupRule, ID: id}
-			}
-			if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
-				return err
-			}
-			store.SecurityGroupRules.Delete(txn, old, w.r.Revision())
-			w.touchGroup(old.Value.Group, 1)
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old := store.SecurityGroupRules.Get(w.r, id)
+		if old == nil {
+			return model.NotFound{Kind: model.KindSecurityGroupRule, ID: id}
+		}
+		if err := checkRevision(ifRevision, old.Value.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		store.SecurityGroupRules.Delete(w.txn, old, w.r.Revision())
+		w.touchGroup(old.Value.Group, 1)
+		return nil
 	})
 }
 

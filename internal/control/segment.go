@@ -181,33 +181,25 @@ func (c *Control) DeleteSegment(ctx context.Context, id string, ifRevision Opt[i
 
 // changeSegments changes the segments of the network that has the one with this ID, at i.
 func (c *Control) changeSegments(ctx context.Context, id string, ifRevision Opt[int], change func(w *work, n *model.Network, i int) error) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			old, s := FindSegment(w.r, id)
-			if old == nil {
-				return model.NotFound{Kind: model.KindSegment, ID: id}
-			}
-			if err := checkRevision(ifRevision, s.Meta); err != nil {
-				return err
-			}
-			n := *old.Value
-			n.Segments = slices.Clone(SegmentsOf(&n))
-			i := slices.IndexFunc(n.Segments, func(o model.NetworkSegment) bool { return o.ID == id })
-			if err := change(w, &n, i); err != nil {
-				return err
-			}
-			if reflect.DeepEqual(n.Segments, SegmentsOf(old.Value)) {
-				return errUnchanged
-			}
-			c.touch(&n.Meta)
-			txn.UpdateNetwork(old, &n)
-			return nil
-		})
-		if err != nil {
+	return c.transact(ctx, func(w *work) error {
+		old, s := FindSegment(w.r, id)
+		if old == nil {
+			return model.NotFound{Kind: model.KindSegment, ID: id}
+		}
+		if err := checkRevision(ifRevision, s.Meta); err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		n := *old.Value
+		n.Segments = slices.Clone(SegmentsOf(&n))
+		i := slices.IndexFunc(n.Segments, func(o model.NetworkSegment) bool { return o.ID == id })
+		if err := change(w, &n, i); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(n.Segments, SegmentsOf(old.Value)) {
+			return errUnchanged
+		}
+		c.touch(&n.Meta)
+		w.txn.UpdateNetwork(old, &n)
+		return nil
 	})
 }

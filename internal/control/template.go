@@ -79,25 +79,17 @@ func (c *Control) DeleteTemplate(ctx context.Context, id string) error {
 
 // changeTemplates writes the list anew.
 func (c *Control) changeTemplates(ctx context.Context, change func(*work, []model.RuleTemplate) ([]model.RuleTemplate, error)) error {
-	return c.attempt(ctx, func(res *store.Reservation) error {
-		txn := c.store.Txn()
-		err := c.within(ctx, txn, res, func(w *work) error {
-			rules, err := change(w, Templates(w.r))
-			if err != nil {
-				return err
-			}
-			all := &model.RuleTemplates{Rules: rules}
-			if old := store.RuleTemplates.Get(w.r, store.RuleTemplatesID); old != nil {
-				store.RuleTemplates.Update(txn, old, all)
-			} else {
-				store.RuleTemplates.Create(txn, all)
-			}
-			return nil
-		})
+	return c.transact(ctx, func(w *work) error {
+		rules, err := change(w, Templates(w.r))
 		if err != nil {
 			return err
 		}
-		_, err = txn.Commit(ctx)
-		return err
+		all := &model.RuleTemplates{Rules: rules}
+		if old := store.RuleTemplates.Get(w.r, store.RuleTemplatesID); old != nil {
+			store.RuleTemplates.Update(w.txn, old, all)
+		} else {
+			store.RuleTemplates.Create(w.txn, all)
+		}
+		return nil
 	})
 }
