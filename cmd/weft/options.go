@@ -53,7 +53,7 @@ type Config struct {
 	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
 	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
 
-	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir. An external one needs --max-txn-ops 16384 --max-request-bytes 16777216 for bulk requests of more than 42 ports."`
+	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir. An external one needs --max-txn-ops 16384 --max-request-bytes 16777216 for bulk requests of more than 30 ports."`
 	EtcdPrefix    string   `key:"etcd_prefix" use:"server" help:"Prefix of all keys in etcd."`
 	EtcdCA        string   `key:"etcd_ca" use:"server" help:"File with the CA certificate of the external etcd; empty: no TLS."`
 	EtcdCert      string   `key:"etcd_cert" use:"server" help:"File with the client certificate for the external etcd."`

@@ -35,7 +35,7 @@ func startCloud(ctx context.Context, o options) (*cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cloud{weft: bin, base: "http://127.0.0.1:9696", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	c := &cloud{weft: bin, base: "http://127.0.0.1:9696", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}}
 	if c.dir, err = os.MkdirTemp(o.dir, "weft-bench-"); err != nil {
 		return nil, err
 	}

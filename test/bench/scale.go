@@ -32,7 +32,7 @@ type large struct {
 
 // benchScale measures a large cloud, as an administrator with a token.
 func benchScale(ctx context.Context, o options, t *table) (err error) {
-	l := &large{cloud: &cloud{base: "http://127.0.0.1:9696", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}}
+	l := &large{cloud: &cloud{base: "http://127.0.0.1:9696", http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}}}
 	l.weft = o.weft
 	if l.dir, err = os.MkdirTemp(o.dir, "weft-bench-"); err != nil {
 		return err
