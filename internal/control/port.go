@@ -119,6 +119,7 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 		DeviceOwner:  req.DeviceOwner.Value,
 		PortSecurity: req.PortSecurity.Or(at.network.Value.PortSecurity),
 		QoSPolicy:    req.QoSPolicy.Value,
+		Unaddressed:  req.FixedIPs.Set && len(req.FixedIPs.Value) == 0,
 		DHCPOptions:  mergeOptions(nil, req.DHCPOptions.Value),
 		Binding: model.Binding{
 			Host:     model.HostName(req.HostID.Value),

@@ -226,12 +226,14 @@ const (
 
 // Port is a NIC's place on a network.
 type Port struct {
-	ID             PortID        `json:"id"`
-	Project        ProjectID     `json:"project"`
-	Name           string        `json:"name,omitempty"`
-	NetworkID      NetworkID     `json:"network_id"`
-	MAC            MAC           `json:"mac"`
-	FixedIPs       []FixedIP     `json:"fixed_ips,omitempty"`
+	ID        PortID    `json:"id"`
+	Project   ProjectID `json:"project"`
+	Name      string    `json:"name,omitempty"`
+	NetworkID NetworkID `json:"network_id"`
+	MAC       MAC       `json:"mac"`
+	FixedIPs  []FixedIP `json:"fixed_ips,omitempty"`
+	// Unaddressed says that the port was made without addresses on purpose (fixed_ips []).
+	Unaddressed    bool          `json:"unaddressed,omitempty"`
 	AdminStateUp   bool          `json:"admin_state_up"`
 	Status         PortStatus    `json:"status"`
 	DeviceID       string        `json:"device_id,omitempty"`

@@ -171,7 +171,7 @@ func (p *replay) compare(at string, theirs, ours any) {
 
 // beyond are attributes of extensions that the recorded server did not have.
 var beyond = map[string]bool{"dns_name": true, "dns_domain": true, "dns_assignment": true, "belongs_to_default_sg": true,
-	"dns_publish_fixed_ip": true, "data_plane_status": true,
+	"dns_publish_fixed_ip": true, "data_plane_status": true, "ip_allocation": true, "resource_request": true,
 	"port_forwardings": true,
 	"qos_policy_id":    true}
 

@@ -58,6 +58,18 @@ func ports() *table[model.Port, portRequest] {
 	attributes = append(attributes, bindingAttributes()...)
 	attributes = append(attributes, guardAttributes()...)
 	attributes = append(attributes, dnsAttributes()...)
+	attributes = append(attributes,
+		// deferred is for networks whose segments have subnets of their own.
+		portAttribute{name: "ip_allocation", kind: "immediate or none", text: func(p *model.Port) string {
+			if p.Unaddressed && len(p.FixedIPs) == 0 {
+				return "none"
+			}
+			return "immediate"
+		}},
+		// Nothing is asked of Placement.
+		portAttribute{name: "resource_request", kind: "null", wire: func(b []byte, _ *model.Port, _ *aside) []byte {
+			return append(b, "null"...)
+		}})
 	attributes = append(attributes, portAttribute{name: "data_plane_status", use: put, kind: "ACTIVE, DOWN or null", take: takeDataPlane,
 		wire: func(b []byte, p *model.Port, _ *aside) []byte { return appendTextOrNull(b, p.DataPlaneStatus) }})
 	attributes = append(attributes, portAttribute{name: "trunk_details", kind: "object",

@@ -78,3 +78,29 @@ func TestPortAsMember(t *testing.T) {
 	_, shown := a.as("member", "GET", "/v2.0/ports/"+id(created.object()), nil)
 	p.compareKeys("port-show-member", load(t, "port-show-member").Response["port"].(map[string]any), shown.object())
 }
+
+// TestAddressless: Nova takes a port without addresses only when it says that this is on purpose.
+func TestAddressless(t *testing.T) {
+	a := startPersonas(t)
+	_, r := a.as("member", "POST", "/v2.0/networks", m{"network": m{}})
+	network := id(r.object())
+	for name, c := range map[string]struct {
+		port m
+		want string
+	}{
+		"none yet": {m{"network_id": network}, "immediate"},
+		"none":     {m{"network_id": network, "fixed_ips": []m{}}, "none"},
+	} {
+		_, r := a.as("member", "POST", "/v2.0/ports", m{"port": c.port})
+		if got := r.object()["ip_allocation"]; got != c.want {
+			t.Errorf("%s: ip_allocation %v, want %s", name, got, c.want)
+		}
+		if _, shown := r.object()["resource_request"]; shown {
+			t.Error("a member sees what is asked of Placement")
+		}
+		_, r = a.as("admin", "GET", "/v2.0/ports/"+id(r.object()), nil)
+		if v, shown := r.object()["resource_request"]; !shown || v != nil {
+			t.Errorf("resource_request is %v (%v), want null", v, shown)
+		}
+	}
+}

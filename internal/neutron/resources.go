@@ -130,7 +130,7 @@ func portCollection(c *control.Control) *collection[model.Port, portRequest] {
 		remove: func(ctx context.Context, id string, ifRevision control.Opt[int]) error {
 			return c.DeletePort(ctx, model.PortID(id), ifRevision)
 		},
-		aliases: []string{"binding", "binding-extended", "extra_dhcp_opt", "ip-substring-filtering",
+		aliases: []string{"binding", "binding-extended", "extra_dhcp_opt", "ip_allocation", "ip-substring-filtering",
 			"dns-integration", "dns-domain-ports", "port-mac-address-regenerate", "data-plane-status",
 			"port-security", "allowed-address-pairs", "port-security-groups-filtering"},
 	}

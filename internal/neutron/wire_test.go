@@ -117,7 +117,7 @@ func TestEncodePort(t *testing.T) {
 			"security_groups": []string{"g"}, "binding:vnic_type": "normal", "binding:profile": profile,
 			"binding:host_id": p.Binding.Host, "binding:vif_type": p.Binding.VIFType, "binding:vif_details": details,
 			"port_security_enabled": p.PortSecurity, "dns_name": "", "dns_domain": "", "dns_assignment": names,
-			"data_plane_status": nil, "qos_policy_id": nil,
+			"data_plane_status": nil, "qos_policy_id": nil, "ip_allocation": "immediate", "resource_request": nil,
 		}, p.Meta))
 	})
 }
