@@ -210,7 +210,7 @@ func (r *Remote) validate(ctx context.Context, token string) (access.Caller, tim
 		case status == http.StatusUnauthorized && !last:
 			continue
 		}
-		return access.Caller{}, time.Time{}, fmt.Errorf("Keystone answers %d when asked about a token; may user %s validate them?", status, r.o.Username)
+		return access.Caller{}, time.Time{}, fmt.Errorf("keystone answers %d when asked about a token; may user %s validate them?", status, r.o.Username)
 	}
 }
 
@@ -235,7 +235,7 @@ func (r *Remote) ownToken(ctx context.Context, renew bool) (string, error) {
 	case err != nil:
 		return "", err
 	case status != http.StatusCreated:
-		return "", fmt.Errorf("Keystone answers %d to the login of user %s", status, r.o.Username)
+		return "", fmt.Errorf("keystone answers %d to the login of user %s", status, r.o.Username)
 	}
 	r.own, r.ownEnds = reply.subject, reply.Token.ExpiresAt
 	return r.own, nil
@@ -251,7 +251,7 @@ func (r *Remote) do(ctx context.Context, method, path string, body []byte, heade
 	resp, err := r.http.Do(req)
 	if err == nil && resp.StatusCode >= 500 {
 		resp.Body.Close()
-		err = fmt.Errorf("Keystone answers %s", resp.Status)
+		err = fmt.Errorf("keystone answers %s", resp.Status)
 	}
 	r.noteAnswer(err)
 	if err != nil {
@@ -263,7 +263,7 @@ func (r *Remote) do(ctx context.Context, method, path string, body []byte, heade
 		return resp.StatusCode, reply, err
 	}
 	if err := json.Unmarshal(b, &reply); err != nil {
-		return 0, reply, fmt.Errorf("Keystone's answer: %w", err)
+		return 0, reply, fmt.Errorf("keystone's answer: %w", err)
 	}
 	reply.subject = resp.Header.Get("X-Subject-Token")
 	return resp.StatusCode, reply, nil
