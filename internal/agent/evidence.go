@@ -59,7 +59,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	found := a.o.Machine.Probe(ctx, hq)
 	ev.Gaps = found.Gaps
 	ev.Interface, ev.Device = evidenceInterface(found), evidenceDevice(found)
-	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, localOf(now.view, q.PortID))
+	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge].All(), found, q.PortID, localOf(now.view, q.PortID))
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
 	for _, t := range found.Transactions {
 		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed}

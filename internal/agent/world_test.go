@@ -107,7 +107,7 @@ func (m *fakeMachine) Probe(_ context.Context, q host.Query) host.Found {
 		f.Device = &kernel.Link{Name: a.Device, Type: "tun", Up: true, Carrier: true}
 	}
 	if len(m.applied) > 0 {
-		for _, fl := range m.last().Switch.Flows[q.Bridge] {
+		for _, fl := range m.last().Switch.Flows[q.Bridge].All() {
 			f.Flows = append(f.Flows, host.FlowCount{Flow: fl, Packets: 1})
 		}
 	}

@@ -70,7 +70,7 @@ func (m fakeSwitch) Apply(_ context.Context, want vswitch.Switch) (faults []ovs.
 			}
 			m.made[p.Name] = true
 		}
-		for _, f := range want.Flows[b.Name] {
+		for _, f := range want.Flows[b.Name].All() {
 			if _, kind, _ := vswitch.SplitCookie(f.Cookie); kind != vswitch.KindPort {
 				continue
 			}

@@ -182,7 +182,7 @@ func BenchmarkMake1000(b *testing.B) {
 	vlans := vlansOf(c)
 	flows := 0
 	for b.Loop() {
-		flows = len(Make(view.Of(c, at, "host1", vlans), Defaults()).Switch.Flows["br-int"])
+		flows = len(Make(view.Of(c, at, "host1", vlans), Defaults()).Switch.Flows["br-int"].All())
 	}
 	b.ReportMetric(float64(flows), "flows")
 }

@@ -9,6 +9,7 @@ const (
 	nxRegMove       = 6
 	nxRegLoad       = 7
 	nxResubmitTable = 14
+	nxOutputReg     = 15
 	nxLearn         = 16
 	nxConjunction   = 34
 	nxCT            = 35
@@ -35,6 +36,11 @@ type (
 		Dst        Field
 		Ofs, NBits uint16
 		Value      uint64
+	}
+	// OutputReg sends the packet to the port whose number is NBits bits of a field.
+	OutputReg struct {
+		Src        Field
+		Ofs, NBits uint16
 	}
 	// Conjunction is one clause (from 0) of Of.
 	Conjunction struct {
@@ -123,6 +129,11 @@ func (a Load) appendTo(b []byte) []byte {
 	return put64(put32(b, uint32(a.Dst)), a.Value)
 }
 
+func (a OutputReg) appendTo(b []byte) []byte {
+	b = put32(put16(nx(b, nxOutputReg, 24), ofsNBits(a.Ofs, a.NBits)), uint32(a.Src))
+	return pad(put16(b, 0xffff), 6) // max_len counts only for the controller
+}
+
 func (a Conjunction) appendTo(b []byte) []byte {
 	return put32(append(nx(b, nxConjunction, 16), a.Clause, a.Of), a.ID)
 }
@@ -190,6 +201,9 @@ func (r *reader) niciraAction(depth int) Action {
 	case nxRegLoad:
 		on := r.u16()
 		return Load{Ofs: on >> 6, NBits: on&0x3f + 1, Dst: Field(r.u32()), Value: r.u64()}
+	case nxOutputReg:
+		on := r.u16()
+		return OutputReg{Ofs: on >> 6, NBits: on&0x3f + 1, Src: Field(r.u32())}
 	case nxConjunction:
 		return Conjunction{Clause: r.u8(), Of: r.u8(), ID: r.u32()}
 	case nxCTClear:
@@ -262,7 +276,11 @@ func (r *reader) learnSpec(h uint16) LearnSpec {
 
 func (a Resubmit) canonicalize() Action    { return a }
 func (a Conjunction) canonicalize() Action { return a }
-func (a CTClear) canonicalize() Action     { return a }
+func (a OutputReg) canonicalize() Action {
+	a.Src = a.Src.canonical()
+	return a
+}
+func (a CTClear) canonicalize() Action { return a }
 
 func (a Move) canonicalize() Action {
 	a.Src, a.Dst = a.Src.canonical(), a.Dst.canonical()

@@ -82,6 +82,8 @@ var flowRows = []struct {
 	{"conjunction", Flow{Table: 82, Match: Match{exact(EthType, 0x800), masked(IPv4Src, 0x0a0a0000, 0xffff0000), exact(IPv4Dst, 0x0a0a007e)},
 		Instructions: apply(Conjunction{Clause: 0, Of: 2, ID: 16}, Conjunction{Clause: 1, Of: 3, ID: 24})},
 		"table:82 priority=0,ip,nw_src=10.10.0.0/16,nw_dst=10.10.0.126 actions=conjunction(16,1/2),conjunction(24,2/3)"},
+	{"output to a register", Flow{Table: 92, Instructions: apply(OutputReg{Src: Reg5, NBits: 32})},
+		"table:92 priority=0 actions=output:NXM_NX_REG5[]"},
 	{"dhcp client", Flow{Match: Match{exact(EthType, 0x800), exact(IPProto, 17), exact(UDPSrc, 68), exact(UDPDst, 67), exact(EthSrc, 0xfa163e1606bc)}},
 		"priority=0,udp,dl_src=fa:16:3e:16:06:bc,tp_src=68,tp_dst=67 actions=drop"},
 	{"tcp range", Flow{Match: Match{exact(EthType, 0x800), exact(IPProto, 6), exact(TCPSrc, 22), masked(TCPDst, 0x400, 0xfc00)}},

@@ -62,7 +62,7 @@ func (s *Switch) setTargets(want *vswitch.Switch) []Fault {
 		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
 	}
 	for bridge, list := range want.Flows {
-		faults = append(faults, s.flowsOf(bridge).set(list, named[bridge])...)
+		faults = append(faults, s.flowsOf(bridge).set(list.All(), named[bridge])...)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

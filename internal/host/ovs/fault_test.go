@@ -129,7 +129,7 @@ func TestOpenFlowCut(t *testing.T) {
 		cut.heal()
 		w.eventually("in sync again without help", func() bool { return len(w.flowTexts("br-int")) == sizes[1] })
 		w.eventually("apply without fault", func() bool { return len(w.s.Apply(t.Context(), more)) == 0 })
-		w.wantFlows("br-int", more.Flows["br-int"])
+		w.wantFlows("br-int", more.Flows["br-int"].All())
 		w.apply(w.example())
 	}
 }
@@ -157,7 +157,7 @@ func TestDatabaseCut(t *testing.T) {
 		cut.heal()
 		w.eventually("connected again", func() bool { return w.s.db.Load() != db })
 		w.eventually("apply without fault", func() bool { return len(w.s.Apply(t.Context(), want)) == 0 })
-		w.wantFlows("br-int", want.Flows["br-int"])
+		w.wantFlows("br-int", want.Flows["br-int"].All())
 		if n := len(w.s.Observe().Bridges[0].Ports); n != 1+2+5 {
 			t.Errorf("cut after %d bytes: %d ports", at, n)
 		}
@@ -188,7 +188,7 @@ func TestOneBadObject(t *testing.T) {
 	if len(faults) == 0 {
 		t.Error("no fault")
 	}
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 	for _, p := range w.s.Observe().Bridges[0].Ports {
 		if p.Name == "tap3" && p.OFPort != 103 {
 			t.Errorf("%+v", p)
@@ -213,7 +213,7 @@ func TestEachChangeFails(t *testing.T) {
 			t.Errorf("change %d (%s): %v", i, list[i].object, faults)
 		}
 		w.apply(want)
-		w.wantFlows("br-int", want.Flows["br-int"])
+		w.wantFlows("br-int", want.Flows["br-int"].All())
 		w.apply(vswitch.Switch{})
 		w.eventually("empty", func() bool { snap = db.snapshot(); return len(snap.bridges) == 0 })
 	}
@@ -244,5 +244,5 @@ func TestStrangers(t *testing.T) {
 	}
 	more := w.example(7, 8)
 	w.apply(more)
-	w.wantFlows("br-int", more.Flows["br-int"])
+	w.wantFlows("br-int", more.Flows["br-int"].All())
 }

@@ -44,7 +44,7 @@ func TestNetdev(t *testing.T) {
 	if err != nil || dev.MTU != 1450 {
 		t.Errorf("the internal port's device: %+v, %v", dev, err)
 	}
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 	before := w.s.Stats()
 	if w.apply(want); w.s.Stats() != before {
 		t.Error("not idle")
@@ -73,7 +73,7 @@ func TestNetdev(t *testing.T) {
 			o := w.s.Observe()
 			return w.s.Stats().Connections >= before.Connections+2 && o.Bridges[0].InSync && o.Bridges[1].InSync
 		})
-		w.wantFlows("br-int", want.Flows["br-int"])
+		w.wantFlows("br-int", want.Flows["br-int"].All())
 		if _, err := net.InterfaceByName("tapdhcp"); err != nil {
 			t.Error(err)
 		}

@@ -175,13 +175,13 @@ func (w *world) example(ports ...int) vswitch.Switch {
 			bridge("br-tun", []vswitch.Port{{Name: "patch-int", Type: "patch", Options: map[string]string{"peer": "patch-tun"}}},
 				map[uint8]string{20: "ucast_to_tun"}),
 		},
-		Flows: map[string][]vswitch.Flow{
-			"br-int": {
+		Flows: map[string]vswitch.Flows{
+			"br-int": {partOf(
 				vswitch.NewFlow(0, 0, base, nil),
 				vswitch.NewFlow(60, 3, base, nil, vswitch.Normal{}),
 				vswitch.NewFlow(23, 0, base, nil),
-			},
-			"br-tun": {
+			)},
+			"br-tun": {partOf(
 				vswitch.NewFlow(0, 1, base, vswitch.Any().InPort(1), vswitch.GotoTable{Table: 2}),
 				vswitch.NewFlow(2, 0, base, vswitch.Any().Multicast(), vswitch.GotoTable{Table: 22}),
 				vswitch.NewFlow(4, 1, base, vswitch.Any().Is(vswitch.TunID, vswitch.Num(0x3999)), vswitch.PushVLAN{}, vswitch.SetVLAN(1), vswitch.GotoTable{Table: 10}),
@@ -192,11 +192,11 @@ func (w *world) example(ports ...int) vswitch.Switch {
 					{Kind: vswitch.LearnLoad, NBits: 64, Src: vswitch.TunID, Dst: vswitch.TunID},
 					{Kind: vswitch.LearnOutput, NBits: 32, Src: vswitch.InPortField}}}, vswitch.Output{Port: 1}),
 				vswitch.NewFlow(20, 0, base, nil, vswitch.GotoTable{Table: 22}),
-			},
+			)},
 		},
 	}
 	for _, n := range ports {
-		sw.Flows["br-int"] = append(sw.Flows["br-int"], flowsOfPort(uint32(n), 1, mac(n))...)
+		sw.Flows["br-int"] = append(sw.Flows["br-int"], partOf(flowsOfPort(uint32(n), 1, mac(n))...))
 	}
 	return sw
 }
@@ -233,8 +233,8 @@ func TestApplyTwiceDoesNothing(t *testing.T) {
 	want := w.example(7, 8)
 	w.apply(want)
 	t.Logf("from nothing in %v", time.Since(start))
-	w.wantFlows("br-int", want.Flows["br-int"])
-	w.wantFlows("br-tun", want.Flows["br-tun"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
+	w.wantFlows("br-tun", want.Flows["br-tun"].All())
 	before := w.s.Stats()
 	start = time.Now()
 	w.apply(want)
@@ -272,7 +272,7 @@ func TestApplyTwiceDoesNothing(t *testing.T) {
 func TestDirty(t *testing.T) {
 	w := newWorld(t)
 	want := w.example(7)
-	right := want.Flows["br-int"][0].String()
+	right := vswitch.NewFlow(0, 0, vswitch.Cookie(owner, vswitch.KindBase, 0), nil).String()
 	w.vsctl("add-br", "br-int", "--", "set", "bridge", "br-int", "datapath_type=dummy", "fail_mode=secure", "other_config:hwaddr=00:11:22:33:44:55",
 		"--", "set-controller", "br-int", "tcp:127.0.0.1:1", "--", "add-port", "br-int", "tapdhcp", "tag=99")
 	w.ofctl("add-flow", "br-int", right)
@@ -292,7 +292,7 @@ func TestDirty(t *testing.T) {
 	}
 	w.eventually("a second passes", func() bool { return age() >= "1" })
 	w.apply(want)
-	w.wantFlows("br-int", want.Flows["br-int"], "dec_ttl")
+	w.wantFlows("br-int", want.Flows["br-int"].All(), "dec_ttl")
 	if a := age(); a < "1" {
 		t.Errorf("the right flow was replaced: its age is %s", a)
 	}
@@ -328,8 +328,8 @@ func TestVswitchdRestart(t *testing.T) {
 			return w.s.Stats().Connections >= before.Connections+2 && o.Bridges[0].InSync && o.Bridges[1].InSync
 		})
 		t.Logf("flows back %v after ovs-vswitchd", time.Since(start))
-		w.wantFlows("br-int", want.Flows["br-int"])
-		w.wantFlows("br-tun", want.Flows["br-tun"])
+		w.wantFlows("br-int", want.Flows["br-int"].All())
+		w.wantFlows("br-tun", want.Flows["br-tun"].All())
 		// On a slow machine both sides may call, and the first connection be given up.
 		now := w.s.Stats()
 		if n := now.Bundles - before.Bundles; n < 2 || n > now.Connections-before.Connections {
@@ -360,10 +360,10 @@ func TestOwnRestart(t *testing.T) {
 		t.Errorf("flows of br-tun were\n%s\nand are\n%s", strings.Join(flows, "\n"), strings.Join(now, "\n"))
 	}
 	// A plan that learns no more has no use for what was learned.
-	want.Flows["br-tun"] = slices.DeleteFunc(want.Flows["br-tun"], func(f vswitch.Flow) bool { return f.Table == 10 })
+	want.Flows["br-tun"] = vswitch.Flows{partOf(slices.DeleteFunc(want.Flows["br-tun"].All(), func(f vswitch.Flow) bool { return f.Table == 10 })...)}
 	w.restart()
 	w.apply(want)
-	w.wantFlows("br-tun", want.Flows["br-tun"])
+	w.wantFlows("br-tun", want.Flows["br-tun"].All())
 }
 
 // TestResync: what somebody else did to the flows is undone.
@@ -379,7 +379,7 @@ func TestResync(t *testing.T) {
 	if f := w.s.Resync(t.Context()); len(f) > 0 {
 		t.Error(f)
 	}
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 }
 
 // TestRefusedFlow: one flow that the switch refuses is a fault, and keeps no other flow out.
@@ -393,8 +393,12 @@ func TestRefusedFlow(t *testing.T) {
 		{Table: 60, Priority: 8, Cookie: 0x77ef030000000045, Actions: []vswitch.Action{vswitch.GotoTable{Table: 70}, vswitch.Output{Port: 1}}}, // unencodable
 		{Table: 255, Priority: 9, Cookie: 0x77ef030000000046, Actions: []vswitch.Action{vswitch.Normal{}}},                                     // no such table
 	}
+	var parts vswitch.Flows
+	for _, f := range bad {
+		parts = append(parts, partOf(f))
+	}
 	broken := want
-	broken.Flows = map[string][]vswitch.Flow{"br-int": slices.Concat(want.Flows["br-int"], bad), "br-tun": want.Flows["br-tun"]}
+	broken.Flows = map[string]vswitch.Flows{"br-int": slices.Concat(want.Flows["br-int"], parts), "br-tun": want.Flows["br-tun"]}
 	faults := w.s.Apply(t.Context(), broken)
 	got := map[uint64]bool{}
 	for _, f := range faults {
@@ -409,6 +413,14 @@ func TestRefusedFlow(t *testing.T) {
 	if len(faults) > len(bad) {
 		t.Errorf("%d faults", len(faults))
 	}
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 	w.apply(want)
+}
+
+// partOf makes a part of flows, with the cookie of the first.
+func partOf(flows ...vswitch.Flow) *vswitch.Part {
+	if len(flows) == 0 {
+		return vswitch.NewPart(0)
+	}
+	return vswitch.NewPart(flows[0].Cookie, flows...)
 }

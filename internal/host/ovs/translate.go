@@ -148,6 +148,8 @@ func toWireAction(a vswitch.Action) (openflow.Action, error) {
 		return openflow.Load{Dst: toWireField[a.Field], Ofs: a.Ofs, NBits: a.NBits, Value: a.Value.Lo}, nil
 	case vswitch.CTClear:
 		return openflow.CTClear{}, nil
+	case vswitch.OutputReg:
+		return openflow.OutputReg{Src: toWireField[a.Field], NBits: a.Field.Width()}, nil
 	case vswitch.Conjunction:
 		return openflow.Conjunction{Clause: a.Clause - 1, Of: a.Of, ID: a.ID}, nil
 	case vswitch.CT:
@@ -249,6 +251,10 @@ func fromWireAction(a openflow.Action) (vswitch.Action, error) {
 		return vswitch.Load{Field: fromWireField[a.Dst], Ofs: a.Ofs, NBits: a.NBits, Value: vswitch.Num(a.Value)}, known(a.Dst)
 	case openflow.CTClear:
 		return vswitch.CTClear{}, nil
+	case openflow.OutputReg:
+		if f := fromWireField[a.Src]; a.Ofs == 0 && a.NBits == f.Width() {
+			return vswitch.OutputReg{Field: f}, known(a.Src)
+		}
 	case openflow.Conjunction:
 		return vswitch.Conjunction{ID: a.ID, Clause: a.Clause + 1, Of: a.Of}, nil
 	case openflow.CT:

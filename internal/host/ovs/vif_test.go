@@ -173,7 +173,7 @@ func TestRemovals(t *testing.T) {
 	// And all of it again.
 	want = w.example(3)
 	w.apply(want)
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 }
 
 // TestForeignBridge: a bridge that was there before is used, and never deleted.
@@ -300,7 +300,7 @@ func TestDatabaseRestart(t *testing.T) {
 		o := w.s.Observe()
 		return o.Connected && len(o.Bridges) == 2 && o.Bridges[0].InSync && o.Bridges[1].InSync
 	})
-	w.wantFlows("br-int", want.Flows["br-int"])
+	w.wantFlows("br-int", want.Flows["br-int"].All())
 	w.apply(want)
 }
 

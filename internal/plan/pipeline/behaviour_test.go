@@ -79,7 +79,7 @@ func (st *stage) apply(w *world) {
 	}
 	for bridge, flows := range sw.Flows {
 		var text strings.Builder
-		for _, f := range flows {
+		for _, f := range flows.All() {
 			fmt.Fprintln(&text, f)
 		}
 		file := filepath.Join(st.ovs.Dir, bridge+".flows")

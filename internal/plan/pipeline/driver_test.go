@@ -71,7 +71,8 @@ func through(ctx context.Context, t *testing.T, sw *ovs.Switch, w *world, s Sett
 	if faults := sw.Apply(ctx, want); len(faults) != 0 || sw.Stats().FlowChanges != before {
 		t.Errorf("the second time there were %d changes and faults %v", sw.Stats().FlowChanges-before, faults)
 	}
-	for bridge, flows := range want.Flows {
+	for bridge, parts := range want.Flows {
+		flows := parts.All()
 		dump, foreign, err := sw.DumpFlows(ctx, bridge)
 		if err != nil || foreign != 0 {
 			t.Fatalf("%s: %d flows that we cannot read, %v", bridge, foreign, err)

@@ -61,7 +61,8 @@ func TestAccepted(t *testing.T) {
 	labtest.Require(t, "ovs")
 	for _, s := range scenes {
 		sw := Switch(s.world.view(), s.settings)
-		for bridge, flows := range sw.Flows {
+		for bridge, parts := range sw.Flows {
+			flows := parts.All()
 			var text strings.Builder
 			for _, f := range flows {
 				text.WriteString(f.String() + "\n")
@@ -89,7 +90,8 @@ func checkSound(t interface {
 	Fatalf(string, ...any)
 }, sw vswitch.Switch) {
 	t.Helper()
-	for bridge, flows := range sw.Flows {
+	for bridge, parts := range sw.Flows {
+		flows := parts.All()
 		keys, tables := map[vswitch.Key]bool{}, map[uint8]bool{}
 		for _, f := range flows {
 			tables[f.Table] = true
@@ -208,7 +210,7 @@ func sample(t *testing.T, scene, bridge, table string) string {
 			continue
 		}
 		out := ""
-		for _, f := range Switch(s.world.view(), s.settings).Flows[bridge] {
+		for _, f := range Switch(s.world.view(), s.settings).Flows[bridge].All() {
 			if strconv.Itoa(int(f.Table)) == table {
 				f.Cookie = 0
 				out += f.String() + "\n"
@@ -226,7 +228,7 @@ func TestManyPorts(t *testing.T) {
 	sw := Switch(w.view(), settings())
 	var parts []string
 	reached := map[uint32]int{}
-	for _, f := range sw.Flows["br-int"] {
+	for _, f := range sw.Flows["br-int"].All() {
 		if f.Table != AcceptedEgress || f.Priority < 20 {
 			continue
 		}

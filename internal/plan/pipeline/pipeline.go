@@ -64,13 +64,12 @@ func Switch(v view.View, s Settings) vswitch.Switch {
 			l.members[p.Network.ID] = append(l.members[p.Network.ID], p)
 		}
 	}
-	sw := vswitch.Switch{Manager: s.Manager, Flows: map[string][]vswitch.Flow{}}
+	sw := vswitch.Switch{Manager: s.Manager, Flows: map[string]vswitch.Flows{}}
 	add := func(b vswitch.Bridge, flows []vswitch.Flow) {
 		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
 		sw.Bridges = append(sw.Bridges, b)
-		vswitch.Sort(flows)
-		sw.Flows[b.Name] = vswitch.Unique(flows)
+		sw.Flows[b.Name] = vswitch.Flows{vswitch.NewPart(l.base(), flows...)}
 	}
 	add(l.integration(), l.intFlows())
 	if s.TunnelBridge != "" {

@@ -19,7 +19,7 @@ func port(id model.PortID, n model.NetworkID, host model.HostName) *model.Port {
 }
 
 func cloud(things ...any) Cloud {
-	c := Cloud{map[model.NetworkID]*model.Network{}, map[model.SubnetID]*model.Subnet{}, map[model.PortID]*model.Port{}}
+	c := Cloud{Networks: map[model.NetworkID]*model.Network{}, Subnets: map[model.SubnetID]*model.Subnet{}, Ports: map[model.PortID]*model.Port{}}
 	for _, t := range things {
 		switch t := t.(type) {
 		case *model.Network:

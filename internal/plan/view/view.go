@@ -6,6 +6,8 @@
 package view
 
 import (
+	"net/netip"
+
 	"weft/internal/model"
 )
 
@@ -15,6 +17,47 @@ type Cloud struct {
 	Networks map[model.NetworkID]*model.Network
 	Subnets  map[model.SubnetID]*model.Subnet
 	Ports    map[model.PortID]*model.Port
+	// Groups are security groups with their rules.
+	Groups map[string]*SecurityGroup
+	// Members are the ports of security groups, those on other networks included.
+	Members map[MemberID]*Member
+	// AddressGroups are those that rules name.
+	AddressGroups map[string]*model.AddressGroup
+}
+
+// SecurityGroup is a security group as a host needs it. It is not changed once it is there.
+type SecurityGroup struct {
+	ID        string `json:"id"`
+	Stateless bool   `json:"stateless,omitempty"`
+	// Rules are sorted by ID.
+	Rules []Rule `json:"rules,omitempty"`
+}
+
+// Rule is one rule of a security group. Rules only allow.
+type Rule struct {
+	ID string `json:"id"`
+	model.RuleMatch
+}
+
+// MemberID names a member of a security group.
+type MemberID struct {
+	Group string
+	Port  model.PortID
+}
+
+// Member is a port as a member of a security group that some rule names as the other
+// side: by what it may send from. It is not changed once it is there.
+type Member struct {
+	Group string       `json:"group"`
+	Port  model.PortID `json:"port"`
+	// Sources are its fixed IPs and address pairs, sorted, each once.
+	Sources []Source `json:"sources,omitempty"`
+}
+
+// Source is an address, or several, behind a MAC address.
+type Source struct {
+	MAC    model.MAC    `json:"mac"`
+	Prefix netip.Prefix `json:"prefix"`
 }
 
 // OFPort is an OpenFlow port number on one bridge.
@@ -50,6 +93,9 @@ type LocalPort struct {
 	*model.Port
 	Network    *Network
 	Attachment Attachment
+	// Groups are the security groups of a port that is filtered, sorted by ID. One that is not
+	// known (yet) is missing, and so allows nothing.
+	Groups []*SecurityGroup
 }
 
 // View is everything that concerns one host, sorted.
@@ -63,4 +109,11 @@ type View struct {
 	// Strangers are the attachments that are no such port: the port is unknown, bound
 	// elsewhere or attached twice. They stay unwired. Sorted by device.
 	Strangers []Attachment
+	// Groups are the security groups of all local ports, sorted by ID, each once.
+	Groups []*SecurityGroup
+	// Members are those of the groups that rules of Groups name as the other side, by
+	// group, sorted by port ID.
+	Members map[string][]*Member
+	// AddressGroups are those that rules of Groups name.
+	AddressGroups map[string]*model.AddressGroup
 }

@@ -4,11 +4,12 @@ package vswitch
 //
 //	63        48 47    40 39      32 31                    0
 //	+-----------+--------+----------+-----------------------+
-//	|   owner   |  kind  | reserved |        object         |
+//	|   owner   |  kind  |  reason  |        object         |
 //	+-----------+--------+----------+-----------------------+
 //
 // owner is one number for all of weft, so that a process born a second ago knows its
-// flows; kind is a Kind; object is the first 32 bits of a UUID, or 0.
+// flows; kind is a Kind; reason says of a flow
+// of a port why it drops, or is 0; object is the first 32 bits of a UUID, or 0.
 
 // CookieKind is what a flow is for.
 type CookieKind uint8
@@ -26,6 +27,8 @@ const (
 	// KindLearned is a flow that the switch itself made by learn(). It is not in any
 	// plan, and whoever compares flows with a plan leaves it alone.
 	KindLearned
+	// KindGroup belongs to security groups: rules and members.
+	KindGroup
 )
 
 // Cookie puts a cookie together.
@@ -37,3 +40,9 @@ func Cookie(owner uint16, k CookieKind, object uint32) uint64 {
 func SplitCookie(c uint64) (owner uint16, k CookieKind, object uint32) {
 	return uint16(c >> 48), CookieKind(c >> 40), uint32(c)
 }
+
+// WithReason writes a drop reason into a cookie.
+func WithReason(c uint64, reason uint8) uint64 { return c&^(0xff<<32) | uint64(reason)<<32 }
+
+// ReasonOf returns the drop reason of a cookie; 0 is none.
+func ReasonOf(c uint64) uint8 { return uint8(c >> 32) }

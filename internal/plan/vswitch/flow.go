@@ -38,6 +38,9 @@ type Action interface {
 type (
 	// Output sends to an OpenFlow port of the bridge: output:N.
 	Output struct{ Port uint32 }
+	// OutputReg sends to the OpenFlow port whose number a register holds: output:NXM_NX_REG5[].
+	// Nothing is sent back where it came from.
+	OutputReg struct{ Field Field }
 	// InPort sends back where it came from: IN_PORT.
 	InPort struct{}
 	// Normal hands over to the learning switch: NORMAL.
@@ -122,6 +125,7 @@ const (
 )
 
 func (Output) isAction()      {}
+func (OutputReg) isAction()   {}
 func (InPort) isAction()      {}
 func (Normal) isAction()      {}
 func (GotoTable) isAction()   {}

@@ -82,7 +82,7 @@ func genMatch(t *rapid.T, f Field) FieldMatch {
 func genActions(t *rapid.T, base Match) []Action {
 	regs := rapid.SampledFrom([]Field{Reg0, Reg5, Reg6, Reg7, TunID, EthDst, EthSrc})
 	one := rapid.Custom(func(t *rapid.T) Action {
-		switch rapid.IntRange(0, 9).Draw(t, "action") {
+		switch rapid.IntRange(0, 10).Draw(t, "action") {
 		case 0:
 			return Output{rapid.SampledFrom([]uint32{1, 65000, PortLocal, PortFlood, PortAll}).Draw(t, "port")}
 		case 1:
@@ -115,6 +115,8 @@ func genActions(t *rapid.T, base Match) []Action {
 				}}
 		case 8:
 			return PushVLAN{}
+		case 9:
+			return OutputReg{rapid.SampledFrom([]Field{Reg0, Reg5, Reg7}).Draw(t, "reg")}
 		}
 		return CTClear{}
 	})

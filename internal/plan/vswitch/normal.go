@@ -270,6 +270,10 @@ func checkActions(actions []Action) error {
 			if a.ZoneField != FieldNone && a.ZoneField.Width() < 16 {
 				return fmt.Errorf("%s is too narrow for a zone", a.ZoneField)
 			}
+		case OutputReg:
+			if a.Field < Reg0 || a.Field > Reg7 {
+				return fmt.Errorf("%s is no register", a.Field)
+			}
 		case Conjunction:
 			if a.Of < 2 || a.Of > 64 || a.Clause < 1 || a.Clause > a.Of {
 				return fmt.Errorf("%s: clauses run from 1 to 64", a)

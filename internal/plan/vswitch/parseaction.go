@@ -87,6 +87,9 @@ func parseAction(w string) (Action, error) {
 func parseColon(name, arg string) (Action, error) {
 	switch name {
 	case "output":
+		if strings.HasPrefix(arg, "NXM_NX_REG") || strings.HasPrefix(arg, "reg") {
+			return parseOutputReg(arg)
+		}
 		p, err := parsePort(arg)
 		return Output{p}, err
 	case "goto_table":
@@ -354,4 +357,12 @@ func (s *LearnSpec) from(src string) error {
 	}
 	s.Src, s.SrcOfs = f, ofs
 	return err
+}
+
+func parseOutputReg(arg string) (Action, error) {
+	f, ofs, n, err := parseSubfield(arg)
+	if err == nil && (ofs != 0 || n != f.Width()) {
+		err = errors.New("only a whole register is used")
+	}
+	return OutputReg{f}, err
 }

@@ -177,6 +177,7 @@ func (a Output) String() string {
 	return "output:" + strconv.FormatUint(uint64(a.Port), 10)
 }
 
+func (a OutputReg) String() string { return "output:" + subfield(a.Field, 0, a.Field.Width()) }
 func (InPort) String() string      { return "IN_PORT" }
 func (Normal) String() string      { return "NORMAL" }
 func (a GotoTable) String() string { return "goto_table:" + strconv.Itoa(int(a.Table)) }

@@ -112,7 +112,7 @@ func (s Switch) String() string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Flows)) {
 		b.WriteString("# ovs-ofctl -O OpenFlow14 --bundle replace-flows " + quote(name) + " - <<EOF\n")
-		for _, f := range s.Flows[name] {
+		for _, f := range s.Flows[name].All() {
 			b.WriteString(f.String() + "\n")
 		}
 		b.WriteString("# EOF\n")

@@ -57,6 +57,41 @@ type Switch struct {
 	Manager string
 	// Bridges are sorted by name.
 	Bridges []Bridge
-	// Flows by bridge name, each list sorted (see Sort).
-	Flows map[string][]Flow
+	// Flows by bridge name.
+	Flows map[string]Flows
+}
+
+// Flows are the flows of one bridge, in parts. No two parts have a flow of the same Key.
+type Flows []*Part
+
+// Part is the flows that were made for one thing: a port, a network. They stand or fall
+// together: if the switch refuses one of them, none of the part is put in. A part is
+// never changed once it is made, so the same pointer means the same flows.
+type Part struct {
+	// Base: every other part relies on this one. If it cannot be put in, none is.
+	Base bool
+	// Cookie is the cookie of the thing, without a reason.
+	Cookie uint64
+	// List is sorted (see Sort) and without duplicates.
+	List []Flow
+}
+
+// NewPart makes a part of flows, which it sorts. Of flows with the same Key one is kept.
+func NewPart(cookie uint64, flows ...Flow) *Part {
+	Sort(flows)
+	return &Part{Cookie: cookie, List: Unique(flows)}
+}
+
+// All returns the flows of all parts in one sorted list.
+func (f Flows) All() []Flow {
+	n := 0
+	for _, p := range f {
+		n += len(p.List)
+	}
+	all := make([]Flow, 0, n)
+	for _, p := range f {
+		all = append(all, p.List...)
+	}
+	Sort(all)
+	return all
 }
