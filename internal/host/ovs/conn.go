@@ -252,9 +252,9 @@ func (c *conn) bundle(ctx context.Context, mods []openflow.Message) (refused map
 	return refused, nil
 }
 
-// dump reads every flow of the bridge.
-func (c *conn) dump(ctx context.Context) ([]openflow.FlowStats, error) {
-	a, err := c.call(ctx, 128, func(int, uint32) openflow.Message { return openflow.AllFlows() }, 1)
+// dump reads the flows that the requests ask for.
+func (c *conn) dump(ctx context.Context, requests ...openflow.Message) ([]openflow.FlowStats, error) {
+	a, err := c.call(ctx, 128*len(requests), func(i int, _ uint32) openflow.Message { return requests[i] }, len(requests))
 	if err != nil {
 		return nil, fmt.Errorf("dump flows: %w", err)
 	}

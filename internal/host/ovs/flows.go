@@ -205,7 +205,7 @@ const (
 
 // dump reads the flows of the bridge, without those that it learned.
 func (b *flows) dump(ctx context.Context, c *conn) (table, error) {
-	stats, err := c.dump(ctx)
+	stats, err := c.dump(ctx, openflow.AllFlows())
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +295,7 @@ func (s *Switch) DumpFlows(ctx context.Context, bridge string) (list []vswitch.C
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	stats, err := c.dump(ctx)
+	stats, err := c.dump(ctx, openflow.AllFlows())
 	if err != nil {
 		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, err)
 	}
