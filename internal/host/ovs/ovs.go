@@ -94,6 +94,9 @@ type Switch struct {
 	// listened is when ListenOpenFlow was opened: bridges need a second to come back.
 	listened time.Time
 
+	// control is ovs-vswitchd's control socket.
+	control Control
+
 	// apply serialises Apply, AddPort and DelPort: each decides by what it reads.
 	apply sync.Mutex
 
@@ -118,6 +121,7 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 	s := &Switch{
 		opt: opt, log: opt.Log, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), adopt: make(chan net.Conn), connUp: make(chan struct{}),
 		conns: map[uint64]*conn{}, flows: map[string]*flows{}, seen: map[string]bool{}, tags: map[string]vswitch.PortTag{},
+		control: Control{Dir: controlDir(opt.OVSDB)},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -175,6 +179,7 @@ func (s *Switch) Stats() Stats {
 func (s *Switch) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer s.control.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() { s.keepDatabase(ctx) })
@@ -225,6 +230,7 @@ func (s *Switch) Close() {
 		_ = s.listen.Close()
 	}
 	s.db.Load().close()
+	s.control.Close()
 }
 
 // keepDatabase connects again whenever the database goes away.
