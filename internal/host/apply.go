@@ -250,6 +250,12 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 		netCookie[cookieObject(string(p.DHCP[i].NetworkID))] = p.DHCP[i].NetworkID
 		networks[p.DHCP[i].Device] = p.DHCP[i].NetworkID
 	}
+	for i := range p.Switch.Bridges {
+		for _, t := range p.Switch.Bridges[i].Tags {
+			id, _, _ := vif.ParseOtherConfig(t.OtherConfig)
+			netCookie[cookieObject(string(id))] = id
+		}
+	}
 	for _, a := range h.p.Switch.Observe().Attachments {
 		ports[a.Device] = a.PortID
 		byCookie[cookieObject(string(a.PortID))] = a.PortID
@@ -268,6 +274,10 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 			hf.Local = true
 		case f.Cookie != 0 && kind == vswitch.KindPort:
 			hf.Port = byCookie[object]
+			hf.Local = hf.Port == "" // one that has been unplugged meanwhile
+		case f.Cookie != 0 && kind == vswitch.KindGroup:
+			// Without them ports of the group send and receive less, and all else works.
+			hf.Local = true
 		case f.Cookie != 0 && kind == vswitch.KindNetwork:
 			hf.Network = netCookie[object]
 		}

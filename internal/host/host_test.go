@@ -270,6 +270,10 @@ func TestApplyNthFails(t *testing.T) {
 func TestSwitchFaultsNameTheirVictims(t *testing.T) {
 	m := newFake()
 	h, p := m.host(), somePlan(m)
+	// A network that has no DHCP service here.
+	const other = model.NetworkID("44444444-0000-4000-8000-000000000000")
+	p.Switch.Bridges[0].Tags = append(p.Switch.Bridges[0].Tags, vswitch.PortTag{Name: "tapz", Tag: 9,
+		OtherConfig: map[string]string{"net_uuid": string(other), "tag": "9"}})
 	for _, c := range []struct {
 		f    ovs.Fault
 		want Fault
@@ -278,6 +282,9 @@ func TestSwitchFaultsNameTheirVictims(t *testing.T) {
 		{ovs.Fault{Object: "port " + vif.TapName(dhcpPort)}, Fault{Network: network, Local: true}},
 		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindPort, 0x33333333)}, Fault{Port: vmPort}},
 		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindNetwork, 0x11111111)}, Fault{Network: network}},
+		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindNetwork, 0x44444444)}, Fault{Network: other}},
+		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindPort, 0x99999999)}, Fault{Local: true}},
+		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindGroup, 0x11111111)}, Fault{Local: true}},
 		{ovs.Fault{Object: "bridge br-int"}, Fault{}},
 		{ovs.Fault{Object: "manager ptcp:6640"}, Fault{Local: true}},
 	} {

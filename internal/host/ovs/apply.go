@@ -31,11 +31,11 @@ const comeBack = 4 * time.Second
 func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	s.apply.Lock()
 	defer s.apply.Unlock()
-	faults := s.setTargets(&want)
+	s.setTargets(&want)
 	db := s.db.Load()
 	if !db.connected() {
 		// Flows need no database: go on with them.
-		faults = append(faults, Fault{Object: "database", Op: "reach", Err: errNoDatabase})
+		faults := []Fault{{Object: "database", Op: "reach", Err: errNoDatabase}}
 		return append(faults, s.applyFlows(ctx, &want, nil)...)
 	}
 	s.rememberTags(&want)
@@ -44,7 +44,7 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	seen := maps.Clone(s.seen)
 	s.mu.Unlock()
 	list := changes(&snap, &want, s.opt.IntegrationBridge, seen)
-	faults = append(faults, s.do(ctx, db, list)...)
+	faults := s.do(ctx, db, list)
 	fresh := map[string]bool{}
 	for _, c := range list {
 		fresh[c.object] = true
@@ -55,14 +55,13 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 
 // setTargets tells every bridge its flows, before anything is done: a bridge that
 // connects in the middle gets them from Run.
-func (s *Switch) setTargets(want *vswitch.Switch) []Fault {
-	var faults []Fault
+func (s *Switch) setTargets(want *vswitch.Switch) {
 	named := map[string]map[uint8]string{}
 	for i := range want.Bridges {
 		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
 	}
 	for bridge, list := range want.Flows {
-		faults = append(faults, s.flowsOf(bridge).set(list.All(), named[bridge])...)
+		s.flowsOf(bridge).set(list, named[bridge])
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +70,6 @@ func (s *Switch) setTargets(want *vswitch.Switch) []Fault {
 			delete(s.flows, name)
 		}
 	}
-	return faults
 }
 
 func (s *Switch) rememberTags(want *vswitch.Switch) {

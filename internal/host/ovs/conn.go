@@ -41,6 +41,7 @@ type conn struct {
 // call is a request that waits for its answers.
 type call struct {
 	first, last uint32
+	since       uint32
 	errs        map[uint32]*openflow.Error
 	flows       []openflow.FlowStats
 	done        chan struct{}
@@ -129,7 +130,7 @@ func (c *conn) answer(xid uint32, m openflow.Message) {
 	defer c.mu.Unlock()
 	a := c.active
 	// The range may wrap around.
-	if a == nil || xid-a.first > a.last-a.first {
+	if a == nil || xid-a.since > a.last-a.since {
 		return
 	}
 	finished := false
@@ -181,11 +182,16 @@ func (c *conn) send(b []byte) error {
 }
 
 // call sends messages with consecutive transaction IDs and a barrier after them, and
-// waits for the barrier. What the switch complained of is in errs, by index of the message.
-func (c *conn) call(ctx context.Context, size int, ms func(i int, xid uint32) openflow.Message, n int) (*call, error) {
+// waits for the barrier. What the switch complained of is in errs, by transaction ID;
+// since, if not 0, is an earlier one from which on complaints are heard.
+func (c *conn) call(ctx context.Context, since uint32, size int, ms func(i int, xid uint32) openflow.Message, n int) (*call, error) {
 	c.calls.Lock()
 	defer c.calls.Unlock()
 	a := &call{first: c.xid + 1, last: c.xid + 1 + uint32(n), done: make(chan struct{})}
+	a.since = a.first
+	if since != 0 {
+		a.since = since
+	}
 	c.xid = a.last
 	buf := make([]byte, 0, size)
 	for i := range n {
@@ -218,43 +224,57 @@ func (c *conn) call(ctx context.Context, size int, ms func(i int, xid uint32) op
 
 // bundle does all flow mods at once or none. When some are refused, refused tells
 // which, by index, and nothing has changed.
+//
+// A bundle that is asked to commit does so with what has come to be in it: a message that the
+// switch would not even add does not keep it from doing the others. So the switch is asked
+// to commit when it has acknowledged every one.
 func (c *conn) bundle(ctx context.Context, mods []openflow.Message) (refused map[int]*openflow.Error, err error) {
-	n := len(mods) + 2
 	const flags = openflow.BundleAtomic | openflow.BundleOrdered
 	// Any ID does: there is one bundle at a time on a connection.
 	const id = 1
-	a, err := c.call(ctx, 96+200*len(mods), func(i int, xid uint32) openflow.Message {
-		switch i {
-		case 0:
-			return &openflow.BundleControl{ID: id, Type: openflow.BundleOpen, Flags: flags}
-		case n - 1:
-			return &openflow.BundleControl{ID: id, Type: openflow.BundleCommit, Flags: flags}
+	control := func(t openflow.BundleType) func(int, uint32) openflow.Message {
+		return func(int, uint32) openflow.Message { return &openflow.BundleControl{ID: id, Type: t, Flags: flags} }
+	}
+	fail := func(err error) (map[int]*openflow.Error, error) {
+		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+	}
+	adds, err := c.call(ctx, 0, 96+200*len(mods), func(i int, xid uint32) openflow.Message {
+		if i == 0 {
+			return control(openflow.BundleOpen)(0, 0)
 		}
 		return &openflow.BundleAdd{ID: id, Flags: flags, XID: xid, Message: mods[i-1]}
-	}, n)
+	}, len(mods)+1)
 	if err != nil {
-		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+		return fail(err)
 	}
-	for xid, e := range a.errs {
-		i := int(xid - a.first)
-		if i == 0 || i == n-1 {
-			err = e
-			continue
-		}
-		if refused == nil {
-			refused = map[int]*openflow.Error{}
-		}
-		refused[i-1] = e
+	end := openflow.BundleCommit
+	if len(adds.errs) > 0 {
+		end = openflow.BundleDiscard
 	}
-	if refused == nil && err != nil {
-		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+	// What fails only at the commit is told of under the number of the message that was added.
+	ended, err := c.call(ctx, adds.first, 64, control(end), 1)
+	if err != nil {
+		return fail(err)
+	}
+	refused = map[int]*openflow.Error{}
+	for _, errs := range []map[uint32]*openflow.Error{adds.errs, ended.errs} {
+		for xid, e := range errs {
+			if i := int(xid - adds.first); i >= 1 && i <= len(mods) {
+				refused[i-1] = e
+			} else {
+				err = e
+			}
+		}
+	}
+	if len(refused) == 0 && err != nil {
+		return fail(err)
 	}
 	return refused, nil
 }
 
 // dump reads the flows that the requests ask for.
 func (c *conn) dump(ctx context.Context, requests ...openflow.Message) ([]openflow.FlowStats, error) {
-	a, err := c.call(ctx, 128*len(requests), func(i int, _ uint32) openflow.Message { return requests[i] }, len(requests))
+	a, err := c.call(ctx, 0, 128*len(requests), func(i int, _ uint32) openflow.Message { return requests[i] }, len(requests))
 	if err != nil {
 		return nil, fmt.Errorf("dump flows: %w", err)
 	}

@@ -2,14 +2,12 @@ package ovs
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"weft/internal/host/diff"
 	"weft/internal/host/openflow"
 	"weft/internal/plan/vswitch"
 )
@@ -17,117 +15,18 @@ import (
 // callTimeout bounds one bundle or dump.
 const callTimeout = 15 * time.Second
 
-// table is flows by key, each with its body (openflow.Flow.AppendKey, AppendBody).
-type table map[string]string
-
-// target is what the flows of one bridge must be, and what may be removed for it.
-type target struct {
-	wanted table
-	// tables are those that the plan uses or names: a flow there that is not wanted
-	// could undo what the plan is for, whoever made it.
-	tables [256]bool
-	// owners are the owner numbers of wanted cookies.
-	owners map[uint16]bool
-	// learned are the tables and cookies that wanted learn actions write with.
-	learned map[learnedKey]bool
-	// source is what the target was compiled from, and encoded the outcome of each flow:
-	// the next plan is mostly the same one.
-	source  []vswitch.Flow
-	encoded []encodedFlow
-	// faulty: some of source has no form on the wire.
-	faulty bool
-}
-
-// encodedFlow is a flow as key and body; the key is empty if it has no form on the wire.
-type encodedFlow struct{ key, body string }
-
-type learnedKey struct {
-	table  uint8
-	cookie uint64
-}
-
-// compile makes the target of a bridge. What an earlier target, which may be nil, has
-// encoded already is taken from there; flows should be sorted for that.
-func compile(bridge string, flows []vswitch.Flow, names map[uint8]string, last *target) (*target, []Fault) {
-	t := &target{wanted: make(table, len(flows)), owners: map[uint16]bool{}, learned: map[learnedKey]bool{},
-		source: flows, encoded: make([]encodedFlow, len(flows))}
-	if last == nil {
-		last = &target{}
-	}
-	var faults []Fault
-	var buf []byte
-	at := 0
-	for i := range flows {
-		f := &flows[i]
-		for at < len(last.source) && vswitch.Compare(last.source[at], *f) < 0 {
-			at++
-		}
-		var e encodedFlow
-		if at < len(last.source) && last.source[at].Equal(*f) {
-			e = last.encoded[at]
-		}
-		if e.key == "" {
-			w, err := toWire(f)
-			if err != nil {
-				faults = append(faults, Fault{Object: "flow " + f.String() + " of bridge " + bridge, Op: "encode", Err: err, Cookie: f.Cookie})
-				continue
-			}
-			e, buf = encode(&w, buf)
-		}
-		t.encoded[i] = e
-		t.add(f, e)
-	}
-	for n := range names {
-		t.tables[n] = true
-	}
-	t.faulty = len(faults) > 0
-	return t, faults
-}
-
-// encode uses buf, and returns it for the next.
-func encode(w *openflow.Flow, buf []byte) (encodedFlow, []byte) {
-	buf = w.AppendKey(buf[:0])
-	n := len(buf)
-	buf = w.AppendBody(buf)
-	both := string(buf)
-	return encodedFlow{both[:n], both[n:]}, buf
-}
-
-func (t *target) add(f *vswitch.Flow, e encodedFlow) {
-	t.wanted[e.key] = e.body
-	t.tables[f.Table] = true
-	owner, _, _ := vswitch.SplitCookie(f.Cookie)
-	t.owners[owner] = true
-	for _, a := range f.Actions {
-		if l, ok := a.(vswitch.Learn); ok {
-			t.learned[learnedKey{l.Table, l.Cookie}] = true
-		}
-	}
-}
-
-// ours reports whether a flow that is not wanted is to be removed: one with our
-// owner number, or one in a table that we fill. The rest belongs to somebody else.
-func (t *target) ours(key, body string) bool {
-	owner, _, _ := vswitch.SplitCookie(cookieOf(body))
-	return t.owners[owner] || t.tables[key[0]]
-}
-
-// isLearned reports whether the switch made the flow itself, by a learn action that is wanted.
-func (t *target) isLearned(key, body string) bool {
-	return t.learned[learnedKey{key[0], cookieOf(body)}]
-}
-
-func cookieOf(body string) uint64 { return binary.BigEndian.Uint64([]byte(body[:8])) }
-
 // flows is what is known of the flows of one bridge.
 type flows struct {
 	bridge string
 
 	mu     sync.Mutex
 	target *target // nil before the first Apply: then nothing is touched
-	// have is what the bridge acknowledged on conn; nil if that is not known.
-	have table
-	conn *conn
+	conn   *conn
+	// known: in are the parts, and foreign the flows of others, that the bridge holds, as
+	// it acknowledged on conn.
+	known   bool
+	in      []*part
+	foreign table
 	// done is the target that the bridge has acknowledged in full.
 	done *target
 }
@@ -141,12 +40,10 @@ type outcome struct {
 }
 
 // set makes these flows the target. The next sync works towards it.
-func (b *flows) set(list []vswitch.Flow, names map[uint8]string) []Fault {
+func (b *flows) set(list vswitch.Flows, names map[uint8]string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	t, faults := compile(b.bridge, list, names, b.target)
-	b.target = t
-	return faults
+	b.target = compile(list, names, b.target)
 }
 
 // isSet reports whether there is a target.
@@ -156,9 +53,22 @@ func (b *flows) isSet() bool {
 	return b.target != nil
 }
 
+// syncMode says what sync compares with.
+type syncMode int
+
+const (
+	remembered syncMode = iota // what the bridge has acknowledged
+	verify                     // what the bridge holds now
+)
+
 // sync makes the flows of the bridge those of the target, in one bundle that holds the
 // difference only. It compares with what was acknowledged; with the bridge itself on a
 // new connection, after an error, or when verify says so.
+//
+// A part of which the bridge refuses a flow is withheld whole, and what was there of its
+// former form goes: half of a filter could let through what the whole would not. The rest
+// is put in all the same, so that one bad flow does not keep every port of the host
+// from being wired; but without a base, nothing is. The next sync tries all of it again.
 func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fault) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -169,39 +79,56 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 		return o, nil
 	}
 	fail := func(op string, err error) (outcome, []Fault) {
-		b.have, b.done = nil, nil
+		b.known, b.done = false, nil
 		return o, []Fault{{Object: "bridge " + b.bridge, Op: op, Err: err}}
 	}
-	if b.conn != c || b.have == nil || how == verify {
-		have, err := b.dump(ctx, c)
-		if err != nil {
+	var have table
+	if b.conn != c || !b.known || how == verify {
+		var err error
+		if have, err = b.dump(ctx, c); err != nil {
 			return fail("dump flows", err)
 		}
-		o.dumped = true
-		b.conn, b.have = c, have
-	}
-	ch := diff.OfComparable(b.target.wanted, b.have)
-	put := slices.Concat(ch.Add, ch.Change)
-	drop := slices.DeleteFunc(ch.Remove, func(k string) bool { return !b.target.ours(k, b.have[k]) })
-	o.added, o.changed, o.removed, o.unchanged = len(ch.Add), len(ch.Change), len(drop), len(b.target.wanted)-len(put)
-	refused, err := b.change(ctx, &o, put, drop)
-	if err != nil {
-		return fail("change flows", err)
+		o.dumped, b.conn = true, c
 	}
 	b.done = nil
-	if len(refused) == 0 && !b.target.faulty {
-		b.done = b.target
+	r := refusals{bridge: b.bridge, withheld: map[*part]bool{}, stuck: map[string]bool{}}
+	for _, p := range b.target.parts {
+		if p.err != nil {
+			r.withhold(p, p.List[p.bad].String(), "encode", p.err)
+		}
 	}
-	return o, refused
+	for {
+		want := b.target.without(r.withheld)
+		var d delta
+		if have != nil {
+			d = b.target.fromFlows(have, want)
+		} else {
+			d = b.target.fromParts(b.in, want, b.foreign)
+		}
+		d.drop = slices.DeleteFunc(d.drop, func(f encodedFlow) bool { return r.stuck[f.key] })
+		refused, err := b.send(ctx, &o, &d)
+		if err != nil {
+			return fail("change flows", err)
+		}
+		if len(refused) > 0 {
+			r.note(&d, refused)
+			continue
+		}
+		b.known, b.in, b.foreign = len(r.stuck) == 0, want, d.foreign
+		o.count(want, &d)
+		if len(r.faults) == 0 {
+			b.done = b.target
+		}
+		return o, r.faults
+	}
 }
 
-// syncMode says what sync compares with.
-type syncMode int
-
-const (
-	remembered syncMode = iota // what the bridge has acknowledged
-	verify                     // what the bridge holds now
-)
+func (o *outcome) count(want []*part, d *delta) {
+	o.added, o.changed, o.removed, o.unchanged = len(d.put)-d.changed, d.changed, len(d.drop), -len(d.put)
+	for _, p := range want {
+		o.unchanged += len(p.flows)
+	}
+}
 
 // dump reads the flows of the bridge, without those that it learned.
 func (b *flows) dump(ctx context.Context, c *conn) (table, error) {
@@ -223,67 +150,82 @@ func (b *flows) dump(ctx context.Context, c *conn) (table, error) {
 	return have, nil
 }
 
-// maxAttempts bounds how often a bundle is sent again without the flows that were refused.
-const maxAttempts = 32
-
-// change sends the bundle. A flow that the bridge refuses is left out, and the rest
-// sent again: one bad flow must not keep every port of the host from being wired.
-func (b *flows) change(ctx context.Context, o *outcome, put, drop []string) ([]Fault, error) {
-	var faults []Fault
-	for range maxAttempts {
-		if len(put)+len(drop) == 0 {
-			return faults, nil
-		}
-		mods := make([]openflow.Message, 0, len(put)+len(drop))
-		for _, k := range put {
-			mods = append(mods, &openflow.EncodedFlowMod{Command: openflow.Add, Key: k, Body: b.target.wanted[k]})
-		}
-		for _, k := range drop {
-			mods = append(mods, &openflow.EncodedFlowMod{Command: openflow.DeleteStrict, Key: k, Body: b.have[k]})
-		}
-		o.bundles++
-		refused, err := b.conn.bundle(ctx, mods)
-		if err != nil {
-			return faults, err
-		}
-		if len(refused) == 0 {
-			for _, k := range put {
-				b.have[k] = b.target.wanted[k]
-			}
-			for _, k := range drop {
-				delete(b.have, k)
-			}
-			return faults, nil
-		}
-		all := slices.Concat(put, drop)
-		for i, e := range refused {
-			faults = append(faults, b.refusal(all[i], e))
-		}
-		keep := func(keys []string, from int) (kept []string) {
-			for i, k := range keys {
-				if refused[from+i] == nil {
-					kept = append(kept, k)
-				}
-			}
-			return kept
-		}
-		put, drop = keep(put, 0), keep(drop, len(put))
+// send sends the difference in one bundle. If some of it is refused, by index, nothing has changed.
+func (b *flows) send(ctx context.Context, o *outcome, d *delta) (refused map[int]*openflow.Error, err error) {
+	n := len(d.put) + len(d.drop)
+	if n == 0 {
+		return nil, nil
 	}
-	return faults, fmt.Errorf("the bridge refused flows in %d bundles running", maxAttempts)
+	mods := make([]openflow.Message, 0, n)
+	for i := range d.put {
+		mods = append(mods, &openflow.EncodedFlowMod{Command: openflow.Add, Key: d.put[i].key, Body: d.put[i].body})
+	}
+	for _, f := range d.drop {
+		mods = append(mods, &openflow.EncodedFlowMod{Command: openflow.DeleteStrict, Key: f.key, Body: f.body})
+	}
+	o.bundles++
+	return b.conn.bundle(ctx, mods)
 }
 
-func (b *flows) refusal(key string, err error) Fault {
-	body, ok := b.target.wanted[key]
-	if !ok {
-		body = b.have[key]
-	}
-	f := Fault{Object: "flow of bridge " + b.bridge, Op: "add", Err: err, Cookie: cookieOf(body)}
-	if w, err := openflow.FlowOf(key, body); err == nil {
-		if p, err := fromWire(w); err == nil {
-			f.Object = "flow " + p.String() + " of bridge " + b.bridge
+// refusals are what a sync goes on without.
+type refusals struct {
+	bridge   string
+	withheld map[*part]bool
+	// stuck are flows that cannot be removed, by key.
+	stuck  map[string]bool
+	faults []Fault
+}
+
+// note takes in what the bridge refused of d. Each time there is something new in it, so
+// that a sync comes to an end.
+func (r *refusals) note(d *delta, refused map[int]*openflow.Error) {
+	for i := range len(d.put) + len(d.drop) {
+		e := refused[i]
+		switch {
+		case e == nil:
+		case i < len(d.put):
+			if p := d.put[i]; !r.withheld[p.part] {
+				r.withhold(p.part, flowText(p.encodedFlow), "add", e)
+			}
+		default:
+			f := d.drop[i-len(d.put)]
+			r.stuck[f.key] = true
+			r.faults = append(r.faults, Fault{Object: r.object(flowText(f)), Op: "remove", Err: e, Cookie: cookieOf(f.body)})
 		}
 	}
-	return f
+}
+
+// withhold makes a fault of a part. One of a base has no cookie: it concerns everything.
+func (r *refusals) withhold(p *part, flow, op string, err error) {
+	r.withheld[p] = true
+	f := Fault{Object: r.object(flow), Op: op, Err: err, Cookie: p.Cookie}
+	if p.Base {
+		f.Cookie = 0
+	}
+	r.faults = append(r.faults, f)
+}
+
+// maxFlowText keeps a flow with thousands of outputs readable in a log.
+const maxFlowText = 400
+
+func (r *refusals) object(flow string) string {
+	if len(flow) > maxFlowText {
+		flow = flow[:maxFlowText] + "..."
+	}
+	return "flow " + flow + " of bridge " + r.bridge
+}
+
+// flowText is a flow in the words of a plan, if it has any there.
+func flowText(e encodedFlow) string {
+	w, err := openflow.FlowOf(e.key, e.body)
+	if err != nil {
+		return "?"
+	}
+	f, err := fromWire(w)
+	if err != nil {
+		return "?"
+	}
+	return f.String()
 }
 
 // DumpFlows reads the flows of a bridge with their counters, sorted. A flow that weft could not

@@ -1,15 +1,11 @@
 package ovs
 
 import (
-	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"weft/internal/host/openflow"
 	"weft/internal/plan/vswitch"
@@ -167,37 +163,6 @@ func TestTranslation(t *testing.T) {
 			t.Errorf("%s comes back as %s (%v)", f, got, err)
 		}
 	}
-}
-
-// TestCompileReuses: what is taken from the last target is what would be made anew,
-// whatever the last one was.
-func TestCompileReuses(t *testing.T) {
-	all := parse(t, everyFlow)
-	rapid.Check(t, func(t *rapid.T) {
-		draw := func(name string) []vswitch.Flow {
-			var list []vswitch.Flow
-			for i, f := range all {
-				switch rapid.IntRange(0, 3).Draw(t, fmt.Sprint(name, i)) {
-				case 0:
-					continue
-				case 1:
-					f.Cookie++
-				}
-				list = append(list, f)
-			}
-			if rapid.Bool().Draw(t, name+" sorted") {
-				vswitch.Sort(list)
-			}
-			return list
-		}
-		last, _ := compile("br", draw("last"), nil, nil)
-		now := draw("now")
-		fresh, _ := compile("br", now, nil, nil)
-		reused, _ := compile("br", now, nil, last)
-		if !maps.Equal(fresh.wanted, reused.wanted) || !slices.Equal(fresh.encoded, reused.encoded) {
-			t.Fatal("not the same")
-		}
-	})
 }
 
 // FuzzFromWire: whatever flow a switch reports, it is a flow of a plan or an error, and

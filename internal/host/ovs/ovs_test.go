@@ -382,41 +382,6 @@ func TestResync(t *testing.T) {
 	w.wantFlows("br-int", want.Flows["br-int"].All())
 }
 
-// TestRefusedFlow: one flow that the switch refuses is a fault, and keeps no other flow out.
-func TestRefusedFlow(t *testing.T) {
-	w := newWorld(t)
-	want := w.example(7)
-	bad := []vswitch.Flow{
-		{Table: 60, Priority: 5, Cookie: 0x77ef030000000042, Match: vswitch.Any().Is(vswitch.TCPDst, vswitch.Num(1))},                          // no prerequisite
-		{Table: 60, Priority: 6, Cookie: 0x77ef030000000043, Actions: []vswitch.Action{vswitch.GotoTable{Table: 3}}},                           // backwards
-		{Table: 60, Priority: 7, Cookie: 0x77ef030000000044, Actions: []vswitch.Action{vswitch.Output{Port: 0xffffff77}}},                      // no such port
-		{Table: 60, Priority: 8, Cookie: 0x77ef030000000045, Actions: []vswitch.Action{vswitch.GotoTable{Table: 70}, vswitch.Output{Port: 1}}}, // unencodable
-		{Table: 255, Priority: 9, Cookie: 0x77ef030000000046, Actions: []vswitch.Action{vswitch.Normal{}}},                                     // no such table
-	}
-	var parts vswitch.Flows
-	for _, f := range bad {
-		parts = append(parts, partOf(f))
-	}
-	broken := want
-	broken.Flows = map[string]vswitch.Flows{"br-int": slices.Concat(want.Flows["br-int"], parts), "br-tun": want.Flows["br-tun"]}
-	faults := w.s.Apply(t.Context(), broken)
-	got := map[uint64]bool{}
-	for _, f := range faults {
-		t.Log(f)
-		got[f.Cookie] = true
-	}
-	for _, f := range bad {
-		if !got[f.Cookie] {
-			t.Errorf("no fault for %s", f)
-		}
-	}
-	if len(faults) > len(bad) {
-		t.Errorf("%d faults", len(faults))
-	}
-	w.wantFlows("br-int", want.Flows["br-int"].All())
-	w.apply(want)
-}
-
 // partOf makes a part of flows, with the cookie of the first.
 func partOf(flows ...vswitch.Flow) *vswitch.Part {
 	if len(flows) == 0 {
