@@ -11,10 +11,6 @@ import (
 
 // What a port may send and receive: port security, security groups, allowed address pairs.
 
-// trusted reports whether ports of this owner belong to the cloud itself; nothing is
-// filtered on them.
-func trusted(owner string) bool { return strings.HasPrefix(owner, model.OwnerNetworkPrefix) }
-
 // ensureDefaultGroups makes the default groups of the projects that ports are made for.
 func (c *Control) ensureDefaultGroups(ctx context.Context, reqs []PortRequest) error {
 	for i, req := range reqs {
@@ -31,7 +27,7 @@ func (c *Control) ensureDefaultGroups(ctx context.Context, reqs []PortRequest) e
 // guardNew completes the request for a new port by its security groups: those given,
 // else the project's default group, and none without port security.
 func (c *Control) guardNew(ctx context.Context, req PortRequest, n *model.Network) (PortRequest, error) {
-	if !req.PortSecurity.Or(n.PortSecurity) || trusted(req.DeviceOwner.Value) {
+	if !req.PortSecurity.Or(n.PortSecurity) || model.TrustedOwner(req.DeviceOwner.Value) {
 		switch {
 		case len(req.AddressPairs.Value) > 0:
 			return req, errPairsNeedSecurity

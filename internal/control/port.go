@@ -132,7 +132,7 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	c.setNames(p, req)
 	setList(&p.SecurityGroups, req.SecurityGroups)
 	setProfile(&p.Binding, req.Profile)
-	if trusted(p.DeviceOwner) {
+	if model.TrustedOwner(p.DeviceOwner) {
 		p.PortSecurity = false
 	}
 	// Addresses before the MAC: who must wait for an address then holds nothing, and

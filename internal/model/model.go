@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -256,6 +257,14 @@ type Port struct {
 	QoSPolicy string `json:"qos_policy,omitempty"`
 	Meta
 }
+
+// Filtered reports whether what the port sends and receives is filtered: port security
+// is on, and the port does not belong to the cloud itself.
+func (p *Port) Filtered() bool { return p.PortSecurity && !TrustedOwner(p.DeviceOwner) }
+
+// TrustedOwner reports whether ports of this owner belong to the cloud itself (DHCP,
+// router): they may send whatever they like.
+func TrustedOwner(owner string) bool { return strings.HasPrefix(owner, OwnerNetworkPrefix) }
 
 // Host is what a host's agent said of itself when it last joined the feed.
 type Host struct {

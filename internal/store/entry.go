@@ -54,12 +54,16 @@ func (e *Entry[T]) forget() {
 	}
 }
 
-// Change says that an object was made, changed or removed. What it is now, the mirror
+// Change says that an object was made, changed or removed: a network, subnet, port, host,
+// security group (its rules are part of it) or address group. What it is now, the mirror
 // knows: look it up by ID; absent means removed.
 type Change struct {
 	Kind model.Kind
 	ID   string
 	// Network is the network of a changed subnet or port (also of a removed one), the
-	// network's own ID for a network, and empty for a host.
+	// network's own ID for a network, and else empty.
 	Network model.NetworkID
+	// Groups are the security groups of which a changed port is another member now: it has
+	// entered or left them, or its addresses have changed.
+	Groups []string
 }

@@ -27,6 +27,9 @@ type definition[T any] struct {
 	unique func(*T) []string
 	// refs gives the objects that must exist as long as this one does.
 	refs func(*T) []Ref
+	// tells gives what subscribers are told when the object is made, changed or removed;
+	// nil tells them nothing.
+	tells func(*T) Change
 	// changed is told of a new value in the mirror and of the one before, which is nil
 	// when the object is new.
 	changed func(m *mirror, old, v *T)
@@ -122,6 +125,7 @@ func (r *rows[T]) set(m *mirror, id string, obj any, rev int64) {
 		}
 		m.unrefer(self, r.k.refsOf(old.Value))
 		delete(r.byID, id)
+		r.tell(m, old.Value)
 	}
 	v, ok := obj.(*T)
 	if !ok {
@@ -138,8 +142,15 @@ func (r *rows[T]) set(m *mirror, id string, obj any, rev int64) {
 		}
 	}
 	m.refer(self, r.k.refsOf(v))
+	r.tell(m, v)
 	if r.k.changed != nil {
 		r.k.changed(m, before, v)
+	}
+}
+
+func (r *rows[T]) tell(m *mirror, v *T) {
+	if r.k.tells != nil {
+		m.tell(r.k.tells(v))
 	}
 }
 

@@ -300,9 +300,10 @@ func (m *mirror) setSubnet(id model.SubnetID, e *Entry[model.Subnet]) {
 }
 
 func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
-	var network model.NetworkID
+	ch := Change{Kind: model.KindPort, ID: string(id)}
+	var before, after *model.Port
 	if old := m.ports[id]; old != nil {
-		network = old.Value.NetworkID
+		before, ch.Network = old.Value, old.Value.NetworkID
 		m.unindex(old)
 		delete(m.ports, id)
 		if e == nil {
@@ -310,12 +311,13 @@ func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
 		}
 	}
 	if e != nil {
-		network = e.Value.NetworkID
+		after, ch.Network = e.Value, e.Value.NetworkID
 		m.ports[id] = e
 		m.portOrder.insert(e)
 		m.index(e)
 	}
-	m.tell(Change{Kind: model.KindPort, ID: string(id), Network: network})
+	ch.Groups = membership(before, after)
+	m.tell(ch)
 }
 
 func (m *mirror) index(e *Entry[model.Port]) {
@@ -425,6 +427,7 @@ func withHeartbeat(e *Entry[model.Host], at time.Time) *Entry[model.Host] {
 	return &Entry[model.Host]{Value: &h, ModRev: e.ModRev}
 }
 
+// tell is called with the mirror locked, for each change of an object.
 func (m *mirror) tell(c Change) {
 	for s := range m.subs {
 		s.add(c)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -325,24 +326,92 @@ func TestSubscription(t *testing.T) {
 	put(t, s, func(x *Txn) { x.DeletePort(s.entryOf("p1"), s.Revision()) })
 	<-sub.C()
 	changes, rev := sub.Changes()
-	want := map[Change]bool{
-		{Kind: model.KindNetwork, ID: "n1", Network: "n1"}: true,
-		{Kind: model.KindSubnet, ID: "s1", Network: "n1"}:  true,
-		{Kind: model.KindPort, ID: "p1", Network: "n1"}:    true,
-		{Kind: model.KindPort, ID: "p2", Network: "n1"}:    true,
-	}
-	for _, c := range changes {
-		if !want[c] {
-			t.Errorf("unexpected %v", c)
-		}
-		delete(want, c)
-	}
-	if len(want) != 0 || rev != s.Revision() {
-		t.Errorf("missing %v; at %d of %d", want, rev, s.Revision())
+	wantChanges(t, changes,
+		Change{Kind: model.KindNetwork, ID: "n1", Network: "n1"},
+		Change{Kind: model.KindSubnet, ID: "s1", Network: "n1"},
+		Change{Kind: model.KindPort, ID: "p1", Network: "n1"},
+		Change{Kind: model.KindPort, ID: "p2", Network: "n1"})
+	if rev != s.Revision() {
+		t.Errorf("at %d of %d", rev, s.Revision())
 	}
 	if more, _ := sub.Changes(); len(more) != 0 {
 		t.Errorf("told twice: %v", more)
 	}
+}
+
+// wantChanges takes changes in any order.
+func wantChanges(t *testing.T, got []Change, want ...Change) {
+	t.Helper()
+	text := func(changes []Change) []string {
+		var all []string
+		for _, c := range changes {
+			slices.Sort(c.Groups)
+			all = append(all, fmt.Sprint(c))
+		}
+		slices.Sort(all)
+		return all
+	}
+	if g, w := text(got), text(want); !slices.Equal(g, w) {
+		t.Errorf("changes %q\nwant    %q", g, w)
+	}
+}
+
+// TestSubscriptionOfGroups: a rule is a change of its group, and a port names the groups
+// of which it is another member than before.
+func TestSubscriptionOfGroups(t *testing.T) {
+	e := testEtcd(t, t.TempDir())
+	s, _ := run(t, e.Client)
+	seed(t, s, 1)
+	sub := s.Subscribe(t.Context())
+	step := func(what string, f func(*Txn), want ...Change) {
+		t.Helper()
+		put(t, s, f)
+		changes, _ := sub.Changes()
+		wantChanges(t, changes, want...)
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+	group := func(id string) Change { return Change{Kind: model.KindSecurityGroup, ID: id} }
+	member := func(groups ...string) Change {
+		return Change{Kind: model.KindPort, ID: "p1", Network: "n1", Groups: groups}
+	}
+	change := func(f func(*model.Port)) func(*Txn) {
+		return func(x *Txn) {
+			old := s.entryOf("p1")
+			p := *old.Value
+			f(&p)
+			x.UpdatePort(old, &p)
+		}
+	}
+	step("groups", func(x *Txn) {
+		for _, id := range []string{"a", "b", "c"} {
+			SecurityGroups.Create(x, &model.SecurityGroup{ID: id})
+		}
+		AddressGroups.Create(x, &model.AddressGroup{ID: "ag"})
+	}, group("a"), group("b"), group("c"), Change{Kind: model.KindAddressGroup, ID: "ag"})
+	rule := &model.SecurityGroupRule{ID: "r1", Group: "a", RuleMatch: model.RuleMatch{RemoteGroup: "b"}}
+	step("a rule", func(x *Txn) { SecurityGroupRules.Create(x, rule) }, group("a"))
+	step("enters", change(func(p *model.Port) { p.SecurityGroups = []string{"a", "b"} }), member("a", "b"))
+	step("is renamed", change(func(p *model.Port) { p.Name = "other" }), member())
+	step("leaves and enters", change(func(p *model.Port) { p.SecurityGroups = []string{"b", "c"} }), member("a", "c"))
+	step("may send more", change(func(p *model.Port) {
+		p.AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("10.9.0.0/24")}}
+	}),
+		member("b", "c"))
+	put(t, s, change(func(p *model.Port) { p.SecurityGroups = []string{"c"} }))
+	step("two changes in one", change(func(p *model.Port) { p.SecurityGroups = []string{"a"} }), member("a", "b", "c"))
+	s.View(func(r Reader) {
+		for id, want := range map[string]int{"a": 1, "b": 0, "c": 0} {
+			if n := len(slices.Collect(r.PortsInGroup(id))); n != want {
+				t.Errorf("%d ports in group %s", n, id)
+			}
+		}
+	})
+	step("is removed", func(x *Txn) { x.DeletePort(s.entryOf("p1"), s.Revision()) }, member("a"))
+	var old *Entry[model.SecurityGroupRule]
+	s.View(func(r Reader) { old = SecurityGroupRules.Get(r, "r1") })
+	step("a rule goes", func(x *Txn) { SecurityGroupRules.Delete(x, old, s.Revision()) }, group("a"))
 }
 
 func TestIndexesForget(t *testing.T) {

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 
 	"weft/internal/model"
 )
@@ -22,6 +24,7 @@ var SecurityGroups = define(definition[model.SecurityGroup]{
 		}
 		return names
 	},
+	tells: func(g *model.SecurityGroup) Change { return Change{Kind: model.KindSecurityGroup, ID: g.ID} },
 })
 
 // defaultOf is the project that a group is the default group of.
@@ -45,6 +48,7 @@ var SecurityGroupRules = define(definition[model.SecurityGroupRule]{
 	refs: func(r *model.SecurityGroupRule) []Ref {
 		return append([]Ref{{model.KindSecurityGroup, r.Group}}, remoteRefs(&r.RuleMatch)...)
 	},
+	tells: func(r *model.SecurityGroupRule) Change { return Change{Kind: model.KindSecurityGroup, ID: r.Group} },
 })
 
 // remoteRefs are the groups that a rule names as the other side.
@@ -100,4 +104,38 @@ var AddressGroups = define(definition[model.AddressGroup]{
 		"project": func(g *model.AddressGroup) []string { return []string{string(g.Project)} },
 		"name":    func(g *model.AddressGroup) []string { return []string{g.Name} },
 	},
+	tells: func(g *model.AddressGroup) Change { return Change{Kind: model.KindAddressGroup, ID: g.ID} },
 })
+
+// membership returns the security groups of which a port is another member than before;
+// either may be nil. Its status, say, is nothing to the groups.
+func membership(before, after *model.Port) []string {
+	switch {
+	case before == nil && after == nil:
+		return nil
+	case before == nil:
+		return after.SecurityGroups
+	case after == nil:
+		return before.SecurityGroups
+	case before.MAC == after.MAC && slices.Equal(before.FixedIPs, after.FixedIPs) && slices.Equal(before.AddressPairs, after.AddressPairs):
+		if slices.Equal(before.SecurityGroups, after.SecurityGroups) {
+			return nil
+		}
+		return append(without(before.SecurityGroups, after.SecurityGroups), without(after.SecurityGroups, before.SecurityGroups)...)
+	}
+	return union(before.SecurityGroups, after.SecurityGroups)
+}
+
+// PortsInGroup yields the ports that are in a security group.
+func (r Reader) PortsInGroup(id string) iter.Seq[*Entry[model.Port]] {
+	return func(yield func(*Entry[model.Port]) bool) {
+		for ref := range r.Referrers(model.KindSecurityGroup, id) {
+			if ref.Kind != model.KindPort {
+				continue
+			}
+			if e := r.Port(model.PortID(ref.ID)); e != nil && !yield(e) {
+				return
+			}
+		}
+	}
+}
