@@ -51,7 +51,8 @@ type ClientOptions struct {
 
 // State is what a Client knows.
 type State struct {
-	// Cloud is the host's part; the caller may keep it, the nouns in it are not to be changed.
+	// Cloud is the host's part; the caller may keep it. Neither it nor the nouns in it are to
+	// be changed.
 	Cloud view.Cloud
 	// Revision is that of the store at which Cloud was so.
 	Revision int64
@@ -82,6 +83,8 @@ type Client struct {
 
 	mu    sync.Mutex
 	state State
+	// lent are the maps of state.Cloud that others may hold: they are copied before they change.
+	lent lent
 	// facts wait to be sent on the present stream; full says that they are everything.
 	facts    map[model.PortID]PortFact
 	factsRev int64
@@ -108,7 +111,7 @@ func NewClient(o ClientOptions) *Client {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.state = State{Cloud: newCloud(), Since: time.Now(), Err: "not connected yet"}
+	c.state = State{Cloud: view.NewCloud(), Since: time.Now(), Err: "not connected yet"}
 	if o.StateDir != "" && !o.Observe {
 		c.keep = &keeper{dir: o.StateDir, host: o.Name, log: c.log, wake: make(chan struct{}, 1),
 			take: func() (view.Cloud, int64) { s := c.State(); return s.Cloud, s.Revision }}
@@ -127,13 +130,12 @@ func NewClient(o ClientOptions) *Client {
 // Changed is signalled after State has changed; several changes may give one signal.
 func (c *Client) Changed() <-chan struct{} { return c.changed }
 
-// State returns what the client knows now. The maps are copies.
+// State returns what the client knows now.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.state
-	s.Cloud = cloneCloud(s.Cloud)
-	return s
+	c.lent.all()
+	return c.state
 }
 
 // Status is State without the Cloud, at no cost.
@@ -276,7 +278,7 @@ func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool
 		}
 		switch k := m.Kind.(type) {
 		case *feedpb.ToHost_Begin:
-			fresh := newCloud()
+			fresh := view.NewCloud()
 			snapshot = &fresh
 		case *feedpb.ToHost_Objects:
 			if snapshot == nil {
@@ -315,6 +317,7 @@ func (c *Client) replace(cloud view.Cloud, rev int64) {
 	c.mu.Lock()
 	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true,
 		Session: c.state.Session + 1, Generation: c.state.Generation + 1, Since: time.Now()}
+	c.lent = lent{}
 	clear(c.facts)
 	c.full = false
 	session := c.state.Session
@@ -326,6 +329,7 @@ func (c *Client) replace(cloud view.Cloud, rev int64) {
 
 func (c *Client) change(ch *feedpb.Changes) {
 	c.mu.Lock()
+	c.lent.takeBack(&c.state.Cloud, ch.Objects)
 	c.applyLocked(c.state.Cloud, ch.Objects)
 	c.state.Revision = ch.Revision
 	c.state.Generation++

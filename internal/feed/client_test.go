@@ -17,6 +17,7 @@ import (
 	"weft/internal/control"
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
+	"weft/internal/plan/view"
 	"weft/internal/store"
 )
 
@@ -291,7 +292,7 @@ func TestUnreadableObjectKeepsTheOthers(t *testing.T) {
 	old := &model.Port{ID: "p1", Name: "old"}
 	c.state.Cloud.Ports["p1"] = old
 	good, _ := json.Marshal(&model.Port{ID: "p2"})
-	fresh := newCloud()
+	fresh := view.NewCloud()
 	c.applyLocked(fresh, []*feedpb.Object{{Kind: "port", Id: "p1", Value: []byte("{")}, {Kind: "port", Id: "p2", Value: good}, {Kind: "router", Id: "r"}})
 	if fresh.Ports["p1"] != old || fresh.Ports["p2"] == nil {
 		t.Errorf("%v", fresh.Ports)

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,15 +27,20 @@ const diskDelay = 200 * time.Millisecond
 
 // diskCloud is the form of the file. Revision is the one at which the cloud was so.
 type diskCloud struct {
-	Format   int              `json:"format"`
-	Host     model.HostName   `json:"host"`
-	Revision int64            `json:"revision"`
-	Networks []*model.Network `json:"networks"`
-	Subnets  []*model.Subnet  `json:"subnets"`
-	Ports    []*model.Port    `json:"ports"`
+	Format        int                   `json:"format"`
+	Host          model.HostName        `json:"host"`
+	Revision      int64                 `json:"revision"`
+	Networks      []*model.Network      `json:"networks"`
+	Subnets       []*model.Subnet       `json:"subnets"`
+	Ports         []*model.Port         `json:"ports"`
+	Groups        []*view.SecurityGroup `json:"security_groups"`
+	Members       []*view.Member        `json:"security_group_members"`
+	AddressGroups []*model.AddressGroup `json:"address_groups"`
 }
 
-const diskFormat = 1
+// diskFormat 1 had no security groups. A host that filtered by such a file would cut off
+// its guests, so it is refused, and the switch stays as it is until the server comes.
+const diskFormat = 2
 
 // readDisk reads the last known cloud of host; ok is false when there is none.
 func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool, err error) {
@@ -54,7 +61,7 @@ func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool
 	if err != nil {
 		return c, 0, false, fmt.Errorf("last known cloud in %s: %w", filepath.Join(dir, diskFile), err)
 	}
-	c = newCloud()
+	c = view.NewCloud()
 	for _, n := range d.Networks {
 		c.Networks[n.ID] = n
 	}
@@ -64,21 +71,24 @@ func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool
 	for _, p := range d.Ports {
 		c.Ports[p.ID] = p
 	}
+	for _, g := range d.Groups {
+		c.Groups[g.ID] = g
+	}
+	for _, m := range d.Members {
+		c.Members[view.MemberID{Group: m.Group, Port: m.Port}] = m
+	}
+	for _, a := range d.AddressGroups {
+		c.AddressGroups[a.ID] = a
+	}
 	return c, d.Revision, true, nil
 }
 
 // writeDisk replaces the disk copy.
 func writeDisk(dir string, host model.HostName, c view.Cloud, rev int64) error {
-	d := diskCloud{Format: diskFormat, Host: host, Revision: rev}
-	for _, n := range c.Networks {
-		d.Networks = append(d.Networks, n)
-	}
-	for _, s := range c.Subnets {
-		d.Subnets = append(d.Subnets, s)
-	}
-	for _, p := range c.Ports {
-		d.Ports = append(d.Ports, p)
-	}
+	d := diskCloud{Format: diskFormat, Host: host, Revision: rev,
+		Networks: slices.Collect(maps.Values(c.Networks)), Subnets: slices.Collect(maps.Values(c.Subnets)),
+		Ports: slices.Collect(maps.Values(c.Ports)), Groups: slices.Collect(maps.Values(c.Groups)),
+		Members: slices.Collect(maps.Values(c.Members)), AddressGroups: slices.Collect(maps.Values(c.AddressGroups))}
 	data, err := json.Marshal(d)
 	if err == nil {
 		err = makeDir(dir)

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
@@ -36,18 +37,20 @@ type PortFact struct {
 	DHCP bool
 }
 
-// newCloud makes an empty Cloud with usable maps.
-func newCloud() view.Cloud {
-	return view.Cloud{
-		Networks: map[model.NetworkID]*model.Network{},
-		Subnets:  map[model.SubnetID]*model.Subnet{},
-		Ports:    map[model.PortID]*model.Port{},
-	}
-}
+// Kinds of object that only the feed has.
+const (
+	// kindMember is a port as a member of a group that some rule of the host's groups names.
+	kindMember model.Kind = "security_group_member"
+	// kindMembers are all members of one group: the host hears of them, or they go.
+	kindMembers model.Kind = "security_group_members"
+)
 
-// cloneCloud copies the maps; the nouns themselves are never changed in place.
-func cloneCloud(c view.Cloud) view.Cloud {
-	return view.Cloud{Networks: maps.Clone(c.Networks), Subnets: maps.Clone(c.Subnets), Ports: maps.Clone(c.Ports)}
+// memberID is the ID of a kindMember: group and port.
+func memberID(group string, port model.PortID) string { return group + "/" + string(port) }
+
+func parseMemberID(id string) view.MemberID {
+	group, port, _ := strings.Cut(id, "/")
+	return view.MemberID{Group: group, Port: model.PortID(port)}
 }
 
 // applyObject writes one object of the wire into c.
@@ -55,24 +58,23 @@ func applyObject(c view.Cloud, o *feedpb.Object) error {
 	var err error
 	switch model.Kind(o.Kind) {
 	case model.KindNetwork:
-		id := model.NetworkID(o.Id)
 		if len(o.Value) == 0 {
-			dropNetwork(c, id)
+			dropNetwork(c, model.NetworkID(o.Id))
 			return nil
 		}
-		err = put(c.Networks, id, o.Value)
+		err = put(c.Networks, model.NetworkID(o.Id), o.Value)
 	case model.KindSubnet:
-		if len(o.Value) == 0 {
-			delete(c.Subnets, model.SubnetID(o.Id))
-			return nil
-		}
 		err = put(c.Subnets, model.SubnetID(o.Id), o.Value)
 	case model.KindPort:
-		if len(o.Value) == 0 {
-			delete(c.Ports, model.PortID(o.Id))
-			return nil
-		}
 		err = put(c.Ports, model.PortID(o.Id), o.Value)
+	case model.KindSecurityGroup:
+		err = put(c.Groups, o.Id, o.Value)
+	case kindMember:
+		err = put(c.Members, parseMemberID(o.Id), o.Value)
+	case kindMembers:
+		maps.DeleteFunc(c.Members, func(id view.MemberID, _ *view.Member) bool { return id.Group == o.Id })
+	case model.KindAddressGroup:
+		err = put(c.AddressGroups, o.Id, o.Value)
 	default:
 		// A newer server may send kinds that this host has no use for.
 		return nil
@@ -83,7 +85,12 @@ func applyObject(c view.Cloud, o *feedpb.Object) error {
 	return nil
 }
 
+// put writes an object into a map, or takes it out when it has no value.
 func put[K comparable, T any](m map[K]*T, id K, value []byte) error {
+	if len(value) == 0 {
+		delete(m, id)
+		return nil
+	}
 	v := new(T)
 	if err := json.Unmarshal(value, v); err != nil {
 		return err
@@ -108,6 +115,12 @@ func keepObject(cloud, last view.Cloud, o *feedpb.Object) {
 		keep(cloud.Subnets, last.Subnets, model.SubnetID(o.Id))
 	case model.KindPort:
 		keep(cloud.Ports, last.Ports, model.PortID(o.Id))
+	case model.KindSecurityGroup:
+		keep(cloud.Groups, last.Groups, o.Id)
+	case kindMember:
+		keep(cloud.Members, last.Members, parseMemberID(o.Id))
+	case model.KindAddressGroup:
+		keep(cloud.AddressGroups, last.AddressGroups, o.Id)
 	}
 }
 

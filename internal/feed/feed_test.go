@@ -96,7 +96,7 @@ func TestHostNeverHearsOfOthers(t *testing.T) {
 	}
 	w.server.mu.Lock()
 	defer w.server.mu.Unlock()
-	if len(w.server.interest) != 1 || w.server.interest[mine] == nil {
+	if len(w.server.interest) != 1 || w.server.interest[store.Ref{Kind: model.KindNetwork, ID: string(mine)}] == nil {
 		t.Errorf("server tells h1 of %d networks", len(w.server.interest))
 	}
 }

@@ -53,9 +53,9 @@ type Server struct {
 
 	mu    sync.Mutex
 	hosts map[model.HostName]*stream
-	// interest are the streams to tell of changes on a network: those whose host has a port
-	// bound there, or might.
-	interest map[model.NetworkID]map[*stream]struct{}
+	// interest are the streams to tell of changes about a topic: those whose host holds it,
+	// or is about to.
+	interest map[store.Ref]map[*stream]struct{}
 }
 
 // NewServer makes a Server.
@@ -64,7 +64,7 @@ func NewServer(o ServerOptions) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{store: o.Store, control: o.Control, log: o.Log, started: make(chan struct{}), stop: make(chan struct{}),
-		hosts: map[model.HostName]*stream{}, interest: map[model.NetworkID]map[*stream]struct{}{}}
+		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
 }
 
 // NewGRPC makes a gRPC server with mutual TLS and the limits that the feed needs.
@@ -112,9 +112,20 @@ func (s *Server) dispatch(changes []store.Change) {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ch := range changes {
-		for st := range s.interest[ch.Network] {
+	tell := func(kind model.Kind, id string, ch store.Change) {
+		for st := range s.interest[store.Ref{Kind: kind, ID: id}] {
 			st.mark(ch)
+		}
+	}
+	for _, ch := range changes {
+		switch ch.Kind {
+		case model.KindNetwork, model.KindSubnet, model.KindPort:
+			tell(model.KindNetwork, string(ch.Network), ch)
+		case model.KindSecurityGroup, model.KindAddressGroup:
+			tell(ch.Kind, ch.ID, ch)
+		}
+		for _, id := range ch.Groups {
+			tell(kindMembers, id, ch)
 		}
 		if h := bound[ch.ID]; h != "" {
 			if st := s.hosts[h]; st != nil {
@@ -266,31 +277,53 @@ func (s *Server) leave(st *stream) {
 	if s.hosts[st.host] == st {
 		delete(s.hosts, st.host)
 	}
-	for id := range st.watched {
-		s.lose(st, id)
+	for t := range st.watched {
+		s.lose(st, t)
 	}
 	st.left = true
 }
 
-// watch makes st hear of changes on a network. s.mu is held.
-func (s *Server) watch(st *stream, id model.NetworkID) {
+// watch makes st hear of changes about the topics, and reports whether it did of all of
+// them already. One that has left hears of nothing and needs nothing.
+func (s *Server) watch(st *stream, topics map[store.Ref]struct{}) (all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if st.left {
-		return
+		return true
 	}
-	if s.interest[id] == nil {
-		s.interest[id] = map[*stream]struct{}{}
+	all = true
+	for t := range topics {
+		if _, has := st.watched[t]; has {
+			continue
+		}
+		all = false
+		if s.interest[t] == nil {
+			s.interest[t] = map[*stream]struct{}{}
+		}
+		s.interest[t][st] = struct{}{}
+		st.watched[t] = struct{}{}
 	}
-	s.interest[id][st] = struct{}{}
-	st.watched[id] = struct{}{}
+	return all
 }
 
-// lose is the opposite of watch. s.mu is held.
-func (s *Server) lose(st *stream, id model.NetworkID) {
-	delete(s.interest[id], st)
-	if len(s.interest[id]) == 0 {
-		delete(s.interest, id)
+// unwatch makes st hear of nothing but the topics.
+func (s *Server) unwatch(st *stream, but map[store.Ref]struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t := range st.watched {
+		if _, stays := but[t]; !stays {
+			s.lose(st, t)
+		}
 	}
-	delete(st.watched, id)
+}
+
+// lose makes st hear of a topic no more. s.mu is held.
+func (s *Server) lose(st *stream, t store.Ref) {
+	delete(s.interest[t], st)
+	if len(s.interest[t]) == 0 {
+		delete(s.interest, t)
+	}
+	delete(st.watched, t)
 }
 
 // ErrNotConnected says that a host has no stream to this server.

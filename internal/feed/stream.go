@@ -21,10 +21,10 @@ type stream struct {
 	g      feedpb.Feed_ConnectServer
 	cancel context.CancelCauseFunc
 	wakeup chan struct{}
-	// part are the networks that the host holds; only send touches it.
-	part map[model.NetworkID]struct{}
-	// watched are the networks of which the server tells this stream; guarded by s.mu.
-	watched map[model.NetworkID]struct{}
+	// part is what the host holds; only send touches it.
+	part part
+	// watched are the topics of which the server tells this stream; guarded by s.mu.
+	watched map[store.Ref]struct{}
 	// left: the stream's handler has returned; guarded by s.mu.
 	left bool
 
@@ -33,7 +33,7 @@ type stream struct {
 
 	mu sync.Mutex
 	// dirty are the changes since the last round, each object once.
-	dirty map[objectKey]store.Change
+	dirty map[store.Ref]store.Change
 	// facts wait to be handed to control; full says that they are everything.
 	facts    map[model.PortID]control.PortFact
 	full     bool
@@ -42,23 +42,18 @@ type stream struct {
 	asked    map[uint64]chan *feedpb.Answer
 }
 
-type objectKey struct {
-	kind model.Kind
-	id   string
-}
-
 func newStream(s *Server, host model.HostName, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
 	return &stream{s: s, host: host, g: g, cancel: cancel,
 		wakeup: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
-		part: map[model.NetworkID]struct{}{}, watched: map[model.NetworkID]struct{}{},
-		dirty: map[objectKey]store.Change{}, facts: map[model.PortID]control.PortFact{},
+		watched: map[store.Ref]struct{}{}, dirty: map[store.Ref]store.Change{}, facts: map[model.PortID]control.PortFact{},
 		asked: map[uint64]chan *feedpb.Answer{}}
 }
 
 // mark notes a change for the next round. It never blocks: a slow host gathers changes.
 func (st *stream) mark(ch store.Change) {
+	key := store.Ref{Kind: ch.Kind, ID: ch.ID}
 	st.mu.Lock()
-	st.dirty[objectKey{ch.Kind, ch.ID}] = ch
+	st.dirty[key] = ch.Merge(st.dirty[key])
 	st.mu.Unlock()
 	wake(st.wakeup)
 }
@@ -86,45 +81,13 @@ func (st *stream) send(ctx context.Context) error {
 	}
 }
 
-// hostNetworks are the networks with a port bound to the host, as view.Part has it: a port
-// that failed to bind is on no host.
-func hostNetworks(r store.Reader, host model.HostName) map[model.NetworkID]struct{} {
-	nets := map[model.NetworkID]struct{}{}
-	for e := range r.PortsOnHost(host) {
-		if e.Value.Binding.VIFType != model.VIFBindingFailed {
-			nets[e.Value.NetworkID] = struct{}{}
-		}
-	}
-	return nets
-}
-
-// snapshot sends the host's whole part. Networks are watched before they are read: a
-// change after the reading is marked, one before it is in what was read. A network
-// that enters between the two looks below is marked by the binding itself, because
-// the stream has joined.
+// snapshot sends the host's whole part.
 func (st *stream) snapshot() error {
-	var nets map[model.NetworkID]struct{}
-	st.s.store.View(func(r store.Reader) { nets = hostNetworks(r, st.host) })
-	st.s.mu.Lock()
-	for id := range nets {
-		st.s.watch(st, id)
-	}
-	st.s.mu.Unlock()
-
-	var b batch
-	var rev int64
-	st.s.store.View(func(r store.Reader) {
-		rev = r.Revision()
-		for id := range nets {
-			b.network(r, id)
-		}
-	})
-	st.part = nets
-	if err := st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Begin{Begin: &feedpb.Begin{}}}); err != nil {
+	objects, rev, err := st.look(nil)
+	if err != nil {
 		return err
 	}
-	objects, err := b.encode()
-	if err != nil {
+	if err := st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Begin{Begin: &feedpb.Begin{}}}); err != nil {
 		return err
 	}
 	for piece := range pieces(objects) {
@@ -139,58 +102,12 @@ func (st *stream) snapshot() error {
 func (st *stream) round() error {
 	st.mu.Lock()
 	dirty := st.dirty
-	st.dirty = make(map[objectKey]store.Change)
+	st.dirty = make(map[store.Ref]store.Change)
 	st.mu.Unlock()
 	if len(dirty) == 0 {
 		return nil
 	}
-	// As in snapshot: watch first, then read.
-	st.s.mu.Lock()
-	for _, ch := range dirty {
-		st.s.watch(st, ch.Network)
-	}
-	st.s.mu.Unlock()
-
-	var b batch
-	var rev int64
-	touched := map[model.NetworkID]struct{}{}
-	st.s.store.View(func(r store.Reader) {
-		rev = r.Revision()
-		now := hostNetworks(r, st.host)
-		for _, ch := range dirty {
-			touched[ch.Network] = struct{}{}
-		}
-		entered := map[model.NetworkID]bool{}
-		for id := range touched {
-			_, was := st.part[id]
-			_, is := now[id]
-			switch {
-			case is && !was:
-				entered[id] = true
-				st.part[id] = struct{}{}
-				b.network(r, id)
-			case was && !is:
-				delete(st.part, id)
-				b.gone(model.KindNetwork, string(id))
-			}
-		}
-		for _, ch := range dirty {
-			if _, in := st.part[ch.Network]; in && !entered[ch.Network] {
-				b.object(r, ch)
-			}
-		}
-	})
-	st.s.mu.Lock()
-	for id := range touched {
-		if _, in := st.part[id]; !in {
-			st.s.lose(st, id)
-		}
-	}
-	st.s.mu.Unlock()
-	if b.len() == 0 {
-		return nil
-	}
-	objects, err := b.encode()
+	objects, rev, err := st.look(dirty)
 	if err != nil {
 		return err
 	}
@@ -200,6 +117,32 @@ func (st *stream) round() error {
 		}
 	}
 	return nil
+}
+
+// look works out what the host is to hold, and the objects that bring it there from what
+// it holds. A topic must be watched before it is read: a change after the reading is then
+// marked, one before it is in what was read. So it looks again until it has found
+// nothing that was not watched. What makes the host need a new topic is marked by
+// itself: a binding because the stream has joined, a rule because its group is watched.
+func (st *stream) look(dirty map[store.Ref]store.Change) (objects []*feedpb.Object, rev int64, err error) {
+	var b batch
+	var now part
+	looks := 0
+	for again := true; again; looks++ {
+		b = batch{}
+		st.s.store.View(func(r store.Reader) {
+			rev = r.Revision()
+			now = need(r, st.host, st.part, dirty)
+			b.changes(r, st.part, now, dirty)
+		})
+		again = !now.within(st.part) && !st.s.watch(st, now.topics)
+	}
+	if looks > 1 || !st.part.within(now) {
+		st.s.unwatch(st, now.topics)
+	}
+	st.part = now
+	objects, err = b.encode()
+	return objects, rev, err
 }
 
 // receive takes the host's messages until the stream ends.
@@ -364,89 +307,5 @@ func (st *stream) ask(ctx context.Context, query []byte) ([]byte, error) {
 		return nil, errors.New("the host left before it answered")
 	case <-ctx.Done():
 		return nil, fmt.Errorf("no answer: %w", context.Cause(ctx))
-	}
-}
-
-// batch gathers nouns under the mirror's lock and encodes them after.
-type batch struct {
-	values  []any
-	objects []*feedpb.Object
-}
-
-func (b *batch) len() int { return len(b.objects) }
-
-func (b *batch) put(kind model.Kind, id string, v any) {
-	b.values = append(b.values, v)
-	b.objects = append(b.objects, &feedpb.Object{Kind: string(kind), Id: id})
-}
-
-func (b *batch) gone(kind model.Kind, id string) { b.put(kind, id, nil) }
-
-// network adds a network with all that is on it.
-func (b *batch) network(r store.Reader, id model.NetworkID) {
-	if e := r.Network(id); e != nil {
-		b.put(model.KindNetwork, string(id), e.Value)
-	}
-	for _, e := range r.SubnetsOf(id) {
-		b.put(model.KindSubnet, string(e.Value.ID), e.Value)
-	}
-	for e := range r.PortsOf(id) {
-		b.put(model.KindPort, string(e.Value.ID), e.Value)
-	}
-}
-
-// object adds what a changed object is now.
-func (b *batch) object(r store.Reader, ch store.Change) {
-	switch ch.Kind {
-	case model.KindNetwork:
-		if e := r.Network(model.NetworkID(ch.ID)); e != nil {
-			b.put(ch.Kind, ch.ID, e.Value)
-			return
-		}
-	case model.KindSubnet:
-		if e := r.Subnet(model.SubnetID(ch.ID)); e != nil {
-			b.put(ch.Kind, ch.ID, e.Value)
-			return
-		}
-	case model.KindPort:
-		if e := r.Port(model.PortID(ch.ID)); e != nil {
-			b.put(ch.Kind, ch.ID, e.Value)
-			return
-		}
-	default:
-		return
-	}
-	b.gone(ch.Kind, ch.ID)
-}
-
-func (b *batch) encode() ([]*feedpb.Object, error) {
-	for i, v := range b.values {
-		if v == nil {
-			continue
-		}
-		data, err := json.Marshal(v)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s %s: %w", b.objects[i].Kind, b.objects[i].Id, err)
-		}
-		b.objects[i].Value = data
-	}
-	return b.objects, nil
-}
-
-// pieces cuts objects into messages of about chunkBytes.
-func pieces(objects []*feedpb.Object) func(func([]*feedpb.Object) bool) {
-	return func(yield func([]*feedpb.Object) bool) {
-		begin, size := 0, 0
-		for i, o := range objects {
-			if size += len(o.Value) + len(o.Id) + 16; size >= chunkBytes {
-				if !yield(objects[begin : i+1]) {
-					return
-				}
-				begin, size = i+1, 0
-			}
-		}
-		if begin < len(objects) {
-			yield(objects[begin:])
-		}
 	}
 }

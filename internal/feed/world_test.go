@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,7 +188,7 @@ func (w *world) update(id model.PortID, f func(*model.Port)) {
 
 // cloud is all that the store holds.
 func (w *world) cloud() view.Cloud {
-	c := newCloud()
+	c := view.NewCloud()
 	w.store.View(func(r store.Reader) {
 		for e := range r.Networks() {
 			c.Networks[e.Value.ID] = e.Value
@@ -196,6 +198,22 @@ func (w *world) cloud() view.Cloud {
 		}
 		for e := range r.Ports() {
 			c.Ports[e.Value.ID] = e.Value
+			for _, g := range e.Value.SecurityGroups {
+				c.Members[view.MemberID{Group: g, Port: e.Value.ID}] = view.MemberOf(e.Value, g)
+			}
+		}
+		for e := range store.SecurityGroups.All(r) {
+			c.Groups[e.Value.ID] = &view.SecurityGroup{ID: e.Value.ID, Stateless: e.Value.Stateless}
+		}
+		for e := range store.SecurityGroupRules.All(r) {
+			g := c.Groups[e.Value.Group]
+			g.Rules = append(g.Rules, view.Rule{ID: e.Value.ID, RuleMatch: e.Value.RuleMatch})
+		}
+		for _, g := range c.Groups {
+			slices.SortFunc(g.Rules, func(a, b view.Rule) int { return strings.Compare(a.ID, b.ID) })
+		}
+		for e := range store.AddressGroups.All(r) {
+			c.AddressGroups[e.Value.ID] = e.Value
 		}
 	})
 	return c

@@ -614,7 +614,8 @@ func (x *End) GetRevision() int64 {
 }
 
 // Changes bring the host's part of the cloud to revision. A deleted network takes its
-// subnets and ports along: the host's part no longer holds it.
+// subnets and ports along: the host's part no longer holds it. So does the end of
+// security_group_members with the members of that group.
 type Changes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -667,13 +668,19 @@ func (x *Changes) GetObjects() []*Object {
 	return nil
 }
 
-// Object is one noun of the cloud.
+// Object is one noun of the cloud. What it is, its kind says:
+//
+//	kind                     id               value, in JSON
+//	network, subnet, port    of the noun      the noun as package model stores it
+//	security_group           of the group     view.SecurityGroup, with its rules
+//	security_group_member    group "/" port   view.Member
+//	security_group_members   of the group     always empty: the host needs its members no more
+//	address_group            of the group     the noun as package model stores it
 type Object struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// kind is a model.Kind: network, subnet, port.
-	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Id   string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// value is the noun as package model stores it, in JSON; empty means deleted.
+	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Id    string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// value is empty when the noun is deleted, or the host needs it no more.
 	Value         []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -34,13 +34,11 @@ func NetworksOf(c Cloud, host model.HostName) []model.NetworkID {
 
 // Part returns the part of a cloud that concerns a host: what a server sends to it. These
 // are the networks with a port bound there, with all their subnets and all their
-// ports, wherever those are bound. The objects are shared, not copied.
+// ports, wherever those are bound; the security groups of the filtered ports bound
+// there, and what their rules name: members and address groups. The objects are
+// shared, not copied.
 func Part(c Cloud, host model.HostName) Cloud {
-	part := Cloud{
-		Networks: map[model.NetworkID]*model.Network{},
-		Subnets:  map[model.SubnetID]*model.Subnet{},
-		Ports:    map[model.PortID]*model.Port{},
-	}
+	part := NewCloud()
 	for _, id := range NetworksOf(c, host) {
 		part.Networks[id] = c.Networks[id]
 	}
@@ -52,6 +50,24 @@ func Part(c Cloud, host model.HostName) Cloud {
 	for id, p := range c.Ports {
 		if p != nil && part.Networks[p.NetworkID] != nil {
 			part.Ports[id] = p
+			if bound(p, host) && p.Filtered() {
+				for _, id := range p.SecurityGroups {
+					if g := c.Groups[id]; g != nil {
+						part.Groups[id] = g
+					}
+				}
+			}
+		}
+	}
+	groups, addresses := named(maps.Values(part.Groups))
+	for id, m := range c.Members {
+		if m != nil && groups[id.Group] {
+			part.Members[id] = m
+		}
+	}
+	for id := range addresses {
+		if a := c.AddressGroups[id]; a != nil {
+			part.AddressGroups[id] = a
 		}
 	}
 	return part
@@ -96,6 +112,7 @@ func Of(c Cloud, attachments []Attachment, host model.HostName, vlans map[model.
 		}
 	}
 	v.attach(c, attachments, networks)
+	v.guard(c)
 	return v
 }
 
@@ -129,6 +146,9 @@ func compareAttachments(a, b Attachment) int {
 		}
 		return x.OFPort
 	}
-	return cmp.Or(cmp.Compare(a.PortID, b.PortID), cmp.Compare(age(b), age(a)),
+	if c := cmp.Compare(a.PortID, b.PortID); c != 0 {
+		return c // nearly always; the rest is not worked out
+	}
+	return cmp.Or(cmp.Compare(age(b), age(a)),
 		cmp.Compare(a.Device, b.Device), cmp.Compare(a.OFPort, b.OFPort), slices.Compare(a.MAC[:], b.MAC[:]))
 }

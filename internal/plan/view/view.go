@@ -25,6 +25,18 @@ type Cloud struct {
 	AddressGroups map[string]*model.AddressGroup
 }
 
+// NewCloud makes an empty Cloud with usable maps.
+func NewCloud() Cloud {
+	return Cloud{
+		Networks:      map[model.NetworkID]*model.Network{},
+		Subnets:       map[model.SubnetID]*model.Subnet{},
+		Ports:         map[model.PortID]*model.Port{},
+		Groups:        map[string]*SecurityGroup{},
+		Members:       map[MemberID]*Member{},
+		AddressGroups: map[string]*model.AddressGroup{},
+	}
+}
+
 // SecurityGroup is a security group as a host needs it. It is not changed once it is there.
 type SecurityGroup struct {
 	ID        string `json:"id"`

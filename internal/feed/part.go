@@ -1,0 +1,249 @@
+package feed
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"weft/internal/feed/feedpb"
+	"weft/internal/model"
+	"weft/internal/plan/view"
+	"weft/internal/store"
+)
+
+// part is what a host holds, as topics: a network with all that is on it, a security group
+// with its rules, the members of a security group, an address group.
+type part struct {
+	topics map[store.Ref]struct{}
+	// named are, by security group, the topics that its rules name.
+	named map[string][]store.Ref
+}
+
+func (p part) has(kind model.Kind, id string) bool {
+	_, ok := p.topics[store.Ref{Kind: kind, ID: id}]
+	return ok
+}
+
+// within reports whether the other part has all topics of this one.
+func (p part) within(other part) bool {
+	for t := range p.topics {
+		if !other.has(t.Kind, t.ID) {
+			return false
+		}
+	}
+	return true
+}
+
+// need is what a host is to hold, as view.Part has it: a port that failed to bind is on no
+// host. What the rules of a group name is looked up only if the host does not hold the
+// group or it has changed: the cost is that of a pass over the ports bound to the host.
+func need(r store.Reader, host model.HostName, held part, dirty map[store.Ref]store.Change) part {
+	now := part{topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named))}
+	for e := range r.PortsOnHost(host) {
+		p := e.Value
+		if p.Binding.VIFType == model.VIFBindingFailed {
+			continue
+		}
+		now.topics[store.Ref{Kind: model.KindNetwork, ID: string(p.NetworkID)}] = struct{}{}
+		if !p.Filtered() {
+			continue
+		}
+		for _, id := range p.SecurityGroups {
+			if _, seen := now.named[id]; seen {
+				continue
+			}
+			group := store.Ref{Kind: model.KindSecurityGroup, ID: id}
+			names, known := held.named[id]
+			if _, changed := dirty[group]; changed || !known {
+				names = namedBy(r, id)
+			}
+			now.topics[group] = struct{}{}
+			now.named[id] = names
+		}
+	}
+	for _, names := range now.named {
+		for _, t := range names {
+			now.topics[t] = struct{}{}
+		}
+	}
+	return now
+}
+
+// namedBy are the topics that the rules of a group name.
+func namedBy(r store.Reader, group string) []store.Ref {
+	var names []store.Ref
+	add := func(kind model.Kind, id string) {
+		if t := (store.Ref{Kind: kind, ID: id}); id != "" && !slices.Contains(names, t) {
+			names = append(names, t)
+		}
+	}
+	for e := range store.SecurityGroupRules.By(r, "group", group) {
+		add(kindMembers, e.Value.RemoteGroup)
+		add(model.KindAddressGroup, e.Value.RemoteAddressGroup)
+	}
+	return names
+}
+
+// batch gathers nouns under the mirror's lock and encodes them after.
+type batch struct {
+	values  []any
+	objects []*feedpb.Object
+}
+
+func (b *batch) put(kind model.Kind, id string, v any) {
+	b.values = append(b.values, v)
+	b.objects = append(b.objects, &feedpb.Object{Kind: string(kind), Id: id})
+}
+
+func (b *batch) gone(kind model.Kind, id string) { b.put(kind, id, nil) }
+
+// changes adds what brings a host from the part that it holds to what it is to hold now.
+// What it loses goes first: a port that has changed its network enters after.
+func (b *batch) changes(r store.Reader, held, now part, dirty map[store.Ref]store.Change) {
+	for t := range held.topics {
+		if !now.has(t.Kind, t.ID) {
+			b.gone(t.Kind, t.ID)
+		}
+	}
+	for t := range now.topics {
+		if !held.has(t.Kind, t.ID) {
+			b.enter(r, t)
+		}
+	}
+	stays := func(kind model.Kind, id string) bool { return held.has(kind, id) && now.has(kind, id) }
+	for _, ch := range dirty {
+		kind, id := ch.Kind, ch.ID
+		if ch.Network != "" {
+			kind, id = model.KindNetwork, string(ch.Network)
+		}
+		if stays(kind, id) {
+			b.object(r, ch.Kind, ch.ID)
+		}
+		for _, group := range ch.Groups {
+			if stays(kindMembers, group) {
+				b.member(r, group, ch.ID)
+			}
+		}
+	}
+}
+
+// network adds a network with all that is on it.
+func (b *batch) network(r store.Reader, id model.NetworkID) {
+	if e := r.Network(id); e != nil {
+		b.put(model.KindNetwork, string(id), e.Value)
+	}
+	for _, e := range r.SubnetsOf(id) {
+		b.put(model.KindSubnet, string(e.Value.ID), e.Value)
+	}
+	for e := range r.PortsOf(id) {
+		b.put(model.KindPort, string(e.Value.ID), e.Value)
+	}
+}
+
+// enter adds a topic that the host does not hold yet, whole.
+func (b *batch) enter(r store.Reader, t store.Ref) {
+	switch t.Kind {
+	case model.KindNetwork:
+		b.network(r, model.NetworkID(t.ID))
+	case kindMembers:
+		for e := range r.PortsInGroup(t.ID) {
+			b.put(kindMember, memberID(t.ID, e.Value.ID), member{e.Value, t.ID})
+		}
+	default:
+		b.object(r, t.Kind, t.ID)
+	}
+}
+
+// object adds what an object is now.
+func (b *batch) object(r store.Reader, kind model.Kind, id string) {
+	switch kind {
+	case model.KindNetwork:
+		putEntry(b, kind, id, r.Network(model.NetworkID(id)))
+	case model.KindSubnet:
+		putEntry(b, kind, id, r.Subnet(model.SubnetID(id)))
+	case model.KindPort:
+		putEntry(b, kind, id, r.Port(model.PortID(id)))
+	case model.KindAddressGroup:
+		putEntry(b, kind, id, store.AddressGroups.Get(r, id))
+	case model.KindSecurityGroup:
+		if g := groupOf(r, id); g != nil {
+			b.put(kind, id, g)
+		} else {
+			b.gone(kind, id)
+		}
+	}
+}
+
+func putEntry[T any](b *batch, kind model.Kind, id string, e *store.Entry[T]) {
+	if e == nil {
+		b.gone(kind, id)
+		return
+	}
+	b.put(kind, id, e.Value)
+}
+
+// groupOf is a security group with its rules as a host needs it, or nil.
+func groupOf(r store.Reader, id string) *view.SecurityGroup {
+	e := store.SecurityGroups.Get(r, id)
+	if e == nil {
+		return nil
+	}
+	g := &view.SecurityGroup{ID: id, Stateless: e.Value.Stateless}
+	for rule := range store.SecurityGroupRules.By(r, "group", id) {
+		g.Rules = append(g.Rules, view.Rule{ID: rule.Value.ID, RuleMatch: rule.Value.RuleMatch})
+	}
+	slices.SortFunc(g.Rules, func(a, b view.Rule) int { return strings.Compare(a.ID, b.ID) })
+	return g
+}
+
+// member is a port as a member of a group, to be worked out when it is encoded.
+type member struct {
+	port  *model.Port
+	group string
+}
+
+// member adds what a port is now as a member of a group.
+func (b *batch) member(r store.Reader, group, port string) {
+	id := memberID(group, model.PortID(port))
+	if e := r.Port(model.PortID(port)); e != nil && slices.Contains(e.Value.SecurityGroups, group) {
+		b.put(kindMember, id, member{e.Value, group})
+		return
+	}
+	b.gone(kindMember, id)
+}
+
+func (b *batch) encode() ([]*feedpb.Object, error) {
+	for i, v := range b.values {
+		if v == nil {
+			continue
+		}
+		if m, ok := v.(member); ok {
+			v = view.MemberOf(m.port, m.group)
+		}
+		data, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s %s: %w", b.objects[i].Kind, b.objects[i].Id, err)
+		}
+		b.objects[i].Value = data
+	}
+	return b.objects, nil
+}
+
+// pieces cuts objects into messages of about chunkBytes.
+func pieces(objects []*feedpb.Object) func(func([]*feedpb.Object) bool) {
+	return func(yield func([]*feedpb.Object) bool) {
+		begin, size := 0, 0
+		for i, o := range objects {
+			if size += len(o.Value) + len(o.Id) + 16; size >= chunkBytes {
+				if !yield(objects[begin : i+1]) {
+					return
+				}
+				begin, size = i+1, 0
+			}
+		}
+		if begin < len(objects) {
+			yield(objects[begin:])
+		}
+	}
+}
