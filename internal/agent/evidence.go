@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"weft/internal/host"
@@ -185,14 +184,5 @@ func flowText(f vswitch.Flow) string { return f.Normalize().String() }
 // ofPort reports whether a flow was made for a port.
 func ofPort(f vswitch.Flow, id model.PortID) bool {
 	_, kind, object := vswitch.SplitCookie(f.Cookie)
-	return kind == vswitch.KindPort && object == cookieObject(string(id))
-}
-
-// cookieObject is the part of an ID that a cookie has room for: its first 32 bits.
-func cookieObject(id string) uint32 {
-	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(n)
+	return kind == vswitch.KindPort && object == vswitch.CookieObject(string(id))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -247,18 +246,18 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 	byCookie := map[uint32]model.PortID{}
 	netCookie := map[uint32]model.NetworkID{}
 	for i := range p.DHCP {
-		netCookie[cookieObject(string(p.DHCP[i].NetworkID))] = p.DHCP[i].NetworkID
+		netCookie[vswitch.CookieObject(string(p.DHCP[i].NetworkID))] = p.DHCP[i].NetworkID
 		networks[p.DHCP[i].Device] = p.DHCP[i].NetworkID
 	}
 	for i := range p.Switch.Bridges {
 		for _, t := range p.Switch.Bridges[i].Tags {
 			id, _, _ := vif.ParseOtherConfig(t.OtherConfig)
-			netCookie[cookieObject(string(id))] = id
+			netCookie[vswitch.CookieObject(string(id))] = id
 		}
 	}
 	for _, a := range h.p.Switch.Observe().Attachments {
 		ports[a.Device] = a.PortID
-		byCookie[cookieObject(string(a.PortID))] = a.PortID
+		byCookie[vswitch.CookieObject(string(a.PortID))] = a.PortID
 	}
 	out := make([]Fault, 0, len(faults))
 	for _, f := range faults {
@@ -284,15 +283,6 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 		out = append(out, hf)
 	}
 	return out
-}
-
-// cookieObject is the part of an ID that a cookie has room for: its first 32 bits.
-func cookieObject(id string) uint32 {
-	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(n)
 }
 
 // Observe says what is attached. It reads memory only.

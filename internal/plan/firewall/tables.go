@@ -7,6 +7,7 @@ import "weft/internal/plan/vswitch"
 const (
 	ARPSpoof        = 24
 	MACSpoof        = 25
+	Transient       = 60
 	BaseEgress      = 71
 	RulesEgress     = 72
 	AcceptOrIngress = 73

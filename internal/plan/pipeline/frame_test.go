@@ -51,6 +51,9 @@ func ipv4(dst, src model.MAC, from, to string, proto byte, payload []byte) []byt
 		sum = sum>>16 + sum&0xffff
 	}
 	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
+	if proto == 1 {
+		payload = summed(payload, 2, nil)
+	}
 	return eth(dst, src, 0x0800, append(p, payload...))
 }
 
@@ -65,8 +68,33 @@ func ipv6(dst, src model.MAC, from, to string, next byte, payload []byte) []byte
 	p := []byte{0x60, 0, 0, 0, 0, 0, next, 255}
 	binary.BigEndian.PutUint16(p[4:], uint16(len(payload)))
 	p = append(append(p, netip.MustParseAddr(from).AsSlice()...), netip.MustParseAddr(to).AsSlice()...)
-	return eth(dst, src, 0x86dd, append(p, payload...))
+	at := map[byte]int{17: 6, 58: 2}[next]
+	pseudo := append([]byte{0, 0, 0, next}, p[8:]...)
+	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(payload)))
+	return eth(dst, src, 0x86dd, append(p, summed(payload, at, pseudo)...))
 }
+
+// summed writes the internet checksum (RFC 1071) at an offset: conntrack checks it.
+func summed(payload []byte, at int, pseudo []byte) []byte {
+	b := append([]byte{}, payload...)
+	var sum uint32
+	for _, part := range [][]byte{pseudo, b} {
+		for i := 0; i < len(part); i += 2 {
+			sum += uint32(part[i]) << 8
+			if i+1 < len(part) {
+				sum += uint32(part[i+1])
+			}
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(b[at:], ^uint16(sum))
+	return b
+}
+
+// echo is an echo request.
+var echo = []byte{8, 0, 0, 0, 0, 1, 0, 1, 'p', 'i', 'n', 'g'}
 
 // nd is a neighbour discovery message with a target.
 func nd(typ byte, target string) []byte {
@@ -74,3 +102,5 @@ func nd(typ byte, target string) []byte {
 	b[0] = typ
 	return append(b, netip.MustParseAddr(target).AsSlice()...)
 }
+
+var echo6 = []byte{128, 0, 0, 0, 0, 1, 0, 1, 'p', 'i', 'n', 'g'}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,9 @@ var scenes = []struct {
 	{"one", one(), settings()},
 	{"kinds", kinds(), settings()},
 	{"providers", providers(), mapped()},
+	{"web", web(), settings()},
+	{"stateless", stateless(), settings()},
+	{"pairs", paired(), settings()},
 }
 
 func TestGolden(t *testing.T) {
@@ -226,16 +230,12 @@ func sample(t *testing.T, scene, bridge, table string) string {
 func TestManyPorts(t *testing.T) {
 	w := crowd(7000)
 	sw := Switch(w.view(), settings())
-	var parts []string
-	reached := map[uint32]int{}
+	parts, reached := map[string]int{}, map[uint32]int{}
 	for _, f := range sw.Flows["br-int"].All() {
-		if f.Table != AcceptedEgress || f.Priority < 20 {
+		if f.Table != Delivery || f.Priority != 20 {
 			continue
 		}
-		parts = append(parts, vswitch.MatchString(f.Match))
-		if len(f.Actions) > maxActions+3 {
-			t.Errorf("%s does %d things", vswitch.MatchString(f.Match), len(f.Actions))
-		}
+		parts[vswitch.MatchString(f.Match)] = len(f.Actions)
 		for _, a := range f.Actions {
 			if o, ok := a.(vswitch.Output); ok {
 				reached[o.Port]++
@@ -243,11 +243,49 @@ func TestManyPorts(t *testing.T) {
 		}
 	}
 	const all = ",dl_dst=01:00:00:00:00:00/01:00:00:00:00:00"
-	if d := cmp.Diff([]string{"reg3=0x1,reg6=0x1" + all, "reg3=0x2,reg6=0x1" + all, "reg6=0x1" + all}, parts); d != "" {
+	want := map[string]int{"reg3=0,reg4=0x2,reg6=0x1" + all: 3}
+	for part, n := range map[string]int{"0": 3002, "0x1": 3002, "0x2": 1003} {
+		want["reg3="+part+",reg4=0x1,reg6=0x1"+all] = n
+	}
+	for _, ip := range []string{"ip", "ipv6"} {
+		for part, n := range map[string]int{"0": 2002, "0x1": 2002, "0x2": 2002, "0x3": 2002, "0x4": 2002, "0x5": 2002, "0x6": 2003} {
+			want[ip+",reg3="+part+",reg4=0x3,reg6=0x1"+all] = n
+		}
+	}
+	if d := cmp.Diff(want, parts); d != "" {
 		t.Error(d)
 	}
-	if len(reached) != 7001 || reached[OFPatchTun] != 1 {
+	if len(reached) != 7001 || reached[OFPatchTun] != 4 {
 		t.Errorf("%d ports are reached", len(reached))
+	}
+}
+
+// TestMemory: a switch made with what is remembered of others is the one made without, and
+// what is the same is the same pointer.
+func TestMemory(t *testing.T) {
+	var m Memory
+	w := kinds()
+	first := m.Switch(w.view(), settings())
+	again := m.Switch(w.view(), settings())
+	if !slices.Equal(first.Flows["br-int"], again.Flows["br-int"]) {
+		t.Error("parts of the same view differ")
+	}
+	for _, change := range []func(){
+		func() { p := *w.Ports[vm1]; p.AdminStateUp = false; w.Ports[vm1] = &p },
+		func() { w.join(defaultGroup(), vm2) },
+		func() { w.at = w.at[1:] },
+		func() { w.join(&view.SecurityGroup{ID: grpOpen}) },
+		func() { w.vlans[netA] = 9 },
+		func() { w.Ports[vm1] = &model.Port{ID: vm1, NetworkID: netA} },
+	} {
+		change()
+		got, want := m.Switch(w.view(), settings()), Switch(w.view(), settings())
+		if d := cmp.Diff(want.String(), got.String()); d != "" {
+			t.Error(d)
+		}
+	}
+	if got, want := m.Switch(w.view(), mapped()).String(), Switch(w.view(), mapped()).String(); got != want {
+		t.Error("other settings are not noticed")
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -48,35 +47,35 @@ type layout struct {
 	// patch port that leads there from br-int.
 	physical []string
 	intPort  map[string]uint32
-	// members are the live local ports of each network.
-	members map[model.NetworkID][]view.LocalPort
 }
 
 // Switch returns all that the Open vSwitch of a host must be for its view.
-func Switch(v view.View, s Settings) vswitch.Switch {
-	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}, members: map[model.NetworkID][]view.LocalPort{}}
+func Switch(v view.View, s Settings) vswitch.Switch { return new(Memory).Switch(v, s) }
+
+func newLayout(v view.View, s Settings) *layout {
+	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}}
 	l.physical = slices.Compact(slices.Sorted(maps.Values(s.BridgeMappings)))
 	for i, b := range l.physical {
 		l.intPort[b] = OFIntPatch + uint32(i)
 	}
-	for _, p := range v.Local {
-		if live(p) {
-			l.members[p.Network.ID] = append(l.members[p.Network.ID], p)
-		}
-	}
-	sw := vswitch.Switch{Manager: s.Manager, Flows: map[string]vswitch.Flows{}}
-	add := func(b vswitch.Bridge, flows []vswitch.Flow) {
+	return l
+}
+
+// fill puts the bridges together.
+func (l *layout) fill(integration vswitch.Flows) vswitch.Switch {
+	sw := vswitch.Switch{Manager: l.Manager, Flows: map[string]vswitch.Flows{}}
+	add := func(b vswitch.Bridge, flows vswitch.Flows) {
 		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
 		sw.Bridges = append(sw.Bridges, b)
-		sw.Flows[b.Name] = vswitch.Flows{vswitch.NewPart(l.base(), flows...)}
+		sw.Flows[b.Name] = flows
 	}
-	add(l.integration(), l.intFlows())
-	if s.TunnelBridge != "" {
-		add(l.tunnel(), l.tunFlows())
+	add(l.integration(), integration)
+	if l.TunnelBridge != "" {
+		add(l.tunnel(), vswitch.Flows{vswitch.NewPart(l.base(), l.tunFlows()...)})
 	}
 	for _, b := range l.physical {
-		add(l.physicalBridge(b), l.physFlows(b))
+		add(l.physicalBridge(b), vswitch.Flows{vswitch.NewPart(l.base(), l.physFlows(b)...)})
 	}
 	slices.SortFunc(sw.Bridges, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
 	return sw
@@ -165,18 +164,5 @@ func (l *layout) uplink(n *view.Network) (ofport uint32, ok bool) {
 func (l *layout) base() uint64 { return vswitch.Cookie(l.CookieOwner, vswitch.KindBase, 0) }
 
 func (l *layout) ofNetwork(n *view.Network) uint64 {
-	return vswitch.Cookie(l.CookieOwner, vswitch.KindNetwork, object(string(n.ID)))
-}
-
-func (l *layout) ofPort(p view.LocalPort) uint64 {
-	return vswitch.Cookie(l.CookieOwner, vswitch.KindPort, object(string(p.ID)))
-}
-
-// object is the first 32 bits of a UUID; 0 for what is none.
-func object(id string) uint32 {
-	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(n)
+	return vswitch.Cookie(l.CookieOwner, vswitch.KindNetwork, vswitch.CookieObject(string(n.ID)))
 }

@@ -1,19 +1,17 @@
 package pipeline
 
-import "weft/internal/plan/vswitch"
+import (
+	"weft/internal/plan/firewall"
+	"weft/internal/plan/vswitch"
+)
 
-// Tables of br-int: Neutron's numbers, so that who can read its switch can read ours.
+// Tables of br-int: Neutron's numbers, so that who can read its switch can read ours. Those of
+// the filter, 24 to 94, are package firewall's.
 const (
-	LocalSwitching  = 0
-	Canary          = 23
-	ARPSpoof        = 24
-	MACSpoof        = 25
-	Transient       = 60
-	BaseEgress      = 71
-	AcceptOrIngress = 73
-	BaseIngress     = 81
-	Dropped         = 93
-	AcceptedEgress  = 94
+	LocalSwitching = 0
+	Canary         = 23
+	Transient      = firewall.Transient
+	Delivery       = firewall.Delivery
 )
 
 // Tables of br-tun.
@@ -29,15 +27,22 @@ const (
 	FloodToTun    = 22
 )
 
-// Registers of br-int, as in Neutron.
+// Registers of br-int, beside those of package firewall.
 const (
-	// RegPort holds the OpenFlow port whose filter applies: the sender's up to table
-	// 73, the receiver's after.
-	RegPort = vswitch.Reg5
-	// RegNet holds the local VLAN, which is also the conntrack zone.
-	RegNet = vswitch.Reg6
 	// RegPart counts the parts of a list of receivers that is too long for one flow.
 	RegPart = vswitch.Reg3
+	// RegFlood says in table 94 who gets a multicast; 0 is not decided yet.
+	RegFlood = vswitch.Reg4
+)
+
+// Values of RegFlood.
+const (
+	// floodAll: every port, unfiltered.
+	floodAll = iota + 1
+	// floodOpen: the ports without a filter.
+	floodOpen
+	// floodFiltered: every port, those with a filter through it.
+	floodFiltered
 )
 
 // OpenFlow numbers that weft asks for its own ports (ofport_request), so that flows can
@@ -50,14 +55,14 @@ const (
 	OFPatchInt = 1     // patch-int on br-tun
 )
 
-// IntTables names the tables of br-int, those of later releases included, so that a
-// dump reads the same on every host.
+// IntTables names the tables of br-int.
 func IntTables() map[uint8]string {
 	return map[uint8]string{
-		LocalSwitching: "local_switching", Canary: "canary", ARPSpoof: "arp_spoof", MACSpoof: "mac_spoof",
-		Transient: "transient", BaseEgress: "base_egress", 72: "rules_egress", AcceptOrIngress: "accept_or_ingress",
-		BaseIngress: "base_ingress", 82: "rules_ingress", 91: "accepted_egress", 92: "accepted_ingress",
-		Dropped: "dropped", AcceptedEgress: "accepted_egress_normal",
+		LocalSwitching: "local_switching", Canary: "canary", firewall.ARPSpoof: "arp_spoof", firewall.MACSpoof: "mac_spoof",
+		Transient: "transient", firewall.BaseEgress: "base_egress", firewall.RulesEgress: "rules_egress",
+		firewall.AcceptOrIngress: "accept_or_ingress", firewall.BaseIngress: "base_ingress", firewall.RulesIngress: "rules_ingress",
+		firewall.AcceptedEgress: "accepted_egress", firewall.AcceptedIngress: "accepted_ingress",
+		firewall.Dropped: "dropped", Delivery: "accepted_egress_normal",
 	}
 }
 

@@ -2,7 +2,10 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -39,12 +42,91 @@ func newWorld() *world {
 			Networks: map[model.NetworkID]*model.Network{},
 			Subnets:  map[model.SubnetID]*model.Subnet{},
 			Ports:    map[model.PortID]*model.Port{},
+			Groups:   map[string]*view.SecurityGroup{},
+			Members:  map[view.MemberID]*view.Member{},
 		},
 		vlans: map[model.NetworkID]view.LocalVLAN{},
 	}
 }
 
-func (w *world) view() view.View { return view.Of(w.Cloud, w.at, "host1", w.vlans) }
+func (w *world) view() view.View {
+	v := view.Of(w.Cloud, w.at, "host1", w.vlans)
+	if v.Members != nil {
+		return v
+	}
+	// TODO view.Of
+	v.Members = map[string][]*view.Member{}
+	held := map[string]*view.SecurityGroup{}
+	for i := range v.Local {
+		l := &v.Local[i]
+		if trusted(l.Port) {
+			continue
+		}
+		for _, id := range l.SecurityGroups {
+			if g := w.Groups[id]; g != nil {
+				l.Groups = append(l.Groups, g)
+				held[id] = g
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(held)) {
+		v.Groups = append(v.Groups, held[id])
+	}
+	for id, m := range w.Members {
+		v.Members[id.Group] = append(v.Members[id.Group], m)
+	}
+	for _, ms := range v.Members {
+		slices.SortFunc(ms, func(a, b *view.Member) int { return strings.Compare(string(a.Port), string(b.Port)) })
+	}
+	return v
+}
+
+// The security groups of the tests.
+const (
+	grpDefault = "5ec00001-0000-4000-8000-000000000000"
+	grpWeb     = "5ec00002-0000-4000-8000-000000000000"
+	grpOpen    = "5ec00003-0000-4000-8000-000000000000"
+)
+
+// rule makes a rule; ID and further fields are the caller's.
+func rule(direction, ethertype string, more func(*view.Rule)) view.Rule {
+	r := view.Rule{ID: direction + "-" + ethertype, RuleMatch: model.RuleMatch{Direction: direction, Ethertype: ethertype}}
+	if more != nil {
+		more(&r)
+	}
+	return r
+}
+
+func ports(first, last int64) func(*view.Rule) {
+	return func(r *view.Rule) { r.Protocol, r.PortMin, r.PortMax = "tcp", &first, &last }
+}
+
+// defaultGroup is what a project's default group begins with.
+func defaultGroup() *view.SecurityGroup {
+	self := func(r *view.Rule) { r.RemoteGroup = grpDefault }
+	return &view.SecurityGroup{ID: grpDefault, Rules: []view.Rule{
+		rule("egress", "IPv4", nil), rule("egress", "IPv6", nil), rule("ingress", "IPv4", self), rule("ingress", "IPv6", self)}}
+}
+
+// openGroup lets everything pass both ways.
+func openGroup() *view.SecurityGroup {
+	return &view.SecurityGroup{ID: grpOpen, Rules: []view.Rule{
+		rule("egress", "IPv4", nil), rule("egress", "IPv6", nil), rule("ingress", "IPv4", nil), rule("ingress", "IPv6", nil)}}
+}
+
+// join puts ports into a security group.
+func (w *world) join(g *view.SecurityGroup, ids ...model.PortID) {
+	w.Groups[g.ID] = g
+	for _, id := range ids {
+		p := w.Ports[id]
+		p.SecurityGroups = append(p.SecurityGroups, g.ID)
+		m := &view.Member{Group: g.ID, Port: id}
+		for _, f := range p.FixedIPs {
+			m.Sources = append(m.Sources, view.Source{MAC: p.MAC, Prefix: netip.PrefixFrom(f.Addr, f.Addr.BitLen())})
+		}
+		w.Members[view.MemberID{Group: g.ID, Port: id}] = m
+	}
+}
 
 func (w *world) network(id model.NetworkID, s model.Segment) {
 	w.Networks[id] = &model.Network{ID: id, AdminStateUp: true, MTU: 1450, Segment: s}
@@ -80,12 +162,18 @@ func one() *world {
 	d.DeviceOwner, d.PortSecurity = model.OwnerDHCP, false
 	w.port(vm1, netA, "10.10.0.11", 4)
 	w.port(vm2, netA, "10.10.0.12", 5)
+	w.join(defaultGroup(), vm1, vm2)
 	return w
 }
 
 // kinds has a port of every kind on the network of one, and a second network.
 func kinds() *world {
-	w := one()
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	d := w.port(dhcpA, netA, "10.10.0.2", 3)
+	d.DeviceOwner, d.PortSecurity = model.OwnerDHCP, false
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.port(vm2, netA, "10.10.0.12", 5)
 	w.network(netB, model.Segment{Type: model.SegmentVXLAN, ID: 14746})
 	w.port(vm3, netB, "10.10.0.11", 6) // the same address on another network
 	w.port(far, netA, "10.10.0.14", 0).Binding.Host = "host2"
@@ -97,6 +185,7 @@ func kinds() *world {
 		{MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}, Prefix: netip.MustParsePrefix("10.10.0.100/32")},
 	}
 	w.port(down, netA, "10.10.0.17", 9).AdminStateUp = false
+	w.join(openGroup(), vm1, vm2, vm3, pairs, down)
 	return w
 }
 
@@ -109,6 +198,7 @@ func providers() *world {
 	w.port(vmV, netV, "192.0.2.18", 4)
 	w.port(vmF, netF, "192.0.2.19", 5)
 	w.port(vm3, netB, "192.0.2.13", 6)
+	w.join(openGroup(), vmV, vmF, vm3)
 	return w
 }
 
@@ -134,5 +224,55 @@ func crowd(n int) *world {
 		p := w.port(id, netA, fmt.Sprintf("10.10.%d.%d", i>>8, i&255), view.OFPort(i+1))
 		p.MAC[4] = byte(i >> 8)
 	}
+	w.join(defaultGroup(), slices.Sorted(maps.Keys(w.Ports))...)
+	return w
+}
+
+// web is a web server that members of another group may log in to.
+func web() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.port(vm2, netA, "10.10.0.12", 5)
+	w.port(far, netA, "10.10.0.14", 0).Binding.Host = "host2"
+	w.join(webGroup(), vm1)
+	w.join(defaultGroup(), vm2, far)
+	return w
+}
+
+func webGroup() *view.SecurityGroup {
+	return &view.SecurityGroup{ID: grpWeb, Rules: []view.Rule{
+		rule("egress", "IPv4", nil),
+		rule("ingress", "IPv4", ports(80, 80)),
+		rule("ingress", "IPv6", ports(80, 80)),
+		rule("ingress", "IPv4", ports(8000, 8079)),
+		rule("ingress", "IPv4", func(r *view.Rule) { ports(22, 22)(r); r.RemoteGroup = grpDefault }),
+		rule("ingress", "IPv4", func(r *view.Rule) {
+			echo := int64(8)
+			r.Protocol, r.PortMin, r.RemotePrefix = "icmp", &echo, netip.MustParsePrefix("192.0.2.0/24")
+		}),
+	}}
+}
+
+// stateless is the same web server in a stateless group, with rules for its answers.
+func stateless() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.join(&view.SecurityGroup{ID: grpWeb, Stateless: true, Rules: []view.Rule{
+		rule("egress", "IPv4", nil), rule("ingress", "IPv4", ports(80, 80)), rule("ingress", "IPv4", ports(32768, 60999)),
+	}}, vm1)
+	return w
+}
+
+// paired is a port that may send from any IPv4 address, and two that share a MAC and an address.
+func paired() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	w.port(vm1, netA, "10.10.0.11", 4).AddressPairs = []model.AddressPair{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
+	shared := model.AddressPair{MAC: model.MAC{0, 0, 0x5e, 0, 1, 7}, Prefix: netip.MustParsePrefix("10.10.0.100/32")}
+	w.port(vm2, netA, "10.10.0.12", 5).AddressPairs = []model.AddressPair{shared}
+	w.port(pairs, netA, "10.10.0.16", 6).AddressPairs = []model.AddressPair{shared}
+	w.join(openGroup(), vm1, vm2, pairs)
 	return w
 }

@@ -1,5 +1,7 @@
 package vswitch
 
+import "strconv"
+
 // A cookie says whose a flow is and what it is for:
 //
 //	63        48 47    40 39      32 31                    0
@@ -46,3 +48,13 @@ func WithReason(c uint64, reason uint8) uint64 { return c&^(0xff<<32) | uint64(r
 
 // ReasonOf returns the drop reason of a cookie; 0 is none.
 func ReasonOf(c uint64) uint8 { return uint8(c >> 32) }
+
+// CookieObject is the part of an ID that a cookie has room for: the first 32 bits of a UUID; 0
+// for what is none.
+func CookieObject(id string) uint32 {
+	n, err := strconv.ParseUint(id[:min(8, len(id))], 16, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
