@@ -15,12 +15,6 @@ var flow, match = vswitch.NewFlow, vswitch.Any
 
 func goTo(table uint8) vswitch.Action { return vswitch.GotoTable{Table: table} }
 
-// trusted reports whether a port may send whatever it likes and receives everything: port
-// security is off, or it belongs to the network itself (DHCP, router).
-func trusted(p *model.Port) bool {
-	return !p.PortSecurity || strings.HasPrefix(p.DeviceOwner, model.OwnerNetworkPrefix)
-}
-
 // member is a live local port as its network delivers to it.
 type member struct {
 	port   *model.Port

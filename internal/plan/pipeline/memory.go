@@ -64,7 +64,7 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 			continue
 		}
 		claimed[at] = true
-		now := portMemo{member: member{port: p.Port, ofport: uint32(p.Attachment.OFPort), vlan: uint32(p.Network.LocalVLAN), trusted: trusted(p.Port)}}
+		now := portMemo{member: member{port: p.Port, ofport: uint32(p.Attachment.OFPort), vlan: uint32(p.Network.LocalVLAN), trusted: !p.Filtered()}}
 		if !now.trusted {
 			now.filter = m.groups.Filter(p.Groups)
 			now.stateless = now.filter.Stateless

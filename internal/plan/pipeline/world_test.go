@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -38,48 +37,12 @@ type world struct {
 
 func newWorld() *world {
 	return &world{
-		Cloud: view.Cloud{
-			Networks: map[model.NetworkID]*model.Network{},
-			Subnets:  map[model.SubnetID]*model.Subnet{},
-			Ports:    map[model.PortID]*model.Port{},
-			Groups:   map[string]*view.SecurityGroup{},
-			Members:  map[view.MemberID]*view.Member{},
-		},
+		Cloud: view.NewCloud(),
 		vlans: map[model.NetworkID]view.LocalVLAN{},
 	}
 }
 
-func (w *world) view() view.View {
-	v := view.Of(w.Cloud, w.at, "host1", w.vlans)
-	if v.Members != nil {
-		return v
-	}
-	// TODO view.Of
-	v.Members = map[string][]*view.Member{}
-	held := map[string]*view.SecurityGroup{}
-	for i := range v.Local {
-		l := &v.Local[i]
-		if trusted(l.Port) {
-			continue
-		}
-		for _, id := range l.SecurityGroups {
-			if g := w.Groups[id]; g != nil {
-				l.Groups = append(l.Groups, g)
-				held[id] = g
-			}
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(held)) {
-		v.Groups = append(v.Groups, held[id])
-	}
-	for id, m := range w.Members {
-		v.Members[id.Group] = append(v.Members[id.Group], m)
-	}
-	for _, ms := range v.Members {
-		slices.SortFunc(ms, func(a, b *view.Member) int { return strings.Compare(string(a.Port), string(b.Port)) })
-	}
-	return v
-}
+func (w *world) view() view.View { return view.Of(w.Cloud, w.at, "host1", w.vlans) }
 
 // The security groups of the tests.
 const (
@@ -120,11 +83,7 @@ func (w *world) join(g *view.SecurityGroup, ids ...model.PortID) {
 	for _, id := range ids {
 		p := w.Ports[id]
 		p.SecurityGroups = append(p.SecurityGroups, g.ID)
-		m := &view.Member{Group: g.ID, Port: id}
-		for _, f := range p.FixedIPs {
-			m.Sources = append(m.Sources, view.Source{MAC: p.MAC, Prefix: netip.PrefixFrom(f.Addr, f.Addr.BitLen())})
-		}
-		w.Members[view.MemberID{Group: g.ID, Port: id}] = m
+		w.Members[view.MemberID{Group: g.ID, Port: id}] = view.MemberOf(p, g.ID)
 	}
 }
 
