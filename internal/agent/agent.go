@@ -39,6 +39,8 @@ import (
 type Machine interface {
 	// Apply makes the machine equal to the plan, as far as it can.
 	Apply(ctx context.Context, p plan.Plan, o host.Options) ([]host.Fault, host.Timing)
+	// FlushZones makes the switch forget the connections of conntrack zones.
+	FlushZones(ctx context.Context, zones []uint16) error
 	// Observe says what is attached. It does not block.
 	Observe() host.Observed
 	// Changed is signalled after Observe would give another answer.
@@ -83,8 +85,7 @@ type Agent struct {
 	start time.Time
 
 	// The rest belongs to the goroutine of Run; what evidence reads is published in now.
-	vlans    map[model.NetworkID]view.LocalVLAN
-	restored bool
+	zones    zones
 	waiting  string
 	plugged  map[model.PortID]plugged
 	problems []string
@@ -131,7 +132,7 @@ func New(o Options) (*Agent, error) {
 	if o.Machine == nil || o.Feed.Name == "" {
 		return nil, errors.New("agent: no machine or no host name")
 	}
-	a := &Agent{o: o, log: o.Log, start: time.Now(), vlans: map[model.NetworkID]view.LocalVLAN{},
+	a := &Agent{o: o, log: o.Log, start: time.Now(),
 		plugged: map[model.PortID]plugged{}}
 	a.o.Host.Name, a.o.Host.StartedAt = o.Feed.Name, a.start.UTC()
 	if a.o.Host.AgentID == "" {
@@ -290,7 +291,9 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		a.feed.Redescribe()
 	}
 	a.noteProblems(obs.Problems)
-	v, p := a.plan(st, obs)
+	a.zones.number(st.Cloud, obs, a.o.Feed.Name, a.log)
+	unclean := a.zones.flush(ctx, a.o.Machine, obs)
+	v, p := a.plan(st, obs, a.zones.clean)
 	planned := time.Now()
 	a.notePlugged(v, begin)
 	faults, timing := a.o.Machine.Apply(ctx, p, host.Options{Verify: verify})
@@ -298,6 +301,7 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		// Interrupted half way: what it returned says nothing about the machine.
 		return 0
 	}
+	faults = append(faults, unclean...)
 	applied := time.Now()
 	wait := a.faults.update(faults, applied, a.o, a.log)
 	facts := a.facts(st.Cloud, v, p, faults, applied)
@@ -372,7 +376,8 @@ func (a *Agent) Plan(ctx context.Context) (plan.Plan, error) {
 		st, obs := observer.State(), a.o.Machine.Observe()
 		why, _ := a.unready(st, obs)
 		if why == "" {
-			_, p := a.plan(st, obs)
+			a.zones.number(st.Cloud, obs, a.o.Feed.Name, a.log)
+			_, p := a.plan(st, obs, a.zones.given)
 			return p, nil
 		}
 		select {

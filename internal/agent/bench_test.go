@@ -25,7 +25,8 @@ func BenchmarkPass(b *testing.B) {
 			st, obs := crowd(ports)
 			b.ReportAllocs()
 			for b.Loop() {
-				v, p := a.plan(st, obs)
+				a.zones.number(st.Cloud, obs, "h1", a.log)
+				v, p := a.plan(st, obs, a.zones.given)
 				a.facts(st.Cloud, v, p, nil, a.start)
 			}
 		})

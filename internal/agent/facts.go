@@ -10,20 +10,10 @@ import (
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/view"
-	"weft/internal/plan/vif"
 )
 
-// plan makes the plan of what is known now.
-func (a *Agent) plan(st feed.State, obs host.Observed) (view.View, plan.Plan) {
-	if !a.restored {
-		// A number once given to a network stays with it while it is here: flows hold it.
-		a.vlans, a.restored = vif.Restore[view.LocalVLAN](obs.OtherConfig), true
-	}
-	vlans, exhausted := vif.LocalVLANs(a.vlans, view.NetworksOf(st.Cloud, a.o.Feed.Name))
-	a.vlans = vlans
-	if len(exhausted) > 0 {
-		a.log.Error("no local VLAN left; these networks are not realised here", "networks", exhausted)
-	}
+// plan makes the plan of what is known now, with these local VLANs.
+func (a *Agent) plan(st feed.State, obs host.Observed, vlans map[model.NetworkID]view.LocalVLAN) (view.View, plan.Plan) {
 	v := view.Of(st.Cloud, obs.Attachments, a.o.Feed.Name, vlans)
 	return v, plan.Make(v, a.o.Settings)
 }

@@ -38,6 +38,9 @@ type fakeMachine struct {
 	attached map[model.PortID]view.Attachment
 	other    []map[string]string
 	applied  []plan.Plan
+	// flushed are the zones flushed, in order; flushing fails with noFlush.
+	flushed []uint16
+	noFlush error
 	// fail gives the faults of the n-th Apply, counted from 0.
 	fail func(n int, p plan.Plan) []host.Fault
 }
@@ -62,6 +65,15 @@ func (m *fakeMachine) Apply(_ context.Context, p plan.Plan, _ host.Options) ([]h
 		return m.fail(len(m.applied)-1, p), host.Timing{}
 	}
 	return nil, host.Timing{}
+}
+
+func (m *fakeMachine) FlushZones(_ context.Context, zones []uint16) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.noFlush == nil {
+		m.flushed = append(m.flushed, zones...)
+	}
+	return m.noFlush
 }
 
 // attach is called with the lock held.

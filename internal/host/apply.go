@@ -29,6 +29,7 @@ type Switch interface {
 	Resync(ctx context.Context) []ovs.Fault
 	ForgetPort(ctx context.Context, bridge, name string) error
 	DumpFlows(ctx context.Context, bridge string) ([]vswitch.Counted, int, error)
+	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.
@@ -146,6 +147,11 @@ func (h *Host) Apply(ctx context.Context, p plan.Plan, o Options) ([]Fault, Timi
 		guest = append(h.applyGuests(ctx, p, kernel.Extent{}, &t), faults...)
 	}
 	return append(h.switchFaults(p, d.faults), guest...), t
+}
+
+// FlushZones makes the integration bridge forget the connections of conntrack zones.
+func (h *Host) FlushZones(ctx context.Context, zones []uint16) error {
+	return h.p.Switch.FlushZones(ctx, h.p.IntegrationBridge, zones)
 }
 
 // remake takes ports off the switch whose devices are nowhere though the switch says that

@@ -102,6 +102,8 @@ func (m fakeSwitch) DumpFlows(context.Context, string) ([]vswitch.Counted, int, 
 	return nil, 0, errInjected
 }
 
+func (m fakeSwitch) FlushZones(context.Context, string, []uint16) error { return nil }
+
 type fakeKernel struct{ *machine }
 
 func (m fakeKernel) Changed() <-chan struct{} { return nil }

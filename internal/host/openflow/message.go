@@ -17,6 +17,7 @@ const (
 	typeError           = 1
 	typeEchoRequest     = 2
 	typeEchoReply       = 3
+	typeExperimenter    = 4
 	typeFeaturesRequest = 5
 	typeFeaturesReply   = 6
 	typeSetConfig       = 9
@@ -185,6 +186,8 @@ func (r *reader) message(version, kind uint8, depth int) Message {
 		return &EchoRequest{Data: r.rest()}
 	case typeEchoReply:
 		return &EchoReply{Data: r.rest()}
+	case typeExperimenter:
+		return r.experimenter()
 	case typeFeaturesRequest:
 		return &FeaturesRequest{}
 	case typeFeaturesReply:

@@ -16,6 +16,29 @@ const (
 	nxCTClear       = 43
 )
 
+// nxCTFlushZone is the subtype of the message FlushZone.
+const nxCTFlushZone = 29
+
+// FlushZone makes the switch forget every connection of a conntrack zone.
+type FlushZone struct{ Zone uint16 }
+
+func (*FlushZone) kind() uint8 { return typeExperimenter }
+
+func (m *FlushZone) appendTo(b []byte) []byte {
+	return put16(pad(put32(put32(b, niciraVendor), nxCTFlushZone), 6), m.Zone)
+}
+
+// experimenter reads a message of somebody's extensions.
+func (r *reader) experimenter() Message {
+	whole := *r
+	if r.u32() == niciraVendor && r.u32() == nxCTFlushZone && len(r.b) == 8 {
+		r.skip(6)
+		return &FlushZone{Zone: r.u16()}
+	}
+	*r = whole
+	return &Unknown{Type: typeExperimenter, Body: r.rest()}
+}
+
 // CTCommit is the flag of CT that enters the connection into the table.
 const CTCommit = 1
 

@@ -183,6 +183,7 @@ var messages = []struct {
 		"OFPT_BUNDLE_ADD_MESSAGE (OF1.4) (xid=0x7):\n bundle_id=0x1 flags=atomic ordered\nOFPT_FLOW_MOD (OF1.4) (xid=0x7): ADD table:9 priority=0 actions=drop"},
 	{"other multipart request", &MultipartRequest{Type: 3}, "OFPST_TABLE request (OF1.4) (xid=0x7):"},
 	{"other multipart reply", &MultipartReply{Type: 3}, "OFPST_TABLE reply (OF1.4) (xid=0x7):"},
+	{"flush zone", &FlushZone{Zone: 7}, "NXT_CT_FLUSH_ZONE (OF1.4) (xid=0x7): zone_id=7"},
 	{"role request", &Unknown{Type: 24, Body: make([]byte, 16)}, "OFPT_ROLE_REQUEST (OF1.4) (xid=0x7): role=nochange"},
 }
 
@@ -220,6 +221,7 @@ func TestRoundTrip(t *testing.T) {
 	for _, row := range messages {
 		check(row.name, row.m)
 	}
+	check("an extension", &Unknown{Type: 4, Body: []byte{0, 0, 0x23, 0x20, 0, 0, 0, 19, 0, 0, 0, 0, 0, 0, 0, 0}})
 	for _, row := range flowRows {
 		check(row.name, AddFlow(row.flow))
 		check(row.name, &FlowStatsReply{More: true, Flows: []FlowStats{{Flow: row.flow, Packets: 1}, {Flow: row.flow}}})

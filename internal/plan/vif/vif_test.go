@@ -57,7 +57,7 @@ func TestLocalVLANs(t *testing.T) {
 		{"first start", nil, []model.NetworkID{"b", "a"}, m{"a": 1, "b": 2}},
 		{"kept", m{"b": 1}, []model.NetworkID{"a", "b"}, m{"a": 2, "b": 1}},
 		{"gap is filled", m{"a": 1, "c": 3}, []model.NetworkID{"a", "c", "d"}, m{"a": 1, "c": 3, "d": 2}},
-		{"gone network frees its number", m{"x": 1}, []model.NetworkID{"a"}, m{"a": 1}},
+		{"a number that was in use rests", m{"x": 1}, []model.NetworkID{"a"}, m{"a": 2}},
 		{"no such VLAN", m{"a": 4095, "b": 0}, []model.NetworkID{"a", "b"}, m{"a": 1, "b": 2}},
 		{"two claim one", m{"a": 7, "b": 7}, []model.NetworkID{"b", "a"}, m{"a": 7, "b": 1}},
 		{"named twice", nil, []model.NetworkID{"a", "a"}, m{"a": 1}},

@@ -18,8 +18,9 @@ const (
 
 // LocalVLANs gives each network its VLAN inside br-int. A network in prev keeps its
 // number, so that a restart changes no flow; others take the lowest free ones, in the
-// order of their IDs. Numbers in prev that cannot be, or that two networks claim
-// (the lower ID keeps it), are as if absent. Networks for which no number is left are
+// order of their IDs. One that is in prev is not free yet: the flows of a network that
+// is gone hold it until the plan without it is applied. Numbers in prev that cannot be, or
+// that two networks claim (the lower ID keeps it), are as if absent. Networks for which no number is left are
 // returned, sorted, and are absent from the map.
 //
 // V is view.LocalVLAN; it is a parameter so that this package needs no view.
@@ -35,6 +36,11 @@ func LocalVLANs[V ~uint16](prev map[model.NetworkID]V, networks []model.NetworkI
 			continue
 		}
 		taken[n], vlans[id] = true, n
+	}
+	for _, n := range prev {
+		if n <= MaxVLAN {
+			taken[n] = true
+		}
 	}
 	next := MinVLAN
 	for _, id := range fresh {

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"weft/internal/host"
+	"weft/internal/model"
+	"weft/internal/plan/view"
+)
+
+// TestZones: whatever networks come and go, and whenever flushing fails or the agent is
+// restarted, no network uses a number before it is flushed of the network that used it last,
+// which has been gone for a whole pass by then.
+func TestZones(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, z := newMachine(), &zones{}
+		stained := map[view.LocalVLAN]model.NetworkID{} // which network has had connections in a zone
+		used := map[model.NetworkID]view.LocalVLAN{}    // in the last pass
+		for range 20 {
+			c := view.Cloud{Networks: map[model.NetworkID]*model.Network{}, Ports: map[model.PortID]*model.Port{}}
+			for i := range 6 {
+				id := model.NetworkID(fmt.Sprint("n", i))
+				if rapid.Bool().Draw(t, "has "+string(id)) {
+					c.Networks[id] = &model.Network{ID: id}
+					c.Ports[model.PortID(id)] = &model.Port{ID: model.PortID(id), NetworkID: id, Binding: model.Binding{Host: "h1"}}
+				}
+			}
+			obs := host.Observed{Connected: true}
+			if rapid.IntRange(0, 4).Draw(t, "restart") == 0 {
+				z = &zones{}
+				for id, n := range used {
+					obs.OtherConfig = append(obs.OtherConfig, map[string]string{"net_uuid": string(id), "tag": fmt.Sprint(n)})
+				}
+			}
+			if m.noFlush = nil; rapid.IntRange(0, 2).Draw(t, "flush fails") == 0 {
+				m.noFlush = errInjected
+			}
+			m.flushed = nil
+			z.number(c, obs, "h1", slog.New(slog.DiscardHandler))
+			faults := z.flush(t.Context(), m, obs)
+			if (m.noFlush == nil) != (len(faults) == 0) && len(z.given) != len(z.clean) {
+				t.Fatalf("flush: %v, faults: %v", m.noFlush, faults)
+			}
+			for _, n := range m.flushed {
+				delete(stained, view.LocalVLAN(n))
+			}
+			for id := range c.Networks {
+				n, ok := z.clean[id]
+				if faulty := slices.ContainsFunc(faults, func(f host.Fault) bool { return f.Network == id }); ok == faulty {
+					t.Fatalf("network %s: usable %v, fault %v", id, ok, faulty)
+				}
+				if other, dirty := stained[n]; ok && dirty && other != id {
+					t.Fatalf("network %s gets zone %d with connections of %s", id, n, other)
+				}
+				for other, of := range used {
+					if ok && of == n && other != id {
+						t.Fatalf("network %s has number %d, which is that of the flows of %s", id, n, other)
+					}
+				}
+			}
+			clear(used)
+			for id, n := range z.clean {
+				stained[n], used[id] = id, n
+			}
+		}
+	})
+}
+
+// TestZoneCannotBeFlushed: a network whose zone cannot be flushed is not wired and says why; it recovers.
+func TestZoneCannotBeFlushed(t *testing.T) {
+	w, m, l := newWorld(t), newMachine(), &logs{}
+	m.noFlush = errInjected
+	a, _ := w.agent(w.options(m, l))
+	w.joined()
+	n, _ := w.network()
+	p := w.port(n)
+	m.plug(p.ID)
+	w.eventually("the fault is told", func() bool {
+		ev := a.Evidence(t.Context(), traceQuery(p))
+		return len(ev.Faults) == 1 && ev.Faults[0].Op == "flush" && ev.Faults[0].Tries > 1
+	})
+	if l.count("degraded") != 1 || w.status(p.ID) == model.PortActive {
+		t.Errorf("status %s; log:\n%s", w.status(p.ID), l)
+	}
+	m.mu.Lock()
+	for _, applied := range m.applied {
+		for _, f := range applied.Switch.Flows["br-int"].All() {
+			if ofPort(f, p.ID) {
+				t.Errorf("flow of an unwired port: %s", f)
+			}
+		}
+	}
+	m.noFlush = nil
+	m.mu.Unlock()
+	w.becomes(p.ID, model.PortActive)
+	if l.count("recovered") != 1 {
+		t.Errorf("recovery is not told:\n%s", l)
+	}
+	if m.mu.Lock(); !slices.Equal(m.flushed, []uint16{1}) {
+		t.Errorf("flushed %v", m.flushed)
+	}
+	m.mu.Unlock()
+}
