@@ -119,7 +119,9 @@ func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, clientSocket)}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "peer.sock")}
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	// etcd listens for peers at the host of the URL only. With a path it would take an abstract
+	// socket, open to every user of the machine, and in a read-only directory it would never end.
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Host: peer.Path}}, []url.URL{peer}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.EnableGRPCGateway = false
 	cfg.MaxTxnOps = 16384

@@ -110,6 +110,18 @@ func TestSecondInstanceIsRefused(t *testing.T) {
 	testEtcd(t, dir)
 }
 
+// TestSockets: both are files in the state directory, which is root's only. An abstract one
+// would be open to everybody.
+func TestSockets(t *testing.T) {
+	dir := t.TempDir()
+	testEtcd(t, dir)
+	for _, s := range []string{"client.sock", "peer.sock"} {
+		if fi, err := os.Stat(filepath.Join(dir, s)); err != nil || fi.Mode().Type() != os.ModeSocket {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
 func TestLongStateDirectory(t *testing.T) {
 	testEtcd(t, filepath.Join(t.TempDir(), strings.Repeat("long", 30)))
 }
