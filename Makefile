@@ -11,11 +11,12 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo test check check-root golden fuzz bench setup setup-demo clean
+.PHONY: help build demo test test-kernel check check-root golden fuzz bench setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
 	@echo "make test         all tests, as root in private namespaces"
+	@echo "make test-kernel  the tests of the host again, on the kernel datapath in a Debian guest"
 	@echo "make build        bin/weft"
 	@echo "make check        format, vet, staticcheck and the tests that need no root"
 	@echo "make check-root   only the tests that need root"
@@ -46,6 +47,10 @@ test: setup build
 	@$(GO) vet ./...
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m $$($(GO) list ./... | grep -v '^weft/test$$')
 	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 15m ./test
+
+# Real users run Open vSwitch's kernel datapath: test/kernel/tests.txt lists what is tested on it.
+test-kernel: setup build
+	@$(GO) run ./test/kernel
 
 check:
 	@scripts/check.sh "$(GO)"

@@ -47,6 +47,9 @@ if [ "${1:-test}" = test ]; then
 	need ansible-playbook ansible
 	need keystone-manage python3-keystone
 	need ethtool ethtool
+	# The guest of make test-kernel.
+	need mkfs.ext4 e2fsprogs
+	need depmod kmod
 	# Without libvirt-daemon-system, so that no service of libvirt's is there to start at boot.
 	need libvirtd libvirt-daemon
 	need virsh libvirt-clients

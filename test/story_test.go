@@ -1,5 +1,5 @@
 // Package test holds the stories of the whole system: a real weft, a real Open vSwitch
-// (userspace datapath), real clients, in namespaces of the test's own.
+// (userspace datapath; the kernel's in make test-kernel), real clients, in namespaces of the test's own.
 package test
 
 import (
@@ -88,7 +88,7 @@ func newHost(t testing.TB, args ...string) *host {
 	if err := os.Mkdir(ovsDir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.ovs, err = lab.StartOVS(t.Context(), lab.OVSOptions{Dir: ovsDir, Datapath: lab.DatapathNetdev})
+	h.ovs, err = lab.StartOVS(t.Context(), lab.OVSOptions{Dir: ovsDir, Datapath: lab.DatapathReal()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func sweep(t testing.TB) {
 
 // agentArgs are for commands that run the agent.
 func (h *host) agentArgs() []string {
-	return []string{"--ovsdb", h.ovs.OVSDB, "--datapath-type", "netdev"}
+	return []string{"--ovsdb", h.ovs.OVSDB, "--datapath-type", h.ovs.Datapath}
 }
 
 // daemon is a weft process.
@@ -257,7 +257,7 @@ func (h *host) weft(args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, h.bin, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.Env = append(os.Environ(), "WEFT_HOST="+hostName, "WEFT_OVSDB="+h.ovs.OVSDB, "WEFT_DATAPATH_TYPE=netdev",
+	cmd.Env = append(os.Environ(), "WEFT_HOST="+hostName, "WEFT_OVSDB="+h.ovs.OVSDB, "WEFT_DATAPATH_TYPE="+h.ovs.Datapath,
 		"WEFT_STATE_DIR="+filepath.Join(h.dir, "state"))
 	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,7 +26,22 @@ const (
 	// and a network namespace of its own: it makes a device ovs-netdev, of which a
 	// namespace can hold only one.
 	DatapathNetdev = "netdev"
+	// DatapathSystem is the kernel's. It needs root, the module openvswitch, and a
+	// network namespace of its own: there is one such datapath in each.
+	DatapathSystem = "system"
 )
+
+// DatapathVar is the environment variable that chooses the datapath of tests with devices.
+const DatapathVar = "WEFT_DATAPATH"
+
+// DatapathReal is the datapath on which tests run that need real devices: netdev, or what
+// $WEFT_DATAPATH says. In the guest of `make test-kernel` it says system.
+func DatapathReal() string {
+	if d := os.Getenv(DatapathVar); d != "" {
+		return d
+	}
+	return DatapathNetdev
+}
 
 // ovsSchema is where Debian puts the schema of the Open_vSwitch database.
 const ovsSchema = "/usr/share/openvswitch/vswitch.ovsschema"
@@ -38,7 +54,7 @@ type OVSOptions struct {
 	// Dir holds the database, the sockets, the pid files and the logs. It must exist.
 	// Keep it short: unix socket paths end at 107 bytes.
 	Dir string
-	// Datapath is DatapathDummy (the default) or DatapathNetdev.
+	// Datapath is DatapathDummy (the default), DatapathNetdev or DatapathSystem.
 	Datapath string
 	// NetNS is the path of the network namespace to run in; empty is that of the process.
 	NetNS string
@@ -76,7 +92,7 @@ func StartOVS(ctx context.Context, opt OVSOptions) (*OVS, error) {
 	if opt.Datapath == "" {
 		opt.Datapath = DatapathDummy
 	}
-	if opt.Datapath != DatapathDummy && opt.Datapath != DatapathNetdev {
+	if !slices.Contains([]string{DatapathDummy, DatapathNetdev, DatapathSystem}, opt.Datapath) {
 		return nil, fmt.Errorf("start ovs: unknown datapath %q", opt.Datapath)
 	}
 	dir, err := filepath.Abs(opt.Dir)
@@ -131,9 +147,12 @@ func (o *OVS) start(ctx context.Context) error {
 }
 
 func (o *OVS) startVswitchd(ctx context.Context) error {
-	args := []string{o.OVSDB, "--disable-system", "--disable-system-route"}
-	if o.Datapath == DatapathDummy {
-		args = append(args, "--enable-dummy=override")
+	args := []string{o.OVSDB, "--disable-system-route"}
+	switch o.Datapath {
+	case DatapathDummy:
+		args = append(args, "--disable-system", "--enable-dummy=override")
+	case DatapathNetdev:
+		args = append(args, "--disable-system")
 	}
 	var err error
 	if o.switchd, err = o.daemon("ovs-vswitchd", args...); err != nil {
@@ -221,7 +240,12 @@ func (o *OVS) StartVswitchd(ctx context.Context) error { return o.startVswitchd(
 
 // Stop ends both daemons and waits for them. The files in Dir stay. It may be called twice.
 func (o *OVS) Stop() error {
-	err := errors.Join(end(o.switchd, syscall.SIGTERM), end(o.server, syscall.SIGTERM))
+	var err error
+	if o.Datapath == DatapathSystem && o.switchd != nil {
+		// The kernel keeps a datapath with its devices when its daemon goes.
+		_, err = o.Appctl("exit", "--cleanup")
+	}
+	err = errors.Join(err, end(o.switchd, syscall.SIGTERM), end(o.server, syscall.SIGTERM))
 	o.switchd, o.server = nil, nil
 	o.keeper.close()
 	return err

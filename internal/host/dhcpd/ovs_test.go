@@ -16,13 +16,13 @@ import (
 	"weft/internal/plan/netns"
 )
 
-// TestSwitchRestarts serves on an internal port of a real switch with the userspace
-// datapath, whose devices go away with ovs-vswitchd and come back in the wrong namespace.
+// TestSwitchRestarts serves on an internal port of a real switch. On the userspace datapath its
+// devices go away with ovs-vswitchd and come back in the wrong namespace; the kernel keeps them.
 func TestSwitchRestarts(t *testing.T) {
 	labtest.Require(t, "root", "ovs", "tun", "udhcpc")
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	o, err := lab.StartOVS(ctx, lab.OVSOptions{Dir: t.TempDir(), Datapath: lab.DatapathNetdev})
+	o, err := lab.StartOVS(ctx, lab.OVSOptions{Dir: t.TempDir(), Datapath: lab.DatapathReal()})
 	if err != nil {
 		t.Fatal(err)
 	}

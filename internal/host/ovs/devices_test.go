@@ -12,8 +12,8 @@ import (
 	"weft/internal/plan/vswitch"
 )
 
-// TestNetdev: the same on the userspace datapath with devices that are real.
-func TestNetdev(t *testing.T) {
+// TestDevices: the same on a datapath with devices that are real.
+func TestDevices(t *testing.T) {
 	labtest.Require(t, "root", "ovs", "tun")
 	dir, err := os.MkdirTemp("/tmp", "weft-switch-")
 	if err != nil {
@@ -21,7 +21,7 @@ func TestNetdev(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	// The namespace is that of the test binary, see labtest.Main.
-	o, err := lab.StartOVS(t.Context(), lab.OVSOptions{Dir: dir, Datapath: lab.DatapathNetdev, NetNS: "/proc/self/ns/net"})
+	o, err := lab.StartOVS(t.Context(), lab.OVSOptions{Dir: dir, Datapath: lab.DatapathReal(), NetNS: "/proc/self/ns/net"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestNetdev(t *testing.T) {
 	t.Cleanup(func() { w.stop() })
 	want := w.example()
 	for i := range want.Bridges {
-		want.Bridges[i].DatapathType = "netdev"
+		want.Bridges[i].DatapathType = o.Datapath
 	}
 	start := time.Now()
 	w.apply(want)
