@@ -24,6 +24,8 @@ const (
 // security groups promise, written to be read: the flows of the switch are tested against it.
 func Admits(g Guarded, p Packet) Verdict {
 	switch {
+	case p.Egress && p.Tagged:
+		return refused(VLANTagged) // of any port: each belongs to one network
 	case !g.PortSecurity:
 		return free("the port is not filtered: port security is off")
 	case strings.HasPrefix(g.DeviceOwner, model.OwnerNetworkPrefix):
@@ -42,21 +44,19 @@ func refused(why Reason) Verdict { return Verdict{Reason: why} }
 func sends(g Guarded, p Packet) Verdict {
 	from := own(g.Port)
 	switch {
-	case p.Tagged:
-		return refused(VLANTagged)
 	case p.EtherType == etherARP && !from.arp(p):
 		return refused(SpoofedARP)
-	case p.icmpv6(neighborAdvertise) && !from.advertises(p), p.icmpv6(neighborSolicit) && !from.solicits(p):
+	case p.icmpv6(neighborAdvertise) && !from.advertises(p), p.icmpv6(neighborSolicit, routerSolicit) && !from.solicits(p):
 		return refused(SpoofedND)
 	case !from.mac(p.EthSrc):
 		return refused(SpoofedMAC)
 	case p.EtherType == etherARP, p.EtherType == etherRARP:
 		return free("every port may resolve addresses and announce its own")
-	case p.icmpv6(neighborAdvertise), p.icmpv6(neighborSolicit, routerSolicit) && from.ip(p):
-		return free("every port may discover its neighbours")
-	case p.icmpv6(listenerReport, listenerReport2, routerSolicit, neighborSolicit) && p.Src == netip.IPv6Unspecified():
+	case p.icmpv6(neighborAdvertise, neighborSolicit, routerSolicit):
+		return free("every port may discover its neighbours and routers")
+	case p.icmpv6(listenerReport, listenerReport2) && p.Src == netip.IPv6Unspecified():
 		return free("every port may configure its IPv6 address")
-	case p.udp(68, 67, 546, 547):
+	case p.udp(68, 67, 546, 547) && (from.ip(p) || p.Src == netip.IPv4Unspecified()):
 		return free("every port may be a DHCP client")
 	case p.udp(67, 68, 547, 546):
 		return refused(DHCPServer)
@@ -201,17 +201,17 @@ func (all sources) arp(p Packet) bool {
 	return p.ARPSHA == p.EthSrc && (probe || all.has(p.EthSrc, p.Src))
 }
 
-// advertises: it advertises an address of its own behind a MAC address of its own.
+// advertises: it advertises an address of its own, and the MAC address behind which it has it.
 func (all sources) advertises(p Packet) bool {
-	link := p.NDLink
-	if link.IsZero() {
-		link = p.EthSrc
-	}
-	return all.has(link, p.NDTarget)
+	return all.has(p.EthSrc, p.NDTarget) && (p.NDLink.IsZero() || p.NDLink == p.EthSrc)
 }
 
-// solicits: it wants to be answered at a MAC address of its own, if it says which.
-func (all sources) solicits(p Packet) bool { return p.NDLink.IsZero() || all.mac(p.NDLink) }
+// solicits: it asks from an address of its own, and wants to be answered at its own MAC address if
+// it says at which; or it has no address yet, and cannot be answered at all.
+func (all sources) solicits(p Packet) bool {
+	nowhere := p.Src == netip.IPv6Unspecified() && p.NDLink.IsZero() && all.mac(p.EthSrc)
+	return nowhere || all.ip(p) && (p.NDLink.IsZero() || p.NDLink == p.EthSrc)
+}
 
 func (p Packet) ip() bool { return p.EtherType == etherIPv4 || p.EtherType == etherIPv6 }
 

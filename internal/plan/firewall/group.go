@@ -142,8 +142,10 @@ type address struct {
 type compiler struct {
 	in  inputs
 	ids map[name]uint32
-	// services and remotes are by direction: [0] ingress, [1] egress.
+	// services, prefixes and remotes are by direction: [0] ingress, [1] egress. prefixes are the
+	// services that are a remote prefix and no more: a member may have the same address.
 	services [2]map[service][]vswitch.Action
+	prefixes [2]map[address][]vswitch.Action
 	remotes  [2]map[remote][]uint32
 	accepts  [2][]name
 }
@@ -151,7 +153,7 @@ type compiler struct {
 func newCompiler(in inputs) *compiler {
 	c := &compiler{in: in, ids: map[name]uint32{}}
 	for i := range 2 {
-		c.services[i], c.remotes[i] = map[service][]vswitch.Action{}, map[remote][]uint32{}
+		c.services[i], c.prefixes[i], c.remotes[i] = map[service][]vswitch.Action{}, map[address][]vswitch.Action{}, map[remote][]uint32{}
 	}
 	c.identify()
 	return c
@@ -226,7 +228,9 @@ func (c *compiler) group(sg *view.SecurityGroup) *Filter {
 				continue
 			}
 			clause := vswitch.Conjunction{ID: conj.ID, Clause: 2, Of: conj.Of}
-			if in := c.services[egress][s]; !slices.Contains(in, vswitch.Action(clause)) {
+			if a := (address{family: s.family, prefix: s.remote}); s.onlyRemote() {
+				c.prefixes[egress][a] = append(c.prefixes[egress][a], clause)
+			} else if in := c.services[egress][s]; !slices.Contains(in, vswitch.Action(clause)) {
 				c.services[egress][s] = append(in, clause)
 			}
 			if !used[n] {
@@ -277,12 +281,15 @@ func sortedClauses(in []vswitch.Action) []vswitch.Action {
 }
 
 // membersPart has one flow for each address of a member, whatever the number of ports and
-// rules that refer to it.
+// rules that refer to it, and one for each remote prefix.
 func (c *compiler) membersPart() *vswitch.Part {
 	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 1)
 	var flows []vswitch.Flow
 	for egress, d := range directions {
 		clauses := map[address][]vswitch.Action{}
+		for a, in := range c.prefixes[egress] {
+			clauses[a] = slices.Clone(in)
+		}
 		for rem, ids := range c.remotes[egress] {
 			for _, a := range c.addresses(rem) {
 				for _, id := range ids {

@@ -27,7 +27,8 @@ func Port(at Place, p *model.Port, f Filter) []vswitch.Flow {
 	w.rules(RulesEgress, AcceptOrIngress, f.Egress, f.Stateless, NoEgressRule)
 	w.rules(RulesIngress, AcceptedIngress, f.Ingress, f.Stateless, NoIngressRule)
 	if f.Stateless {
-		w.add(BaseIngress, 92, w.port, vswitch.CTClear{}, goTo(RulesIngress))
+		w.add(BaseIngress, 92, w.port.IPv4(), vswitch.CTClear{}, goTo(RulesIngress))
+		w.add(BaseIngress, 92, w.port.IPv6(), vswitch.CTClear{}, goTo(RulesIngress))
 	}
 	return w.flows
 }
@@ -123,9 +124,10 @@ func (w *writer) mac(m model.MAC) {
 	// cache; without it a guest's duplicate address detection sees nothing.
 	w.add(ARPSpoof, 3, w.in.EthSrc(m).ARP().Is(vswitch.ARPOp, vswitch.Num(1)).Addr(vswitch.ARPSPA, none4).
 		Is(vswitch.ARPSHA, vswitch.MACValue(m)), goTo(MACSpoof))
-	for _, t := range []uint8{ndRS, ndNS} {
-		w.add(ARPSpoof, 3, w.in.EthSrc(m).ICMPv6(t).Addr(vswitch.IPv6Src, none6), goTo(MACSpoof))
-	}
+	// Who has no address yet names no MAC address (RFC 4861, 4.3).
+	w.add(ARPSpoof, 3, w.in.EthSrc(m).ICMPv6(ndNS).Addr(vswitch.IPv6Src, none6).
+		Is(vswitch.NDSLL, vswitch.MACValue(model.MAC{})), goTo(MACSpoof))
+	w.add(ARPSpoof, 3, w.in.EthSrc(m).ICMPv6(ndRS).Addr(vswitch.IPv6Src, none6), goTo(MACSpoof))
 }
 
 func (w *writer) source4(s view.Source, admit vswitch.Action) {

@@ -27,6 +27,9 @@ type service struct {
 // any reports whether all packets of the family match.
 func (s service) any() bool { return !s.hasProto && !s.remote.IsValid() }
 
+// onlyRemote reports whether all packets of the remote prefix match.
+func (s service) onlyRemote() bool { return !s.hasProto && s.remote.IsValid() }
+
 // match is the service in one direction of a port: the remote is who sends or who receives.
 func (s service) match(egress bool) vswitch.Match {
 	m := match().Type(s.family)
@@ -93,6 +96,9 @@ func services(r *view.Rule) []service {
 		s.remote = p.Masked()
 	}
 	if r.Protocol == "" {
+		if r.PortMin != nil || r.PortMax != nil {
+			return nil
+		}
 		return []service{s}
 	}
 	n, err := strconv.ParseUint(model.ProtocolNumber(r.Protocol, r.Ethertype), 10, 8)
