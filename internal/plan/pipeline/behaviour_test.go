@@ -19,6 +19,7 @@ import (
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/vif"
+	"weft/internal/plan/vswitch"
 )
 
 func TestMain(m *testing.M) { labtest.Main(m) }
@@ -77,7 +78,13 @@ func (st *stage) apply(w *world) {
 	for _, b := range sw.Bridges {
 		st.sh(strings.Join(b.Commands(), "\n"))
 	}
-	for bridge, flows := range sw.Flows {
+	st.put(sw.Flows)
+}
+
+// put makes the flows of bridges what they must be.
+func (st *stage) put(all map[string]vswitch.Flows) {
+	st.t.Helper()
+	for bridge, flows := range all {
 		var text strings.Builder
 		for _, f := range flows.All() {
 			fmt.Fprintln(&text, f)
@@ -191,22 +198,25 @@ type step struct {
 
 func (st *stage) run(steps []step) {
 	for _, c := range steps {
-		st.t.Run(c.name, func(t *testing.T) {
-			st.send(c.from, c.send)
-			got := st.settle()
-			want := c.send
-			if c.as != nil {
-				want = c.as
-			}
-			if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, slices.Sorted(slices.Values(c.to))) {
-				t.Errorf("received by %v, want %v", have, c.to)
-			}
-			for dev, frames := range got {
-				if len(frames) != 1 || !bytes.Equal(frames[0], want) {
-					t.Errorf("%s received\n%x\nwant once\n%x", dev, frames, want)
-				}
-			}
-		})
+		st.t.Run(c.name, func(t *testing.T) { st.step(t, c) })
+	}
+}
+
+func (st *stage) step(t *testing.T, c step) {
+	t.Helper()
+	st.send(c.from, c.send)
+	got := st.settle()
+	want := c.send
+	if c.as != nil {
+		want = c.as
+	}
+	if have := slices.Sorted(maps.Keys(got)); !slices.Equal(have, slices.Sorted(slices.Values(c.to))) {
+		t.Errorf("%s: received by %v, want %v", c.name, have, c.to)
+	}
+	for dev, frames := range got {
+		if len(frames) != 1 || !bytes.Equal(frames[0], want) {
+			t.Errorf("%s: %s received\n%x\nwant once\n%x", c.name, dev, frames, want)
+		}
 	}
 }
 

@@ -51,10 +51,11 @@ func ipv4(dst, src model.MAC, from, to string, proto byte, payload []byte) []byt
 		sum = sum>>16 + sum&0xffff
 	}
 	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
-	if proto == 1 {
-		payload = summed(payload, 2, nil)
+	var pseudo []byte
+	if proto != 1 {
+		pseudo = binary.BigEndian.AppendUint32(append([]byte{0, proto}, p[12:]...), uint32(len(payload)))
 	}
-	return eth(dst, src, 0x0800, append(p, payload...))
+	return eth(dst, src, 0x0800, append(p, summed(payload, proto, pseudo)...))
 }
 
 func udp(src, dst uint16, payload string) []byte {
@@ -68,15 +69,19 @@ func ipv6(dst, src model.MAC, from, to string, next byte, payload []byte) []byte
 	p := []byte{0x60, 0, 0, 0, 0, 0, next, 255}
 	binary.BigEndian.PutUint16(p[4:], uint16(len(payload)))
 	p = append(append(p, netip.MustParseAddr(from).AsSlice()...), netip.MustParseAddr(to).AsSlice()...)
-	at := map[byte]int{17: 6, 58: 2}[next]
 	pseudo := append([]byte{0, 0, 0, next}, p[8:]...)
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(payload)))
-	return eth(dst, src, 0x86dd, append(p, summed(payload, at, pseudo)...))
+	return eth(dst, src, 0x86dd, append(p, summed(payload, next, pseudo)...))
 }
 
-// summed writes the internet checksum (RFC 1071) at an offset: conntrack checks it.
-func summed(payload []byte, at int, pseudo []byte) []byte {
+// summed writes the internet checksum (RFC 1071) where a protocol has one: conntrack checks it.
+func summed(payload []byte, proto byte, pseudo []byte) []byte {
 	b := append([]byte{}, payload...)
+	at, ok := map[byte]int{1: 2, 6: 16, 17: 6, 58: 2}[proto]
+	if !ok || at+2 > len(b) {
+		return b
+	}
+	b[at], b[at+1] = 0, 0
 	var sum uint32
 	for _, part := range [][]byte{pseudo, b} {
 		for i := 0; i < len(part); i += 2 {

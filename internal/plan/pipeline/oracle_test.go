@@ -1,0 +1,234 @@
+package pipeline
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"weft/internal/host/ovs"
+	"weft/internal/plan/firewall"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vswitch"
+)
+
+var (
+	oracleSeed    = flag.Uint64("oracle.seed", 0, "seed of the oracle's clouds and packets; 0 takes another each time")
+	oracleShow    = flag.Int("oracle.show", 5, "how many disagreements to show")
+	oraclePackets = flag.Int("oracle.packets", 20000, "how many packets the oracle asks about")
+)
+
+// oracle asks a real switch what it does with a packet.
+type oracle struct {
+	*stage
+	control *ovs.Control
+}
+
+// seeded returns the seed to use and prints it.
+func seeded(t *testing.T) uint64 {
+	seed := *oracleSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-oracle.seed=%d", seed)
+	return seed
+}
+
+func diceOf(seed uint64, world int) dice { return dice{rand.New(rand.NewPCG(seed, uint64(world)))} }
+
+// newOracle starts a switch with the ports of every oracleWorld.
+func newOracle(t *testing.T) *oracle {
+	t.Helper()
+	w := oracleWorld(diceOf(1, 0))
+	for _, p := range w.Ports {
+		p.DeviceOwner = "" // it would be the plan that makes the port of a DHCP server
+	}
+	st := newStage(t, w, settings())
+	o := &oracle{stage: st, control: &ovs.Control{Dir: st.ovs.Dir}}
+	t.Cleanup(o.control.Close)
+	return o
+}
+
+// question is a packet, and what must become of it.
+type question struct {
+	flow, ct string // as ofproto/trace wants them
+	// passes: the packet reaches table, or comes out at OpenFlow port out.
+	passes bool
+	table  int
+	out    uint32
+	// reasons is why the ports named drop it, by the first half of their cookie.
+	reasons map[uint32]firewall.Reason
+	// cut: its connection has been cut.
+	cut   bool
+	about string
+}
+
+var ctStates = map[firewall.State][]string{
+	firewall.New: {"trk,new"}, firewall.Established: {"trk,est"}, firewall.Reply: {"trk,est,rpl"},
+	firewall.Related: {"trk,rel", "trk,rel,rpl"}, firewall.CutReply: {"trk,est,rpl", "trk,rel", "trk,rel,rpl"}, firewall.Invalid: {"trk,inv"},
+}
+
+// question makes one about a random packet of the world.
+func (w *world) question(d dice) question {
+	i := d.IntN(oraclePorts)
+	p := w.Ports[oracleID(i)]
+	g := w.guarded(p)
+	of, vlan := func(i int) uint32 { return uint32(w.at[i].OFPort) }, w.vlans[p.NetworkID]
+	var q question
+	var pk firewall.Packet
+	in, tag := of(i), view.LocalVLAN(0)
+	var verdicts []firewall.Verdict
+	switch k := d.IntN(10); {
+	case k < 4: // sent by the port to anybody
+		pk = d.packet(g, true)
+		if d.chance(10) {
+			pk.EthDst = broadcast
+		}
+		q.table = firewall.AcceptOrIngress
+		verdicts = w.judge(&q, pk, g)
+		if pk.Tagged {
+			tag = view.LocalVLAN(1 + d.IntN(2))
+		}
+	case k < 7 || i == oraclePorts-1: // delivered to the port from the tunnel
+		pk = d.packet(g, false)
+		if d.chance(10) && !dhcpRequest(pk) {
+			pk.EthDst = broadcast
+		}
+		in, tag, q.out = OFPatchTun, vlan, of(i)
+		verdicts = w.judge(&q, pk, g)
+	default: // from one port to another of this host
+		j := d.IntN(oraclePorts - 1)
+		if j == i {
+			j = (j + 1) % (oraclePorts - 1)
+		}
+		peer := w.guarded(w.Ports[oracleID(j)])
+		if d.chance(50) {
+			pk = d.packet(peer, false)
+			s := d.source(p, pk.EtherType == vswitch.TypeIPv6)
+			pk.Egress, pk.EthSrc = true, s.MAC
+			if pk.Src.IsValid() && pk.Src.Is6() == s.Prefix.Addr().Is6() {
+				pk.Src = s.Prefix.Addr()
+			}
+		} else {
+			pk = d.packet(g, true)
+			pk.EthDst, pk.Tagged = peer.MAC, false
+			if s := d.source(peer.Port, pk.EtherType == vswitch.TypeIPv6); pk.Dst.IsValid() && pk.Dst.Is6() == s.Prefix.Addr().Is6() {
+				pk.Dst = s.Prefix.Addr()
+			}
+		}
+		q.out = of(j)
+		verdicts = w.judge(&q, pk, g, peer)
+		g = peer
+	}
+	q.ct = pick(d, ctStates[pk.State]...)
+	q.cut = pk.State == firewall.CutReply || pk.State == firewall.Established && d.chance(30)
+	q.flow = traced(pk, in, tag, q.cut)
+	q.about = fmt.Sprintf("%+v\n%v\n%s%s", pk, verdicts, explain(w.guarded(p)), map[bool]string{true: explain(g)}[g.Port != p])
+	return q
+}
+
+// judge asks Admits, first of the sender, then, if it passes, of the receiver.
+func (w *world) judge(q *question, pk firewall.Packet, ports ...firewall.Guarded) (all []firewall.Verdict) {
+	q.reasons = map[uint32]firewall.Reason{}
+	for _, g := range ports {
+		v := firewall.Admits(g, pk)
+		all = append(all, v)
+		if q.passes = v.Passes(); !q.passes {
+			q.reasons[vswitch.CookieObject(string(g.ID))] = v.Reason
+			break
+		}
+		pk.Egress = false
+	}
+	return all
+}
+
+func dhcpRequest(p firewall.Packet) bool {
+	return p.Proto == 17 && (p.DstPort == 67 && p.SrcPort == 68 || p.DstPort == 547 && p.SrcPort == 546)
+}
+
+var (
+	ruleLine   = regexp.MustCompile(`(?m)^ *(\d+)\. (?:.*cookie 0x([0-9a-f]+))?`)
+	outputLine = regexp.MustCompile(`(?m)^ *(?:output:|-> output port is )(\d+)$`)
+)
+
+// observe reads a trace: whether the packet passes, and the last reason for which one of ports drops it.
+func (q question) observe(trace string) (passes bool, why firewall.Reason) {
+	trace, _, _ = strings.Cut(trace, `bridge("br-tun")`)
+	for _, m := range ruleLine.FindAllStringSubmatch(trace, -1) {
+		table, _ := strconv.Atoi(m[1])
+		passes = passes || q.table != 0 && table == q.table
+		cookie, _ := strconv.ParseUint(m[2], 16, 64)
+		_, kind, of := vswitch.SplitCookie(cookie)
+		if r := firewall.Reason(vswitch.ReasonOf(cookie)); r != 0 && (kind != vswitch.KindPort || q.reasons[of] != 0) {
+			why = r
+		}
+	}
+	for _, m := range outputLine.FindAllStringSubmatch(trace, -1) {
+		port, _ := strconv.ParseUint(m[1], 10, 32)
+		passes = passes || q.out != 0 && uint32(port) == q.out
+	}
+	return passes, why
+}
+
+// ask traces a question's packet, and tells what is wrong with what the switch does.
+func (o *oracle) ask(q question) (wrong string, why firewall.Reason) {
+	trace, err := o.control.Call(o.t.Context(), "ofproto/trace", "br-int", q.flow, "--ct-next", q.ct)
+	if err != nil {
+		o.t.Fatalf("%s: %v", q.flow, err)
+	}
+	passes, why := q.observe(trace)
+	want := firewall.Admitted
+	for _, r := range q.reasons {
+		want = r
+	}
+	if q.cut && (want == firewall.NoEgressRule || want == firewall.NoIngressRule) && why == firewall.Cut {
+		why = want // cut already: to Admits that is all the same
+	}
+	if passes != q.passes || !passes && why != 0 && why != want {
+		return fmt.Sprintf("the switch lets it pass: %v (%s), Admits: %v (%s)\n%s\n%s --ct-next %s\n%s", passes, why, q.passes, want, q.about, q.flow, q.ct, trace), why
+	}
+	return "", why
+}
+
+// TestOracle: for random clouds and packets the switch does with the flows what Admits promises.
+func TestOracle(t *testing.T) {
+	seed := seeded(t)
+	o := newOracle(t)
+	const perWorld = 250
+	passed, told, dropped, wrong := 0, 0, 0, 0
+	reasons := map[firewall.Reason]int{}
+	for n := range max(1, *oraclePackets/perWorld) {
+		d := diceOf(seed, n)
+		w := oracleWorld(d)
+		o.put(map[string]vswitch.Flows{"br-int": Switch(w.view(), o.s).Flows["br-int"]})
+		for range perWorld {
+			q := w.question(d)
+			complaint, why := o.ask(q)
+			if complaint != "" {
+				if wrong++; wrong <= *oracleShow {
+					t.Errorf("world %d: %s", n, complaint)
+				}
+			}
+			if q.passes {
+				passed++
+			} else if dropped++; why != 0 {
+				told++
+			}
+			for _, r := range q.reasons {
+				reasons[r]++
+			}
+		}
+	}
+	t.Logf("%d packets passed, %d were dropped, of %d of them the switch knows why: %v; %d wrong", passed, dropped, told, reasons, wrong)
+	if total := passed + dropped; passed*10 < total*3 || dropped*10 < total*3 {
+		t.Error("the packets are too much of one kind to tell anything")
+	}
+	for r := firewall.SpoofedMAC; r <= firewall.OtherProtocol; r++ {
+		if *oraclePackets >= 5000 && reasons[r] == 0 {
+			t.Errorf("no packet was dropped for %s", r)
+		}
+	}
+}
