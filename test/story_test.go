@@ -326,8 +326,9 @@ type port struct {
 	NetworkID string `json:"network_id"`
 	MAC       string `json:"mac_address"`
 	Status    string
-	Host      string `json:"binding:host_id"`
-	VIFType   string `json:"binding:vif_type"`
+	Host      string   `json:"binding:host_id"`
+	VIFType   string   `json:"binding:vif_type"`
+	Groups    []string `json:"security_groups"`
 	FixedIPs  []struct {
 		IP string `json:"ip_address"`
 	} `json:"fixed_ips"`
