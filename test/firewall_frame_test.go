@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ const (
 
 // frame is what a guest has received.
 type frame struct {
+	at           time.Time
 	raw          []byte
 	src, dst     netip.Addr
 	proto        uint8
@@ -30,7 +32,7 @@ type frame struct {
 }
 
 func parseFrame(raw []byte) frame {
-	f := frame{raw: raw}
+	f := frame{at: time.Now(), raw: raw}
 	if len(raw) < 14 {
 		return f
 	}
@@ -127,6 +129,18 @@ func (e *ear) count(of func(frame) bool) int {
 		}
 	}
 	return n
+}
+
+// last is when a frame of some kind was heard last.
+func (e *ear) last(of func(frame) bool) (at time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range e.heard {
+		if of(f) {
+			at = f.at
+		}
+	}
+	return at
 }
 
 // hears reports whether a frame with this text has been heard.
