@@ -1,0 +1,52 @@
+package vswitch
+
+import (
+	_ "embed"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+//go:embed testdata/walk.txt
+var walkText string
+
+// TestParseWalk reads what an Open vSwitch 3.1 has printed.
+func TestParseWalk(t *testing.T) {
+	w := ParseWalk(walkText)
+	var got []string
+	for _, s := range w.Steps {
+		if s.Bridge != "br-int" {
+			t.Errorf("%s on bridge %q", s.Flow(), s.Bridge)
+		}
+		got = append(got, s.Flow())
+	}
+	want := []string{"table=0,priority=9,in_port=7", "table=25,priority=5,dl_src=02:00:00:00:00:01", "table=60,priority=32768,in_port=7",
+		"table=71,priority=65,ip", "table=72,priority=70,conj_id=8", "table=73,priority=90,ct_state=+new,ip", "table=91,priority=32768",
+		"table=94,priority=32768", "table=95 (no flow matches)"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatal(d)
+	}
+	if c := w.Steps[1].Cookie; c != 0x100 {
+		t.Errorf("cookie %#x", c)
+	}
+	if d := cmp.Diff([]string{"resubmit(,95)", "output:8"}, w.Steps[7].Actions); d != "" {
+		t.Error(d)
+	}
+	if !slices.Equal(w.Steps[7].Outputs, []uint32{8}) {
+		t.Errorf("outputs %v", w.Steps[7].Outputs)
+	}
+	for _, s := range w.Steps {
+		if s.Drops() != (s.Table == 95) {
+			t.Errorf("%s: drops is %v: %q", s.Flow(), s.Drops(), s.Actions)
+		}
+	}
+	if want := []string{"ct(zone=1),recirc(0x1)", "ct(commit,zone=1),2"}; !slices.Equal(w.Datapath, want) {
+		t.Errorf("%q, want %q", w.Datapath, want)
+	}
+	for _, text := range []string{"", "\n\n", "300. priority 5", " 0. priority 99999", "    drop", "bridge(\"x\")\n    drop\n"} {
+		if w := ParseWalk(text); len(w.Steps) != 0 {
+			t.Errorf("%q: %+v", text, w)
+		}
+	}
+}
