@@ -42,7 +42,7 @@ var layers = map[string]string{
 	"neutron":         "model access control store",
 	"feed":            "model plan/view store control feed/feedpb",
 	"feed/feedpb":     "",
-	"inspect":         "model store feed trace",
+	"inspect":         "model plan/view plan/firewall store feed trace",
 
 	// The host.
 	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow",

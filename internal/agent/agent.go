@@ -47,6 +47,8 @@ type Machine interface {
 	Changed() <-chan struct{}
 	// Probe looks closely at one port.
 	Probe(ctx context.Context, q host.Query) host.Found
+	// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
+	Drops(ctx context.Context) (map[uint64]uint64, error)
 }
 
 // Options are what an Agent is made of.
@@ -101,6 +103,10 @@ type Agent struct {
 	// told is what the server was last told of the switch: its version and interface types.
 	told string
 	now  published
+	// passes are those so far, by how long they took.
+	passes histogram
+
+	drops dropCounts
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -307,7 +313,7 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 	facts := a.facts(st.Cloud, v, p, faults, applied)
 	a.logWired(v, facts, applied)
 	a.reports.report(a.feed, st, facts, applied)
-	a.publish(st, v, p)
+	a.publish(st, v, p, time.Since(begin))
 	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),
 		"plan", planned.Sub(begin), "switch", timing.Switch, "kernel", timing.Kernel, "dhcp", timing.DHCP, "total", time.Since(begin))
 	return wait
@@ -354,9 +360,10 @@ func (a *Agent) wait(why string) {
 	a.waiting = why
 }
 
-func (a *Agent) publish(st feed.State, v view.View, p plan.Plan) {
+func (a *Agent) publish(st feed.State, v view.View, p plan.Plan, took time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.passes.observe(took)
 	a.now = published{view: v, plan: p, cloud: st.Cloud, reported: maps.Clone(a.reports.sent), faults: a.faults.list()}
 }
 

@@ -55,10 +55,24 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 			service = serverOf(now.plan.DHCP, q.NetworkID)
 		}
 	}
+	local := localOf(now.view, q.PortID)
+	var at trace.Place
+	if q.Packet != nil && local != nil {
+		at = trace.Place{Bridge: hq.Bridge, OFPort: uint32(local.Attachment.OFPort), LocalVLAN: ev.LocalVLAN, Owner: a.o.Settings.CookieOwner}
+		hq.Packet, hq.CTNext = at.WalkOf(*q.Packet)
+	}
 	found := a.o.Machine.Probe(ctx, hq)
 	ev.Gaps = found.Gaps
 	ev.Interface, ev.Device = evidenceInterface(found), evidenceDevice(found)
-	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge].All(), found, q.PortID, localOf(now.view, q.PortID))
+	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge].All(), found, q.PortID, local)
+	if found.Walk != "" {
+		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
+	}
+	if dropped, err := a.dropped(ctx); err != nil {
+		ev.Gaps = append(ev.Gaps, "dropped packets: "+err.Error())
+	} else {
+		ev.Dropped = dropped[q.PortID]
+	}
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
 	for _, t := range found.Transactions {
 		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed}
@@ -73,7 +87,8 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	for _, f := range now.faults {
 		// Those of other ports and networks explain nothing about this one.
 		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
-			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries})
+			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
+				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == "")})
 		}
 	}
 	return ev

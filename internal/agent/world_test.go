@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -43,6 +44,8 @@ type fakeMachine struct {
 	noFlush error
 	// fail gives the faults of the n-th Apply, counted from 0.
 	fail func(n int, p plan.Plan) []host.Fault
+	// dropped are packets by cookie.
+	dropped map[uint64]uint64
 }
 
 func newMachine() *fakeMachine {
@@ -127,6 +130,12 @@ func (m *fakeMachine) Probe(_ context.Context, q host.Query) host.Found {
 		f.DHCP = &host.DHCPFound{Exists: true, Listening: true, Device: &kernel.Link{Name: q.DHCPDevice}}
 	}
 	return f
+}
+
+func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.dropped), nil
 }
 
 // last is called with the lock held.

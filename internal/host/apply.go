@@ -30,6 +30,8 @@ type Switch interface {
 	ForgetPort(ctx context.Context, bridge, name string) error
 	DumpFlows(ctx context.Context, bridge string) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
+	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
+	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.

@@ -90,6 +90,10 @@ type Query struct {
 	Device string
 	// Namespace and DHCPDevice are those of the network's DHCP service here; empty for none.
 	Namespace, DHCPDevice string
+	// Packet, if it is not empty, is what the switch is asked about, as ofproto/trace wants it;
+	// CTNext is what conntrack is taken to say of it.
+	Packet string
+	CTNext []string
 }
 
 // Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
@@ -98,7 +102,9 @@ type Found struct {
 	Device    *kernel.Link
 	// Flows are those of the integration bridge.
 	Flows []FlowCount
-	DHCP  *DHCPFound
+	// Walk is what ofproto/trace prints of the packet.
+	Walk string
+	DHCP *DHCPFound
 	// Transactions are the DHCP messages of the port, oldest first.
 	Transactions []Transaction
 	Gaps         []string

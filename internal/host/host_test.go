@@ -101,6 +101,10 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
+func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
+func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
+	return "", errInjected
+}
 
 func (m fakeSwitch) FlushZones(context.Context, string, []uint16) error { return nil }
 

@@ -34,6 +34,11 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	for i := range flows {
 		f.Flows = append(f.Flows, FlowCount{Flow: flows[i].Flow, Packets: flows[i].Packets})
 	}
+	if q.Packet != "" {
+		if f.Walk, err = h.p.Switch.Trace(ctx, q.Bridge, q.Packet, q.CTNext...); err != nil {
+			gap("way of the packet", err)
+		}
+	}
 	if q.Namespace != "" && h.p.DHCP != nil {
 		f.DHCP = &DHCPFound{Listening: h.p.DHCP.Serving(q.NetworkID)}
 		l, err := kernel.LinkInfo(q.Namespace, q.DHCPDevice)
@@ -48,6 +53,19 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 		f.Transactions = h.transactions(q.PortID)
 	}
 	return f
+}
+
+// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
+func (h *Host) Drops(ctx context.Context) (map[uint64]uint64, error) {
+	drops, err := h.p.Switch.Drops(ctx, h.p.IntegrationBridge)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[uint64]uint64, len(drops))
+	for _, d := range drops {
+		out[d.Cookie] = d.Packets
+	}
+	return out, nil
 }
 
 // findInterface finds the interface of a port on any bridge, working or not.

@@ -2,8 +2,8 @@
 // port that a person means, asks the port's host for evidence and has trace judge it.
 //
 // It serves GET /weft/v1/chain?q=Q, where Q is a port's ID, name, MAC, address, or the
-// name of its tap. The answer is a trace.Chain in JSON. It is no part of the Neutron
-// API and reads only.
+// name of its tap. The answer is a trace.Chain in JSON. GET /weft/v1/allows answers whether
+// the port's filter lets a packet pass. Neither is part of the Neutron API; both read only.
 package inspect
 
 import (
@@ -20,6 +20,7 @@ import (
 
 	"weft/internal/feed"
 	"weft/internal/model"
+	"weft/internal/plan/firewall"
 	"weft/internal/store"
 	"weft/internal/trace"
 )
@@ -97,7 +98,7 @@ func (in *Inspector) Chain(ctx context.Context, q string) (trace.Chain, error) {
 	if err != nil {
 		return trace.Chain{}, err
 	}
-	ev, silence := in.evidence(ctx, r.Port)
+	ev, silence := in.evidence(ctx, r.Port, nil)
 	return trace.Explain(r, ev, silence, now), nil
 }
 
@@ -112,6 +113,7 @@ func (in *Inspector) record(q string, now time.Time) (rec trace.Record, err erro
 		if e := r.Network(p.NetworkID); e != nil {
 			rec.Network = e.Value
 		}
+		_, rec.GroupNames = guarded(r, p)
 		for _, e := range r.SubnetsOf(p.NetworkID) {
 			rec.Subnets = append(rec.Subnets, e.Value)
 		}
@@ -184,13 +186,14 @@ func sortPorts(ps []*model.Port) {
 	slices.SortFunc(ps, func(a, b *model.Port) int { return strings.Compare(string(a.ID), string(b.ID)) })
 }
 
-// evidence asks the port's host; when there is none, silence says why.
-func (in *Inspector) evidence(ctx context.Context, p *model.Port) (ev *trace.Evidence, silence string) {
+// evidence asks the port's host, also what becomes of a packet if there is one; when there is
+// no host, silence says why.
+func (in *Inspector) evidence(ctx context.Context, p *model.Port, packet *firewall.Packet) (ev *trace.Evidence, silence string) {
 	host := p.Binding.Host
 	if host == "" {
 		return nil, "the port is bound to no host"
 	}
-	query, err := json.Marshal(trace.Query{PortID: p.ID, NetworkID: p.NetworkID})
+	query, err := json.Marshal(trace.Query{PortID: p.ID, NetworkID: p.NetworkID, Packet: packet})
 	if err != nil {
 		return nil, err.Error()
 	}
@@ -210,20 +213,26 @@ func (in *Inspector) evidence(ctx context.Context, p *model.Port) (ev *trace.Evi
 	return ev, ""
 }
 
-// ServeHTTP answers GET /weft/v1/chain?q=Q with a Chain, or {"error": "..."} with 400, 404
-// or, for several ports, 409.
+// ServeHTTP answers a GET of Path with a Chain and one of AllowsPath with an Answer, or
+// {"error": "..."} with 400, 404 or, for several ports, 409.
 func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		in.reply(w, http.StatusMethodNotAllowed, problem{"only GET"})
 		return
 	}
-	chain, err := in.Chain(r.Context(), r.URL.Query().Get("q"))
+	var answer any
+	var err error
+	if r.URL.Path == AllowsPath {
+		answer, err = in.Allows(r.Context(), r.URL.Query())
+	} else {
+		answer, err = in.Chain(r.Context(), r.URL.Query().Get("q"))
+	}
 	var missing model.NotFound
 	var many Ambiguous
 	switch {
 	case err == nil:
-		in.reply(w, http.StatusOK, chain)
+		in.reply(w, http.StatusOK, answer)
 	case errors.As(err, &missing):
 		in.reply(w, http.StatusNotFound, problem{fmt.Sprintf("no port has the ID, name, MAC, address or tap %q", missing.ID)})
 	case errors.As(err, &many):

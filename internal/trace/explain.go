@@ -1,7 +1,9 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -38,7 +40,7 @@ func Explain(r Record, ev *Evidence, silence string, now time.Time) Chain {
 	if r.Port.DeviceOwner != model.OwnerDHCP {
 		c.finish(e.device())
 	}
-	c.finish(e.flows())
+	c.finish(e.filter(), e.flows())
 	if e.servedAddrs() != nil || r.Port.DeviceOwner == model.OwnerDHCP {
 		c.finish(e.dhcp())
 	}
@@ -240,6 +242,50 @@ func (e *explainer) flows() Step {
 	}
 	s.add("packets", anything, strconv.FormatUint(f.Packets, 10))
 	return s
+}
+
+// filter says whether the port is filtered and by what, and what that has dropped.
+func (e *explainer) filter() Step {
+	s := Step{Name: StepFilter}
+	switch {
+	case !e.p.PortSecurity:
+		s.add("filtered", anything, "no: port security is off")
+	case !e.p.Filtered():
+		s.add("filtered", anything, "no: the port belongs to the network itself")
+	case len(e.p.SecurityGroups) == 0:
+		s.add("filtered", anything, "yes, without a security group: only DHCP and address resolution pass")
+	default:
+		s.add("filtered", anything, "yes, by its addresses and the rules of its security groups")
+	}
+	for _, id := range e.p.SecurityGroups {
+		s.add("security group", anything, strings.TrimSpace(e.r.GroupNames[id]+" ("+id+")"))
+	}
+	if e.ev == nil {
+		s.unlooked("dropped", anything, e.silence)
+		return s
+	}
+	if e.p.Filtered() {
+		s.add("dropped", anything, droppedText(e.ev.Dropped))
+	}
+	for _, f := range e.ev.Faults {
+		if f.Closes {
+			s.judge("passes", "what is allowed", "nothing: the port is closed, because its flows could not be put into the switch: "+f.Error, false)
+		}
+	}
+	return s
+}
+
+// droppedText lists numbers of packets by reason, the most first.
+func droppedText(by map[string]uint64) string {
+	var out []string
+	for _, reason := range slices.SortedFunc(maps.Keys(by), func(a, b string) int {
+		return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b))
+	}) {
+		if n := by[reason]; n > 0 {
+			out = append(out, fmt.Sprintf("%s %d", reason, n))
+		}
+	}
+	return orNone(strings.Join(out, ", "))
 }
 
 func (e *explainer) whyNoFlows() string {

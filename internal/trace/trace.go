@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weft/internal/model"
+	"weft/internal/plan/firewall"
 )
 
 // Record is what the server knows of a port. Any pointer may be nil.
@@ -25,6 +26,8 @@ type Record struct {
 	// Host is the host that the port is bound to.
 	Host      *model.Host
 	HostAlive bool
+	// GroupNames are those of the port's security groups, by ID.
+	GroupNames map[string]string
 }
 
 // Query is what a server asks an agent, in JSON; the answer is Evidence.
@@ -32,6 +35,8 @@ type Query struct {
 	PortID model.PortID `json:"port_id"`
 	// NetworkID finds the DHCP service of a port that the agent does not know.
 	NetworkID model.NetworkID `json:"network_id,omitempty"`
+	// Packet, if it is there, is what the switch shall be asked about.
+	Packet *firewall.Packet `json:"packet,omitempty"`
 }
 
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.
@@ -51,7 +56,11 @@ type Evidence struct {
 	Interface *Interface `json:"interface,omitempty"`
 	Device    *Device    `json:"device,omitempty"`
 	Flows     *Flows     `json:"flows,omitempty"`
-	DHCP      *DHCP      `json:"dhcp,omitempty"`
+	// Dropped counts the packets that the port's filter has dropped, by reason.
+	Dropped map[string]uint64 `json:"dropped,omitempty"`
+	// Walked is what the switch does with the packet of the query.
+	Walked *Walked `json:"walked,omitempty"`
+	DHCP   *DHCP   `json:"dhcp,omitempty"`
 	// Transactions are the DHCP messages of this port, oldest first.
 	Transactions []Transaction `json:"transactions,omitempty"`
 	// Reported are the facts that the agent last told the server; nil before it told any.
@@ -159,6 +168,8 @@ type Fault struct {
 	Error  string    `json:"error"`
 	Since  time.Time `json:"since"`
 	Tries  int       `json:"tries"`
+	// Closes: because of it nothing passes the port.
+	Closes bool `json:"closes,omitempty"`
 }
 
 // Chain is the whole of a port, as expected and as observed.
@@ -189,6 +200,7 @@ const (
 	StepInterface  = "interface"  // the OVS interface that carries the port's ID
 	StepDevice     = "device"     // the tap in the kernel
 	StepFlows      = "flows"      // what the switch holds for the port
+	StepFilter     = "filter"     // port security and security groups, and what they have dropped
 	StepDHCPServer = "dhcp"       // namespace, address and listener
 	StepLease      = "lease"      // what the guest asked and was told
 	StepStatus     = "status"     // the facts and the status derived from them

@@ -22,7 +22,8 @@ func record() Record {
 		Port: &model.Port{
 			ID: "7f3a0c11-2222-4333-8444-555566667777", Name: "web-1", NetworkID: "b6d0aaaa-0000-4000-8000-000000000001",
 			MAC: model.MAC{0xfa, 0x16, 0x3e, 0x7b, 0x71, 0x0b}, AdminStateUp: true, Status: model.PortActive,
-			FixedIPs:    []model.FixedIP{{SubnetID: "s1", Addr: netip.MustParseAddr("10.10.0.121")}},
+			FixedIPs:     []model.FixedIP{{SubnetID: "s1", Addr: netip.MustParseAddr("10.10.0.121")}},
+			PortSecurity: true, SecurityGroups: []string{"11111111-0000-4000-8000-000000000001"},
 			DeviceOwner: "compute:nova", DeviceID: "vm-1",
 			Binding: model.Binding{Host: "h1", VNICType: "normal", VIFType: model.VIFOVS},
 			Meta:    model.Meta{Revision: 4},
@@ -35,8 +36,9 @@ func record() Record {
 			FixedIPs: []model.FixedIP{{SubnetID: "s1", Addr: netip.MustParseAddr("10.10.0.2")}},
 			Binding:  model.Binding{Host: "h1"},
 		}},
-		Host:      &model.Host{Name: "h1", HeartbeatAt: now.Add(-3 * time.Second)},
-		HostAlive: true,
+		Host:       &model.Host{Name: "h1", HeartbeatAt: now.Add(-3 * time.Second)},
+		HostAlive:  true,
+		GroupNames: map[string]string{"11111111-0000-4000-8000-000000000001": "web"},
 	}
 }
 
@@ -48,8 +50,9 @@ func evidence() *Evidence {
 		Known:  true, Revision: 4, LocalVLAN: 1,
 		Interface: &Interface{Name: "tap7f3a0c11-22", Bridge: "br-int", OFPort: 5, Tag: 1,
 			ExternalIDs: map[string]string{"iface-id": "7f3a0c11-2222-4333-8444-555566667777", "attached-mac": "fa:16:3e:7b:71:0b"}},
-		Device: &Device{Name: "tap7f3a0c11-22", Kind: "tun", MAC: "fe:16:3e:7b:71:0b", MTU: 1450, Up: true, Carrier: true, RxPackets: 10, TxPackets: 20},
-		Flows:  &Flows{Wanted: 6, Present: 6, Packets: 42},
+		Device:  &Device{Name: "tap7f3a0c11-22", Kind: "tun", MAC: "fe:16:3e:7b:71:0b", MTU: 1450, Up: true, Carrier: true, RxPackets: 10, TxPackets: 20},
+		Flows:   &Flows{Wanted: 6, Present: 6, Packets: 42},
+		Dropped: map[string]uint64{"spoofed_ip": 3, "no_ingress_rule": 12, "dhcp_server": 0},
 		DHCP: &DHCP{Wanted: true, Namespace: "qdhcp-b6d0aaaa-0000-4000-8000-000000000001", Exists: true, Device: "tapd0000000-00",
 			Addresses: []string{"10.10.0.2/24", "169.254.169.254/32"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Leases: []string{"10.10.0.121"}},
 		Transactions: []Transaction{
@@ -106,6 +109,16 @@ var cases = []struct {
 		ev.Flows.Missing = []string{"table=60,priority=100,in_port=5 actions=load:0x5->NXM_NX_REG5[],load:0x1->NXM_NX_REG6[],goto_table:71"}
 		return ""
 	}, "flows", "flows"},
+	{"closed", func(r *Record, ev *Evidence) string {
+		ev.Flows.Present, ev.Flows.Missing, ev.Dropped = 5, []string{"table=60,priority=100,in_port=5 actions=drop"}, nil
+		ev.Faults = []Fault{{Object: "flow of bridge br-int", Op: "add", Error: "OFPFMFC_TABLE_FULL", Since: now.Add(-time.Minute), Tries: 7, Closes: true}}
+		return ""
+	}, "filter", "passes"},
+	{"not-filtered", func(r *Record, ev *Evidence) string {
+		r.Port.PortSecurity, r.Port.SecurityGroups = false, nil
+		return ""
+	}, "", ""},
+	{"no-group", func(r *Record, ev *Evidence) string { r.Port.SecurityGroups = nil; return "" }, "", ""},
 	{"no-listener", func(r *Record, ev *Evidence) string {
 		ev.DHCP.Listening, ev.DHCP.Addresses = false, nil
 		ev.Faults = []Fault{{Object: "namespace qdhcp-b6d0aaaa", Op: "create", Error: "operation not permitted", Since: now.Add(-time.Minute), Tries: 7}}

@@ -1,0 +1,103 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+
+	"weft/internal/plan/firewall"
+	"weft/internal/plan/pipeline"
+	"weft/internal/plan/vswitch"
+)
+
+// Walked is what the switch does with a packet, as it says itself (ofproto/trace).
+type Walked struct {
+	// Passes: the port's filter lets it through.
+	Passes bool `json:"passes"`
+	// Flow is the flow that decided, without its actions; Miss: no flow matches there.
+	Flow   string `json:"flow"`
+	Miss   bool   `json:"miss,omitempty"`
+	Cookie string `json:"cookie"`
+	// Ours: the flow has weft's cookie. Reason is the one in the cookie of a flow that drops.
+	Ours   bool   `json:"ours"`
+	Reason string `json:"reason,omitempty"`
+	// Asked is the packet as the switch was given it.
+	Asked string `json:"asked"`
+}
+
+// Place is where a port is on the integration bridge.
+type Place struct {
+	Bridge    string
+	OFPort    uint32
+	LocalVLAN uint16
+	// Owner is the number in the cookies of weft's flows.
+	Owner uint16
+}
+
+// WalkOf puts a packet as ofproto/trace wants it: what a port sends as coming from it, what
+// it is to receive as coming from another host. ctNext is what conntrack is taken to say.
+func (at Place) WalkOf(p firewall.Packet) (flow string, ctNext []string) {
+	if p.Egress {
+		flow = fmt.Sprintf("in_port=%d", at.OFPort)
+	} else {
+		flow = fmt.Sprintf("in_port=%d,dl_vlan=%d", pipeline.OFPatchTun, at.LocalVLAN)
+	}
+	flow += fmt.Sprintf(",dl_src=%s,dl_dst=%s", p.EthSrc, p.EthDst)
+	if p.Src.Is4() {
+		flow += fmt.Sprintf(",ip,nw_src=%s,nw_dst=%s", p.Src, p.Dst)
+	} else {
+		flow += fmt.Sprintf(",ipv6,ipv6_src=%s,ipv6_dst=%s", p.Src, p.Dst)
+	}
+	flow += fmt.Sprintf(",nw_ttl=64,nw_proto=%d", p.Proto)
+	switch {
+	case p.Proto == 6 || p.Proto == 17 || p.Proto == 132:
+		name := map[uint8]string{6: "tcp", 17: "udp", 132: "sctp"}[p.Proto]
+		flow += fmt.Sprintf(",%s_src=%d,%[1]s_dst=%[3]d", name, p.SrcPort, p.DstPort)
+	case p.Proto == 1 && p.Src.Is4():
+		flow += fmt.Sprintf(",icmp_type=%d,icmp_code=%d", p.ICMPType, p.ICMPCode)
+	case p.Proto == 58 && p.Src.Is6():
+		flow += fmt.Sprintf(",icmpv6_type=%d,icmpv6_code=%d", p.ICMPType, p.ICMPCode)
+	}
+	switch p.State {
+	case firewall.Established:
+		return flow, []string{"trk,est"}
+	case firewall.Reply:
+		return flow, []string{"trk,est,rpl"}
+	}
+	return flow, []string{"trk,new"}
+}
+
+// Walked reads the answer of ofproto/trace. What a port sends has passed its filter when it
+// comes to table 73, from where it goes to its receivers and their filters; what it is to
+// receive has passed when it is put out at the port.
+func (at Place) Walked(text, asked string, egress bool) *Walked {
+	steps := slices.DeleteFunc(vswitch.ParseWalk(text).Steps, func(s vswitch.Step) bool { return s.Bridge != at.Bridge })
+	w := &Walked{Asked: asked}
+	decided := -1 // the last step that is the filter's
+	for i := range steps {
+		s := &steps[i]
+		if egress && s.Table == firewall.AcceptOrIngress {
+			w.Passes = !s.Drops()
+			if !w.Passes {
+				decided = i
+			}
+			break
+		}
+		w.Passes = !egress && slices.Contains(s.Outputs, at.OFPort)
+		if s.Table != firewall.Dropped && (egress || s.Table <= firewall.RulesIngress || s.Drops()) {
+			decided = i
+		}
+		if w.Passes {
+			break
+		}
+	}
+	if decided < 0 {
+		return w
+	}
+	s := &steps[decided]
+	owner, _, _ := vswitch.SplitCookie(s.Cookie)
+	w.Flow, w.Miss, w.Cookie, w.Ours = s.Flow(), s.Miss, fmt.Sprintf("0x%x", s.Cookie), owner == at.Owner
+	if r := vswitch.ReasonOf(s.Cookie); r != 0 && w.Ours && !w.Passes {
+		w.Reason = firewall.Reason(r).String()
+	}
+	return w
+}
