@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -71,6 +73,16 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 		return err
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
+	if c.MetricsListen != "" {
+		l, err := net.Listen("tcp", c.MetricsListen)
+		if err != nil {
+			sw.Close()
+			return fmt.Errorf("metrics: %w", err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", a.Metrics())
+		tasks.Go(func() error { return serveHTTP(ctx, l, mux, log) })
+	}
 	tasks.Go(func() error { return sw.Run(ctx) })
 	tasks.Go(func() error { return k.Run(ctx) })
 	tasks.Go(func() error { return machine.Run(ctx) })

@@ -47,6 +47,17 @@ what the cloud does not say; no variable overrides it.
 All commands have ` + "`--os-cloud`, `--api`, `--state-dir` and `--config`" + `. This page is made from the program (` + "`make golden`" + `).
 `
 
+const cliAllows = `Says whether port security and security groups let a packet pass at a port, and by which rule; of a network administrator's
+questions the commonest. It needs weft's own API and an administrator.
+
+- ` + "`--from`" + ` asks whether the port would receive the packet, ` + "`--to`" + ` whether it may send it. What the other side's filter
+  says is a question about the port there.
+- The answer comes from the records. ` + "`--live`" + ` asks the switch of the port's host too (` + "`ofproto/trace`" + `: nothing is sent, and
+  what conntrack would say is given by ` + "`--established` and `--reply`" + `), names the flow that decides, and says plainly if the
+  two disagree and what may be behind it.
+- The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, 3 if record and switch disagree.
+  If the port's host cannot be asked, that is said, and the answer of the records counts.`
+
 // TestCLIDocument keeps docs/cli.md equal to the commands; -update rewrites it.
 func TestCLIDocument(t *testing.T) {
 	const name = "../../docs/cli.md"
@@ -76,6 +87,10 @@ func cliDocument() []byte {
 		fmt.Fprintf(&b, "\n## weft %s\n\n", c.Name())
 		describe(&b, c)
 	}
+	top := &cobra.Command{Use: "weft"}
+	top.AddCommand(allowsCommand())
+	fmt.Fprintf(&b, "\n## weft allows\n\n%s\n\n", cliAllows)
+	describe(&b, top)
 	return b.Bytes()
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -64,13 +63,7 @@ func (c portAPI) bind(ctx context.Context, id, host string) (apiPort, error) {
 
 // chain asks for the chain of one port, by whatever names it, as JSON of a trace.Chain.
 func (c portAPI) chain(ctx context.Context, ref string) (json.RawMessage, error) {
-	var raw json.RawMessage
-	err := c.Do(ctx, http.MethodGet, inspect.Path+"?q="+url.QueryEscape(ref), nil, &raw)
-	var f client.Fault
-	if errors.As(err, &f) && f.Message != "" && f.Status != http.StatusUnauthorized {
-		return nil, errors.New(f.Message)
-	}
-	return raw, err
+	return c.inspect(ctx, inspect.Path, url.Values{"q": {ref}})
 }
 
 // awaitStatus waits until the port has the status; it asks more often at first.

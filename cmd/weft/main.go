@@ -43,12 +43,19 @@ func run(ctx context.Context, cmd *cobra.Command) int {
 	if err == nil {
 		return 0
 	}
+	code := 1
+	if e := (exitCode{}); errors.As(err, &e) {
+		if e.error == nil {
+			return e.code
+		}
+		code = e.code
+	}
 	text := strings.TrimSpace(err.Error())
 	fmt.Fprintln(cmd.ErrOrStderr(), "weft:", text)
 	if u := (usageError{}); errors.As(err, &u) || strings.HasPrefix(text, "unknown command") { // cobra's own has no type
 		return 2
 	}
-	return 1
+	return code
 }
 
 // usageError is a mistake on the command line; the exit code is 2.
@@ -81,7 +88,7 @@ func root() *cobra.Command {
 		}
 	}
 	add("run", upCommand(), serverCommand(), agentCommand(), certificateCommand())
-	add("use", plugCommand(), unplugCommand(), showCommand())
+	add("use", plugCommand(), unplugCommand(), showCommand(), allowsCommand())
 	add("api", nounCommands()...)
 	add("other", demoCommand(), fsckCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")

@@ -86,6 +86,7 @@ type Config struct {
 	RetryMax          time.Duration     `key:"retry_max" use:"agent" help:"What failed on the host is tried again after 100ms, then after twice as long each time, up to this."`
 	ReconnectMax      time.Duration     `key:"reconnect_max" use:"agent" help:"Longest wait between attempts to reach the server."`
 	ServerWait        time.Duration     `key:"server_wait" use:"agent" help:"How long an agent that has just started waits for the server before it acts on the cloud it knew before."`
+	MetricsListen     string            `key:"metrics_listen" use:"agent" help:"Address at which the agent serves metrics for Prometheus, at /metrics, to whoever can reach it: such as 127.0.0.1:9480. Empty: none."`
 	StatusGrace       time.Duration     `key:"status_grace" use:"agent" help:"How long a port that was ACTIVE stays so while the whole switch or its network's DHCP is in trouble, as when ovs-vswitchd restarts."`
 
 	API string `key:"api" use:"client api" help:"URL of the API, for commands that talk to it. It is used without authentication, unless a cloud is named too; see cli.md."`
@@ -125,7 +126,10 @@ func (c *Config) complete() error {
 	if c.StateDir == "" {
 		bad("state_dir", "must not be empty")
 	}
-	for key, addr := range map[string]string{"api_listen": c.APIListen, "identity_listen": c.IdentityListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen} {
+	for key, addr := range map[string]string{"api_listen": c.APIListen, "identity_listen": c.IdentityListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen, "metrics_listen": c.MetricsListen} {
+		if addr == "" && key == "metrics_listen" {
+			continue
+		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			bad(key, "want HOST:PORT: %v", err)
 		}

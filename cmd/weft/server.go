@@ -141,7 +141,9 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 func apiHandler(who *identityParts, i inspect.Options, n neutron.Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", neutron.New(n))
-	mux.Handle(inspect.Path, who.adminsOnly(inspect.New(i)))
+	port := who.adminsOnly(inspect.New(i))
+	mux.Handle(inspect.Path, port)
+	mux.Handle(inspect.AllowsPath, port)
 	return mux
 }
 
