@@ -45,36 +45,51 @@ func startCloud(ctx context.Context, o options) (*cloud, error) {
 	if c.ovs, err = lab.StartOVS(ctx, lab.OVSOptions{Dir: c.run, Datapath: lab.DatapathNetdev}); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(c.run, "weft.log"))
-	if err != nil {
+	if err := c.launch(); err != nil {
+		c.stop()
 		return nil, err
 	}
+	return c, nil
+}
+
+// launch starts weft and waits until its agent is there.
+func (c *cloud) launch() error {
+	log, err := os.OpenFile(filepath.Join(c.run, "weft.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	defer log.Close()
-	c.cmd = exec.Command(bin, "up", "--state-dir", c.dir, "--host", "bench", "--ovsdb", c.ovs.OVSDB, "--datapath-type", "netdev",
+	c.cmd = exec.Command(c.weft, "up", "--state-dir", c.dir, "--host", "bench", "--ovsdb", c.ovs.OVSDB, "--datapath-type", "netdev",
 		"--identity", "none",
-		"--quotas", "network=-1,subnet=-1,port=-1")
+		"--quotas", "network=-1,subnet=-1,port=-1,security_group=-1,security_group_rule=-1")
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := c.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		var list struct{ Agents []struct{ Alive bool } }
 		err := c.call("GET", "/v2.0/agents", nil, &list)
 		if err == nil && len(list.Agents) > 0 && list.Agents[0].Alive {
-			return c, nil
+			return nil
 		}
 		if time.Now().After(deadline) {
-			c.stop()
-			return nil, fmt.Errorf("weft up does not come up: %v\n%s", err, c.logTail())
+			return fmt.Errorf("weft up does not come up: %v\n%s", err, c.logTail())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
+// halt stops weft and leaves its switch as it is.
+func (c *cloud) halt() {
+	if c.cmd != nil && c.cmd.Process != nil {
+		_ = c.cmd.Process.Signal(syscall.SIGTERM)
+		_ = c.cmd.Wait()
+	}
+}
+
 func (c *cloud) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	_ = c.cmd.Wait()
+	c.halt()
 	_ = c.ovs.Stop()
 	_ = os.RemoveAll(c.dir)
 }
