@@ -323,7 +323,8 @@ func (c *Client) replace(cloud view.Cloud, rev int64) {
 	session := c.state.Session
 	c.mu.Unlock()
 	c.log.Info("in sync with the server", "server", c.o.Target, "rev", rev, "session", session,
-		"networks", len(cloud.Networks), "ports", len(cloud.Ports))
+		"networks", len(cloud.Networks), "ports", len(cloud.Ports),
+		"security_groups", len(cloud.Groups), "members", len(cloud.Members))
 	c.tell()
 }
 

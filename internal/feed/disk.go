@@ -53,7 +53,7 @@ func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool
 		err = json.Unmarshal(data, &d)
 	}
 	if err == nil && d.Format != diskFormat {
-		err = fmt.Errorf("format %d is unknown", d.Format)
+		err = fmt.Errorf("it is of format %d, not %d", d.Format, diskFormat)
 	}
 	if err == nil && d.Host != host {
 		err = fmt.Errorf("it is of host %q", d.Host)
