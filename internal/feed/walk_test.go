@@ -2,6 +2,7 @@ package feed
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -186,7 +187,7 @@ func TestGroupsWalk(t *testing.T) {
 	if len(c.Ports) == 0 || len(c.Members) == 0 {
 		t.Error("a walk without ports or members")
 	}
-	// The server tells hosts of what they hold and of nothing else.
+	// In the end the server tells hosts of what they hold and of nothing else.
 	want := map[store.Ref]int{}
 	for _, c := range []*Client{h1, h2} {
 		w.store.View(func(r store.Reader) {
@@ -195,15 +196,17 @@ func TestGroupsWalk(t *testing.T) {
 			}
 		})
 	}
-	w.server.mu.Lock()
-	defer w.server.mu.Unlock()
-	for topic, streams := range w.server.interest {
-		if want[topic] != len(streams) {
-			t.Errorf("%d hosts hear of %v, want %d", len(streams), topic, want[topic])
+	var got map[store.Ref]int
+	if !eventually(func() bool {
+		w.server.mu.Lock()
+		defer w.server.mu.Unlock()
+		got = map[store.Ref]int{}
+		for topic, streams := range w.server.interest {
+			got[topic] = len(streams)
 		}
-	}
-	if len(want) != len(w.server.interest) {
-		t.Errorf("hosts hear of %d topics, want %d", len(w.server.interest), len(want))
+		return maps.Equal(got, want)
+	}) {
+		t.Errorf("hosts that hear of topics: %v\nwant %v", got, want)
 	}
 }
 
