@@ -36,8 +36,8 @@ func (e exitCode) Unwrap() error { return e.error }
 
 // allowsText are the flags of weft allows that go to the server as they are, by parameter.
 var allowsText = []struct{ key, flag, help string }{
-	{"from", "from", "would the port receive it from this `address`"},
-	{"to", "to", "may the port send it to this `address`"},
+	{"from", "from", "would the port receive it from there: an `address`, or what names another port"},
+	{"to", "to", "may the port send it there: an `address`, or what names another port"},
 	{"proto", "proto", "`protocol`, by name or number (tcp if there is --dport, icmp if there is --icmp-type)"},
 	{"dport", "dport", "destination `port` of tcp, udp or sctp"},
 	{"sport", "sport", "source `port` (50000, as a client has)"},
@@ -56,14 +56,15 @@ func allowsCommand() *cobra.Command {
 		Long: `Says whether port security and security groups let a packet pass at a port, by which rule, or
 why not. --from asks whether the port would receive it from there, --to whether it may send it
 there. What happens at the other side is not asked: that is a question about the port there.
-The port may be named by its ID, name, MAC, an address, or the name of its tap.
+The port may be named by its ID, name, MAC, an address, or the name of its tap; so may the port
+at the other side, for its address.
 
 The answer is worked out from the records. --live also asks the switch of the port's host, which
 looks up the packet in its flows (ofproto/trace) without sending it, and names the flow that
 decides. If the two disagree, that is said, with what may be behind it.
 
   weft allows web --from 192.0.2.7 --dport 22
-  weft allows web --to 10.0.0.9 --proto icmp --live
+  weft allows web --from db --proto icmp --live
   weft allows web --to 10.0.0.9 --proto udp --sport 67 --dport 68
 
 The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, and 3 if record

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"weft/internal/control"
+	"weft/internal/feed"
+	"weft/internal/inspect"
 	"weft/internal/model"
 	"weft/internal/neutron"
 	"weft/internal/store/storetest"
@@ -45,7 +48,8 @@ func startAPI(t *testing.T) string {
 	t.Helper()
 	cfg := control.DefaultConfig()
 	cfg.VNIRange = [2]uint32{100000, 199999}
-	c := control.New(control.Options{Store: storetest.New(t), Config: cfg})
+	st := storetest.New(t)
+	c := control.New(control.Options{Store: st, Config: cfg})
 	_, err := c.RegisterHost(t.Context(), model.Host{
 		Name: "node-1", AgentID: "28ed2da2-49bd-4db2-b2d8-85ba5c47efb3", IntegrationBridge: "br-int", TunnelBridge: "br-tun",
 		DatapathType: "netdev", TunnelTypes: []string{"vxlan"}, VTEP: netip.MustParseAddr("192.0.2.1"),
@@ -54,7 +58,8 @@ func startAPI(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := httptest.NewServer(neutron.New(neutron.Options{Control: c}))
+	hosts := feed.NewServer(feed.ServerOptions{Store: st, Control: c, Log: slog.New(slog.DiscardHandler)})
+	srv := httptest.NewServer(apiHandler(&identityParts{}, inspect.Options{Cloud: c, Hosts: hosts}, neutron.Options{Control: c}))
 	t.Cleanup(srv.Close)
 	return srv.URL
 }

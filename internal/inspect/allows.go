@@ -20,20 +20,18 @@ import (
 
 // AllowsPath is where questions about the filter of a port are answered, with a trace.Answer
 // in JSON. Which port is asked about is told by q, as for Path; the packet by from or to (the
-// address of the other side), proto, dport, sport, icmp_type, icmp_code, mac (the source's),
+// other side: an address, or what names another port), proto, dport, sport, icmp_type, icmp_code, mac (the source's),
 // as (the port's own address) and connection (new, established, reply). live=true asks the
 // port's host too.
 const AllowsPath = "/weft/v1/allows"
 
 // question is a packet as a person describes it.
 type question struct {
-	port   string
 	egress bool
 	// peer is the other side, as the port's own address if it is not the obvious one.
 	peer, as netip.Addr
 	mac      model.MAC
 	packet   firewall.Packet
-	live     bool
 }
 
 // clientPort is a port of the side that opens a connection, of those that are given out for that.
@@ -42,15 +40,15 @@ const clientPort = 50000
 // nobody is a unicast MAC address that no port has.
 var nobody = model.MAC{2, 0, 0, 0, 0, 1}
 
-// parseQuestion reads the parameters of a request.
-func parseQuestion(v url.Values) (question, error) {
-	q := question{port: v.Get("q"), egress: v.Has("to"), live: v.Get("live") == "true"}
+// parseQuestion reads the parameters of a request about port p.
+func parseQuestion(r store.Reader, p *model.Port, v url.Values) (question, error) {
+	q := question{egress: v.Has("to")}
 	q.packet.Egress = q.egress
 	if v.Has("from") == v.Has("to") {
-		return q, errors.New("give one of from and to: the address of the other side")
+		return q, errors.New("give one of from and to: the other side")
 	}
 	var err error
-	if q.peer, err = parseAddr(v.Get("from") + v.Get("to")); err != nil {
+	if q.peer, err = peerAddr(r, p, v.Get("from")+v.Get("to")); err != nil {
 		return q, err
 	}
 	if v.Has("as") {
@@ -76,6 +74,25 @@ func parseQuestion(v url.Values) (question, error) {
 		return q, fmt.Errorf("connection: %q is none of new, established, reply", c)
 	}
 	return q, q.service(v)
+}
+
+// peerAddr is the address of the other side. Of a port it is one of a family that p has too.
+func peerAddr(r store.Reader, p *model.Port, s string) (netip.Addr, error) {
+	if a, err := parseAddr(s); err == nil {
+		return a, nil
+	}
+	other, err := find(r, strings.TrimSpace(s))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, mine := range p.FixedIPs {
+		for _, theirs := range other.FixedIPs {
+			if mine.Addr.Is4() == theirs.Addr.Is4() {
+				return theirs.Addr, nil
+			}
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("ports %s and %s have no addresses of one family; give an address", p.ID, other.ID)
 }
 
 func parseAddr(s string) (netip.Addr, error) {
@@ -147,14 +164,15 @@ func (q *question) service(v url.Values) error {
 
 // Allows answers whether the filter of a port lets a packet pass.
 func (in *Inspector) Allows(ctx context.Context, v url.Values) (trace.Answer, error) {
-	q, err := parseQuestion(v)
-	if err != nil {
-		return trace.Answer{}, err
-	}
 	var a trace.Asked
+	var err error
 	in.o.Cloud.Read(func(r store.Reader) {
 		var p *model.Port
-		if p, err = find(r, strings.TrimSpace(q.port)); err != nil {
+		if p, err = find(r, strings.TrimSpace(v.Get("q"))); err != nil {
+			return
+		}
+		var q question
+		if q, err = parseQuestion(r, p, v); err != nil {
 			return
 		}
 		a.Guarded, a.GroupNames = guarded(r, p)
@@ -163,7 +181,7 @@ func (in *Inspector) Allows(ctx context.Context, v url.Values) (trace.Answer, er
 	if err != nil {
 		return trace.Answer{}, err
 	}
-	if a.Live = q.live; a.Live {
+	if a.Live = v.Get("live") == "true"; a.Live {
 		a.Evidence, a.Silence = in.evidence(ctx, a.Guarded.Port, &a.Packet)
 	}
 	return trace.Allows(a, in.o.Now()), nil

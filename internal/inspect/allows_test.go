@@ -101,7 +101,9 @@ func TestAllows(t *testing.T) {
 		"from=192.0.2.9&proto=sctp&dport=22&icmp_type=&x=1": "",
 		"from=192.0.2.9&to=192.0.2.9&dport=1":               "",
 		"dport=1":                                           "",
-		"from=web&dport=1":                                  "",
+		"from=friend&dport=1":                               "admitted",
+		"to=" + friend.MAC.String() + "&dport=1":            "admitted",
+		"to=2001:db8::1&dport=1":                            "",
 		"from=192.0.2.9":                                    "",
 		"from=192.0.2.9&proto=tcp":                          "",
 		"from=192.0.2.9&proto=any":                          "",
@@ -121,6 +123,11 @@ func TestAllows(t *testing.T) {
 			t.Errorf("%s: %d %q %+v, want it to be refused", params, code, msg, a)
 		case want != "" && (code != http.StatusOK || a.Reason != want):
 			t.Errorf("%s: %d %s %q %s, want %s", params, code, a.Reason, msg, a.Text, want)
+		}
+	}
+	for from, want := range map[string]int{"nobody": 404, "twin": 409} {
+		if code, _, msg := w.allows("q=guarded&dport=22&from=" + from); code != want {
+			t.Errorf("from %q: %d %s, want %d", from, code, msg, want)
 		}
 	}
 	for q, want := range map[string]int{"nobody": 404, "twin": 409, own: 200, "": 400} {
