@@ -3,7 +3,9 @@ package feed
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
@@ -145,6 +147,30 @@ func TestGroupsReachTheirHosts(t *testing.T) {
 	}
 	if st := h1.State(); st.Session != 1 {
 		t.Errorf("session %d, want one snapshot only", st.Session)
+	}
+}
+
+// A rule that comes after the host's part was read and before its group was watched is
+// marked by nobody: the second look must find it.
+func TestRuleBetweenReadingAndWatching(t *testing.T) {
+	w := newWorld(t)
+	n1 := w.network(1)
+	w.groups("g", "remote")
+	w.create(guarded(1, n1, "h1", "g"))
+	p2 := w.create(guarded(2, n1, "", "remote")).ID
+	s := NewServer(ServerOptions{Store: w.store, Control: w.rec}) // does not run: marks nothing
+	st := newStream(s, "h1", nil, nil)
+	s.mu.Lock()
+	found := make(chan []*feedpb.Object)
+	go func() {
+		objects, _, _ := st.look(nil)
+		found <- objects
+	}()
+	time.Sleep(20 * time.Millisecond) // it has read, and waits for the lock to watch
+	w.rule("r", "g", "remote", "")
+	s.mu.Unlock()
+	if !slices.ContainsFunc(<-found, func(o *feedpb.Object) bool { return o.Id == memberID("remote", p2) }) {
+		t.Error("the member of a group that a late rule names is missing")
 	}
 }
 
