@@ -307,6 +307,7 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		// Interrupted half way: what it returned says nothing about the machine.
 		return 0
 	}
+	a.zones.applied(faults)
 	faults = append(faults, unclean...)
 	applied := time.Now()
 	wait := a.faults.update(faults, applied, a.o, a.log)

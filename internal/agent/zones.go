@@ -16,9 +16,12 @@ import (
 // zones are the local VLANs of this host's networks, each of which is also a conntrack zone.
 type zones struct {
 	restored bool
-	// given are the numbers that networks have; clean are those of them that may be used:
-	// what connections a number's former network had is forgotten.
-	given, clean map[model.NetworkID]view.LocalVLAN
+	// given are the numbers that networks have; held are also those of networks that are gone
+	// while a bridge may still have flows of them.
+	given, held map[model.NetworkID]view.LocalVLAN
+	// clean are those of held that may be used: the connections of the number's former
+	// network are forgotten.
+	clean map[model.NetworkID]view.LocalVLAN
 }
 
 // number gives the networks of a cloud their local VLANs.
@@ -26,12 +29,13 @@ func (z *zones) number(c view.Cloud, obs host.Observed, name model.HostName, log
 	if !z.restored {
 		// A number once given to a network stays with it while it is here: flows hold it. It
 		// was clean before anything was written that it is restored from.
-		z.given, z.restored = vif.Restore[view.LocalVLAN](obs.OtherConfig), true
-		z.clean = maps.Clone(z.given)
+		z.held, z.restored = vif.Restore[view.LocalVLAN](obs.OtherConfig), true
+		z.clean = maps.Clone(z.held)
 	}
-	given, exhausted := vif.LocalVLANs(z.given, view.NetworksOf(c, name))
+	given, exhausted := vif.LocalVLANs(z.held, view.NetworksOf(c, name))
 	z.given = given
-	maps.DeleteFunc(z.clean, func(id model.NetworkID, n view.LocalVLAN) bool { return given[id] != n })
+	maps.Copy(z.held, given)
+	maps.DeleteFunc(z.clean, func(id model.NetworkID, n view.LocalVLAN) bool { return z.held[id] != n })
 	if len(exhausted) > 0 {
 		log.Error("no local VLAN left; these networks are not realised here", "networks", exhausted)
 	}
@@ -42,8 +46,8 @@ func (z *zones) number(c view.Cloud, obs host.Observed, name model.HostName, log
 // answer on a connection of another network.
 func (z *zones) flush(ctx context.Context, m Machine, obs host.Observed) []host.Fault {
 	var fresh []model.NetworkID
-	for id := range z.given {
-		if _, ok := z.clean[id]; !ok {
+	for id, n := range z.given {
+		if z.clean[id] != n {
 			fresh = append(fresh, id)
 		}
 	}
@@ -66,4 +70,12 @@ func (z *zones) flush(ctx context.Context, m Machine, obs host.Observed) []host.
 			Part: host.PartSwitch, Network: id, Waiting: !obs.Connected})
 	}
 	return faults
+}
+
+// applied hears what the switch could not do of the plan. When it has done everything,
+// the numbers of networks that are gone are free.
+func (z *zones) applied(faults []host.Fault) {
+	if !slices.ContainsFunc(faults, func(f host.Fault) bool { return f.Part == host.PartSwitch }) {
+		z.held = maps.Clone(z.given)
+	}
 }

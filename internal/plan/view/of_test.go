@@ -218,7 +218,7 @@ func genCloud(t *rapid.T) (Cloud, []Attachment) {
 			case 1:
 				r.RemoteGroup = group.Draw(t, "remote group")
 			case 2:
-				r.RemoteAddressGroup = rapid.SampledFrom([]string{"a1", "a2", "gone"}).Draw(t, "address group")
+				r.RemoteAddressGroup = rapid.SampledFrom([]string{"a1", "a2", "a3"}).Draw(t, "address group")
 			}
 			g.Rules = append(g.Rules, r)
 		}
