@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,6 +76,12 @@ func (g *guest) furnish() {
 		}
 		g.exec("ip", "addr", "add", f.IP+bits, "dev", "eth0")
 	}
+	g.h.await("the IPv6 addresses of "+g.Name, comes, func() error {
+		if out := g.exec("ip", "-6", "addr", "show", "dev", "eth0", "tentative"); out != "" {
+			return errors.New(out)
+		}
+		return nil
+	})
 	g.air = listenToAir(g.h.t, g.Name)
 	for _, p := range servedPorts {
 		g.serve(p)
@@ -354,6 +361,14 @@ func (h *host) removeRules(ids ...string) {
 func (g *guest) update(attrs m) {
 	g.h.t.Helper()
 	g.h.must(g.h.call("PUT", "/v2.0/ports/"+g.ID, m{"port": attrs}, nil))
+}
+
+// flows are those of br-int, sorted, without their counters.
+func (h *host) flows() string {
+	h.t.Helper()
+	out, err := h.ovs.Ofctl("--no-stats", "dump-flows", "br-int")
+	h.must(err)
+	return strings.Join(slices.Sorted(strings.Lines(out)), "")
 }
 
 var flowCookie = regexp.MustCompile(`cookie=(0x[0-9a-f]+),.* n_packets=(\d+),`)

@@ -64,6 +64,7 @@ type host struct {
 	args []string
 	log  string
 	http *http.Client
+	said int
 }
 
 // newHost starts an Open vSwitch; weft is not started yet. args are given to every weft daemon.
