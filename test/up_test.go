@@ -151,9 +151,12 @@ func TestServerAndAgentApart(t *testing.T) {
 	foreign := strings.TrimSpace(h.mustWeft("certificate", hostName, "--state-dir", other))
 	agent.stop()
 	stranger := h.start("agent", "--state-dir", filepath.Join(h.dir, "stranger"), "--cert-dir", foreign)
-	time.Sleep(time.Second)
+	h.await("a word of the certificate in the log", 10*time.Second, func() error {
+		b, err := os.ReadFile(h.log)
+		if err == nil && !strings.Contains(string(b), "certificate") {
+			err = errors.New("none")
+		}
+		return err
+	})
 	stranger.stop()
-	if b, err := os.ReadFile(h.log); err != nil || !strings.Contains(string(b), "certificate") {
-		t.Errorf("no word of the certificate in the log (%v)", err)
-	}
 }
