@@ -53,6 +53,7 @@ func TestAllowsLive(t *testing.T) {
 	}{
 		{p, "from=PEER&dport=22", "admitted"},
 		{p, "from=PEER&proto=47", "admitted"},
+		{p, "from=PEER&proto=dccp&dport=5", "admitted"},
 		{p, "from=192.0.2.7&dport=22", "no_ingress_rule"},
 		{p, "from=192.0.2.7&proto=icmp", "no_ingress_rule"},
 		{p, "from=192.0.2.7&proto=udp&sport=67&dport=68", "admitted"},

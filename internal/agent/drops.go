@@ -19,7 +19,8 @@ type dropCounts struct {
 
 type dropCount struct{ before, now uint64 }
 
-// update takes what the switch says now. Counts of ports that are no more are forgotten.
+// update takes what the switch says now, and returns the sums by port and reason; of flows
+// that all ports share, under "". Counts of ports that are no more are forgotten.
 func (d *dropCounts) update(owner uint16, read map[uint64]uint64, ports map[uint32]model.PortID) map[model.PortID]map[string]uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,7 +40,8 @@ func (d *dropCounts) update(owner uint16, read map[uint64]uint64, ports map[uint
 	for cookie, c := range next {
 		of, kind, object := vswitch.SplitCookie(cookie)
 		id, known := ports[object]
-		if of != owner || kind != vswitch.KindPort || !known {
+		known = known && kind == vswitch.KindPort || kind == vswitch.KindBase
+		if of != owner || !known {
 			delete(next, cookie)
 			continue
 		}
@@ -52,7 +54,7 @@ func (d *dropCounts) update(owner uint16, read map[uint64]uint64, ports map[uint
 	return out
 }
 
-// dropped counts the packets that the filters of this host's ports have dropped, by reason.
+// dropped counts the packets that the filters of this host's ports have dropped, by port and reason.
 func (a *Agent) dropped(ctx context.Context) (map[model.PortID]map[string]uint64, error) {
 	drops, err := a.o.Machine.Drops(ctx)
 	if err != nil {

@@ -89,6 +89,11 @@ func (a *Agent) dropMetrics(ctx context.Context, b *bytes.Buffer, head func(name
 		a.log.Debug("dropped packets cannot be read", "err", err)
 		return
 	}
+	head("weft_dropped_packets_total", "counter", "Packets dropped by flows that all ports share, by reason.")
+	for _, reason := range slices.Sorted(maps.Keys(dropped[""])) {
+		fmt.Fprintf(b, "weft_dropped_packets_total{reason=%q} %d\n", reason, dropped[""][reason])
+	}
+	delete(dropped, "")
 	head("weft_port_dropped_packets_total", "counter", "Packets that the filter of a port has dropped, by reason.")
 	for _, id := range slices.SortedFunc(maps.Keys(dropped), func(x, y model.PortID) int { return cmp.Compare(x, y) }) {
 		for _, reason := range slices.Sorted(maps.Keys(dropped[id])) {

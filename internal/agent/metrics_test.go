@@ -72,7 +72,8 @@ func TestMetrics(t *testing.T) {
 	m.plug("cccccccc-0000-4000-8000-000000000001")
 	w.becomes(p.ID, model.PortActive)
 	m.mu.Lock()
-	m.dropped = map[uint64]uint64{dropCookie(p.ID, firewall.SpoofedIP): 12, dropCookie(p.ID, firewall.NoEgressRule): 0, dropCookie("dddddddd", firewall.SpoofedIP): 1}
+	m.dropped = map[uint64]uint64{dropCookie(p.ID, firewall.SpoofedIP): 12, dropCookie(p.ID, firewall.NoEgressRule): 0, dropCookie("dddddddd", firewall.SpoofedIP): 1,
+		vswitch.WithReason(vswitch.Cookie(plan.Defaults().CookieOwner, vswitch.KindBase, 0), uint8(firewall.Cut)): 4}
 	m.mu.Unlock()
 	rec := httptest.NewRecorder()
 	a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
@@ -85,7 +86,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`weft_ports{state="closed"} 0`, `weft_ports{state="stranger"} 1`, `weft_ports{state="wired"} 2`, // the DHCP port is one
 		`weft_flows{bridge="br-int"} `, `weft_flows{bridge="br-tun"} `, "weft_faults 0", `weft_pass_duration_seconds_bucket{le="0.001"} `,
-		`weft_pass_duration_seconds_bucket{le="+Inf"} `, "weft_pass_duration_seconds_count ",
+		`weft_dropped_packets_total{reason="cut"} 4`, `weft_pass_duration_seconds_bucket{le="+Inf"} `, "weft_pass_duration_seconds_count ",
 		fmt.Sprintf(`weft_port_dropped_packets_total{port=%q,reason="spoofed_ip"} 12`, p.ID),
 		fmt.Sprintf(`weft_port_dropped_packets_total{port=%q,reason="no_egress_rule"} 0`, p.ID),
 	} {

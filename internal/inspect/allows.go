@@ -125,7 +125,7 @@ func (q *question) service(v url.Values) error {
 		return fmt.Errorf("proto: %q is neither a number up to 255 nor one of %s", name, strings.Join(model.Protocols(), ", "))
 	}
 	p.Proto = uint8(number)
-	hasPorts, isICMP := p.Proto == 6 || p.Proto == 17 || p.Proto == 132, p.Proto == 1 || p.Proto == 58
+	hasPorts, isICMP := slices.Contains([]uint8{6, 17, 132, 33, 136}, p.Proto), p.Proto == 1 || p.Proto == 58
 	if hasPorts && !v.Has("dport") {
 		return errors.New("which port? Give dport")
 	}

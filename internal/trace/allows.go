@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"weft/internal/model"
 	"weft/internal/plan/firewall"
 	"weft/internal/plan/view"
+	"weft/internal/plan/vswitch"
 )
 
 // Answer says whether the filter of a port lets a packet pass, by the records and, if it
@@ -42,6 +44,8 @@ type SwitchAnswer struct {
 	// Silence says why the switch could not be asked; then the rest is empty.
 	Silence string `json:"silence,omitempty"`
 	*Walked
+	// Of is the security group whose rules the flow that decides has been made of, if it is one's.
+	Of string `json:"of,omitempty"`
 	// Advice says what to do when the switch does otherwise than the records say.
 	Advice string `json:"advice,omitempty"`
 }
@@ -118,7 +122,7 @@ func whatOf(p firewall.Packet) string {
 	switch p.Proto {
 	case 1, 58:
 		kind += fmt.Sprintf(" type %d code %d", p.ICMPType, p.ICMPCode)
-	case 6, 17, 132:
+	case 6, 17, 132, 33, 136:
 		dst += fmt.Sprintf(" port %d", p.DstPort)
 		if p.State == firewall.Reply || p.SrcPort < 1024 {
 			src += fmt.Sprintf(" port %d", p.SrcPort)
@@ -134,7 +138,7 @@ func whatOf(p firewall.Packet) string {
 }
 
 func protocolName(p firewall.Packet) string {
-	for _, name := range []string{"tcp", "udp", "sctp", "icmp", "icmpv6", "dccp", "gre", "esp", "ah", "vrrp", "igmp", "ospf"} {
+	for _, name := range []string{"tcp", "udp", "sctp", "icmp", "icmpv6", "dccp", "udplite", "gre", "esp", "ah", "vrrp", "igmp", "ospf"} {
 		if model.ProtocolNumber(name, "IPv4") == fmt.Sprint(p.Proto) {
 			return strings.Replace(strings.ToUpper(name), "V6", "v6", 1)
 		}
@@ -188,7 +192,7 @@ func (a Asked) group(id string) string {
 
 // noRule says of what rules none allows the packet.
 func (a Asked) noRule() string {
-	direction, rules := "ingress", 0
+	direction, rules, blind := "ingress", 0, ""
 	if a.Packet.Egress {
 		direction = "egress"
 	}
@@ -196,8 +200,12 @@ func (a Asked) noRule() string {
 	for _, g := range a.Guarded.Groups {
 		names = append(names, a.group(g.ID))
 		for _, r := range g.Rules {
-			if r.Direction == direction {
-				rules++
+			if r.Direction != direction {
+				continue
+			}
+			rules++
+			if p := a.Packet.Proto; (p == 33 || p == 136) && r.PortMin != nil && model.ProtocolNumber(r.Protocol, r.Ethertype) == strconv.Itoa(int(p)) {
+				blind = fmt.Sprintf("; Open vSwitch knows no ports of %s, so rule %s, which names some, allows nothing", protocolName(a.Packet), r.ID)
 			}
 		}
 	}
@@ -212,9 +220,9 @@ func (a Asked) noRule() string {
 	case rules == 0:
 		return "there is no " + direction + " rule in " + of
 	case rules == 1:
-		return "the only " + direction + " rule of " + of + " does not allow it"
+		return "the only " + direction + " rule of " + of + " does not allow it" + blind
 	}
-	return fmt.Sprintf("none of the %d %s rules of %s allows it", rules, direction, of)
+	return fmt.Sprintf("none of the %d %s rules of %s allows it%s", rules, direction, of, blind)
 }
 
 // ruleText is the rule of a verdict: "ingress IPv4 tcp 22:23 from 10.0.0.0/8".
@@ -288,12 +296,24 @@ func (a Asked) switchAnswer(host model.HostName, allowed bool) *SwitchAnswer {
 	case ev.Walked == nil:
 		s.Silence = strings.Join(ev.Gaps, "; ")
 	default:
-		s.Walked = ev.Walked
+		s.Walked, s.Of = ev.Walked, a.groupOf(ev.Walked)
 		if ev.Walked.Passes != allowed {
 			s.Advice = a.advice()
 		}
 	}
 	return s
+}
+
+// groupOf names the security group of a flow.
+func (a Asked) groupOf(w *Walked) string {
+	cookie, err := strconv.ParseUint(w.Cookie, 0, 64)
+	_, kind, object := vswitch.SplitCookie(cookie)
+	for _, g := range a.Guarded.Groups {
+		if err == nil && w.Ours && kind == vswitch.KindGroup && object == vswitch.CookieObject(g.ID) {
+			return a.group(g.ID)
+		}
+	}
+	return ""
 }
 
 // advice says what may be behind a switch that does otherwise than the records say.
@@ -330,6 +350,9 @@ func (a *Answer) Print(w io.Writer) error {
 			fmt.Fprintf(&b, "the switch of host %s %s: %s", s.Host, passesOrDrops(s.Passes), s.Flow)
 			if s.Reason != "" {
 				fmt.Fprintf(&b, " (%s)", s.Reason)
+			}
+			if s.Of != "" {
+				fmt.Fprintf(&b, ", of security group %s", s.Of)
 			}
 			b.WriteString("\n")
 		}

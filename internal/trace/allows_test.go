@@ -49,7 +49,7 @@ func (a *Asked) out() *firewall.Packet {
 // passed is evidence of a switch that lets the packet pass; dropped of one that does not.
 func passed() *Evidence {
 	ev := evidence()
-	ev.Walked = &Walked{Passes: true, Ours: true, Flow: "table=82,priority=70,conj_id=8,ip,reg5=0x5", Cookie: "0x3ef7060000000000", Asked: "in_port=65000,tcp"}
+	ev.Walked = &Walked{Passes: true, Ours: true, Flow: "table=82,priority=70,conj_id=8,ip,reg5=0x5", Cookie: "0x3ef7060011111111", Asked: "in_port=65000,tcp"}
 	return ev
 }
 
@@ -74,6 +74,10 @@ var questions = []struct {
 	}},
 	{"further packets of a connection", func(a *Asked) { a.Packet.State = firewall.Established }},
 	{"no rule of several", func(a *Asked) { a.Packet.DstPort = 23 }},
+	{"a rule that the switch cannot match", func(a *Asked) {
+		a.Packet.Proto = 33
+		a.Guarded.Groups[0].Rules[3].Protocol, a.Guarded.Groups[0].Rules[3].PortMin = "dccp", a.Guarded.Groups[0].Rules[1].PortMin
+	}},
 	{"no rule of one", func(a *Asked) { a.Guarded.Groups[0].Rules = a.Guarded.Groups[0].Rules[3:] }},
 	{"no rule of the direction", func(a *Asked) { a.Guarded.Groups[0].Rules = a.Guarded.Groups[0].Rules[:1] }},
 	{"no group", func(a *Asked) { a.Guarded.Groups = nil }},
