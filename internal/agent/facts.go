@@ -15,7 +15,7 @@ import (
 // plan makes the plan of what is known now, with these local VLANs.
 func (a *Agent) plan(st feed.State, obs host.Observed, vlans map[model.NetworkID]view.LocalVLAN) (view.View, plan.Plan) {
 	v := view.Of(st.Cloud, obs.Attachments, a.o.Feed.Name, vlans)
-	return v, plan.Make(v, a.o.Settings)
+	return v, a.memory.Make(v, a.o.Settings)
 }
 
 // facts are those of all ports bound to this host, attached or not.

@@ -39,11 +39,14 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 		return append(faults, s.applyFlows(ctx, &want, nil)...)
 	}
 	s.rememberTags(&want)
-	snap := db.snapshot()
+	snap := db.current()
+	var seen map[string]bool
 	s.mu.Lock()
-	seen := maps.Clone(s.seen)
+	if s.observed != nil {
+		seen = s.observed.seen
+	}
 	s.mu.Unlock()
-	list := changes(&snap, &want, s.opt.IntegrationBridge, seen)
+	list := changes(snap, &want, s.opt.IntegrationBridge, seen)
 	faults := s.do(ctx, db, list)
 	fresh := map[string]bool{}
 	for _, c := range list {
@@ -122,7 +125,7 @@ func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operati
 // so that who comes after finds their devices; of the others it only says which fail.
 func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
 	var faults []Fault
-	there := rowsByName(db)
+	there := db.current().interfaces
 	// One wait for all of them: what keeps one from being made keeps them all.
 	begin := time.Now()
 	for i := range want.Bridges {
@@ -266,7 +269,7 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, p vswitch.Port) (vi
 	defer s.apply.Unlock()
 	db := s.db.Load()
 	snap := db.snapshot()
-	at := snap.bridgeOf()
+	at := snap.bridgeOf
 	port, iface := snap.ports[p.Name], snap.interfaces[p.Name]
 	var ops []ovsdb.Operation
 	switch {
@@ -313,7 +316,7 @@ func (s *Switch) ForgetPort(ctx context.Context, bridge, name string) error {
 		return nil
 	case s.connOf(bridge) == nil:
 		return fmt.Errorf("make port %s anew: %w", name, ErrNotConnected)
-	case snap.bridgeOf()[port.UUID] != bridge || !owned(port.ExternalIDs):
+	case snap.bridgeOf[port.UUID] != bridge || !owned(port.ExternalIDs):
 		return fmt.Errorf("make port %s anew: it is not the agent's port on bridge %s", name, bridge)
 	}
 	ops := []ovsdb.Operation{
@@ -349,7 +352,7 @@ func (s *Switch) DelPort(ctx context.Context, bridge, name string) error {
 	switch {
 	case port == nil:
 		return nil
-	case snap.bridgeOf()[port.UUID] != bridge:
+	case snap.bridgeOf[port.UUID] != bridge:
 		return fmt.Errorf("delete port %s: it is not on bridge %s", name, bridge)
 	case owned(port.ExternalIDs) || name == bridge:
 		return fmt.Errorf("delete port %s: it is a port of the agent's own", name)

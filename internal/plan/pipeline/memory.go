@@ -19,6 +19,8 @@ type Memory struct {
 	groups   *firewall.Groups
 	ports    map[model.PortID]portMemo
 	networks map[model.NetworkID]networkMemo
+	// others are the parts of the other bridges, by bridge and cookie.
+	others map[string]map[uint64]*vswitch.Part
 }
 
 type portMemo struct {
@@ -73,7 +75,7 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 			now.part = old.part
 		} else {
 			list := l.port(now.member, now.filter)
-			now.part = vswitch.NewPart(list[0].Cookie, list...)
+			now.part = old.part.Remade(list[0].Cookie, list...)
 		}
 		ports[p.ID] = now
 		members[p.Network.ID] = append(members[p.Network.ID], now.member)
@@ -92,13 +94,40 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 		if old, ok := m.networks[n.ID]; ok && old.network == now.network && old.vlan == now.vlan && old.entry == now.entry && slices.Equal(old.members, now.members) {
 			now.part = old.part
 		} else {
-			now.part = vswitch.NewPart(l.ofNetwork(n), l.network(n, now)...)
+			now.part = old.part.Remade(l.ofNetwork(n), l.network(n, now)...)
 		}
 		networks[n.ID] = now
 		flows = append(flows, now.part)
 	}
 	m.networks = networks
-	return l.fill(flows)
+	return l.fill(m, flows)
+}
+
+// parts makes parts of the flows of a bridge that has few: one for each cookie, the first of
+// which is the base.
+func (m *Memory) parts(bridge string, flows []vswitch.Flow) vswitch.Flows {
+	var order []uint64
+	lists := map[uint64][]vswitch.Flow{}
+	for _, f := range flows {
+		if lists[f.Cookie] == nil {
+			order = append(order, f.Cookie)
+		}
+		lists[f.Cookie] = append(lists[f.Cookie], f)
+	}
+	parts := make(vswitch.Flows, len(order))
+	memo := make(map[uint64]*vswitch.Part, len(order))
+	for i, c := range order {
+		p := m.others[bridge][c].Remade(c, lists[c]...)
+		if i == 0 && !p.Base {
+			p.Base = true
+		}
+		parts[i], memo[c] = p, p
+	}
+	if m.others == nil {
+		m.others = map[string]map[uint64]*vswitch.Part{}
+	}
+	m.others[bridge] = memo
+	return parts
 }
 
 func (s Settings) equal(o Settings) bool {

@@ -47,13 +47,18 @@ type layout struct {
 	// patch port that leads there from br-int.
 	physical []string
 	intPort  map[string]uint32
+	// wiring is the other_config of the ports of each network, one for all of them.
+	wiring map[*view.Network]map[string]string
 }
 
 // Switch returns all that the Open vSwitch of a host must be for its view.
 func Switch(v view.View, s Settings) vswitch.Switch { return new(Memory).Switch(v, s) }
 
 func newLayout(v view.View, s Settings) *layout {
-	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}}
+	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}, wiring: make(map[*view.Network]map[string]string, len(v.Networks))}
+	for _, n := range v.Networks {
+		l.wiring[n] = otherConfig(n)
+	}
 	l.physical = slices.Compact(slices.Sorted(maps.Values(s.BridgeMappings)))
 	for i, b := range l.physical {
 		l.intPort[b] = OFIntPatch + uint32(i)
@@ -62,7 +67,7 @@ func newLayout(v view.View, s Settings) *layout {
 }
 
 // fill puts the bridges together.
-func (l *layout) fill(integration vswitch.Flows) vswitch.Switch {
+func (l *layout) fill(m *Memory, integration vswitch.Flows) vswitch.Switch {
 	sw := vswitch.Switch{Manager: l.Manager, Flows: map[string]vswitch.Flows{}}
 	add := func(b vswitch.Bridge, flows vswitch.Flows) {
 		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
@@ -72,10 +77,10 @@ func (l *layout) fill(integration vswitch.Flows) vswitch.Switch {
 	}
 	add(l.integration(), integration)
 	if l.TunnelBridge != "" {
-		add(l.tunnel(), vswitch.Flows{vswitch.NewPart(l.base(), l.tunFlows()...)})
+		add(l.tunnel(), m.parts(l.TunnelBridge, l.tunFlows()))
 	}
 	for _, b := range l.physical {
-		add(l.physicalBridge(b), vswitch.Flows{vswitch.NewPart(l.base(), l.physFlows(b)...)})
+		add(l.physicalBridge(b), m.parts(b, l.physFlows(b)))
 	}
 	slices.SortFunc(sw.Bridges, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
 	return sw
@@ -105,7 +110,7 @@ func (l *layout) integration() vswitch.Bridge {
 	ours := map[string]bool{}
 	for _, n := range l.view.Networks {
 		if n.DHCPPort != nil {
-			p := dhcpPort(n)
+			p := l.dhcpPort(n)
 			ours[p.Name] = true
 			b.Ports = append(b.Ports, p)
 		}
@@ -113,7 +118,7 @@ func (l *layout) integration() vswitch.Bridge {
 	for _, p := range l.view.Local {
 		if !ours[p.Attachment.Device] {
 			b.Tags = append(b.Tags, vswitch.PortTag{
-				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: otherConfig(p.Network),
+				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: l.wiring[p.Network],
 			})
 		}
 	}
@@ -121,12 +126,12 @@ func (l *layout) integration() vswitch.Bridge {
 }
 
 // dhcpPort is the internal port through which a network's DHCP server is reached.
-func dhcpPort(n *view.Network) vswitch.Port {
+func (l *layout) dhcpPort(n *view.Network) vswitch.Port {
 	p := n.DHCPPort
 	return vswitch.Port{
 		Name: vif.TapName(p.ID), Type: "internal", MTU: n.MTU,
 		ExternalIDs: map[string]string{"iface-id": string(p.ID), "attached-mac": p.MAC.String(), "iface-status": "active"},
-		Tag:         tag(n, p), OtherConfig: otherConfig(n),
+		Tag:         tag(n, p), OtherConfig: l.wiring[n],
 	}
 }
 
