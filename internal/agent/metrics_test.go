@@ -75,9 +75,13 @@ func TestMetrics(t *testing.T) {
 	m.dropped = map[uint64]uint64{dropCookie(p.ID, firewall.SpoofedIP): 12, dropCookie(p.ID, firewall.NoEgressRule): 0, dropCookie("dddddddd", firewall.SpoofedIP): 1,
 		vswitch.WithReason(vswitch.Cookie(plan.Defaults().CookieOwner, vswitch.KindBase, 0), uint8(firewall.Cut)): 4}
 	m.mu.Unlock()
-	rec := httptest.NewRecorder()
-	a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	text := rec.Body.String()
+	var text string
+	w.eventually("both ports are wired and the stranger is seen", func() bool {
+		rec := httptest.NewRecorder()
+		a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		text = rec.Body.String()
+		return strings.Contains(text, `weft_ports{state="wired"} 2`) && strings.Contains(text, `weft_ports{state="stranger"} 1`)
+	})
 	for line := range strings.Lines(text) {
 		if !metricLine.MatchString(strings.TrimSuffix(line, "\n")) {
 			t.Errorf("malformed: %s", line)
