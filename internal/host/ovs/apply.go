@@ -38,15 +38,7 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 		faults := []Fault{{Object: "database", Op: "reach", Err: errNoDatabase}}
 		return append(faults, s.applyFlows(ctx, &want, nil)...)
 	}
-	s.rememberTags(&want)
-	snap := db.current()
-	var seen map[string]bool
-	s.mu.Lock()
-	if s.observed != nil {
-		seen = s.observed.seen
-	}
-	s.mu.Unlock()
-	list := changes(snap, &want, s.opt.IntegrationBridge, seen)
+	list := s.changes(db, &want)
 	faults := s.do(ctx, db, list)
 	fresh := map[string]bool{}
 	for _, c := range list {
@@ -54,6 +46,39 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	}
 	faults = append(faults, s.awaitPorts(ctx, db, &want, fresh)...)
 	return append(faults, s.applyFlows(ctx, &want, fresh)...)
+}
+
+// settled is what was found to need no change of the database: the same need not be looked at again.
+type settled struct {
+	bridges  []vswitch.Bridge
+	manager  string
+	in       *snapshot
+	observed *observed
+}
+
+func (a settled) same(b settled) bool {
+	return len(a.bridges) > 0 && len(a.bridges) == len(b.bridges) && &a.bridges[0] == &b.bridges[0] &&
+		a.manager == b.manager && a.in == b.in && a.observed == b.observed
+}
+
+// changes is what must be done to the database.
+func (s *Switch) changes(db *database, want *vswitch.Switch) []change {
+	s.mu.Lock()
+	now := settled{want.Bridges, want.Manager, db.current(), s.observed}
+	s.mu.Unlock()
+	if s.settled.same(now) {
+		return nil
+	}
+	s.rememberTags(want)
+	var seen map[string]bool
+	if now.observed != nil {
+		seen = now.observed.seen
+	}
+	list := changes(now.in, want, s.opt.IntegrationBridge, seen)
+	if s.settled = (settled{}); len(list) == 0 {
+		s.settled = now
+	}
+	return list
 }
 
 // setTargets tells every bridge its flows, before anything is done: a bridge that

@@ -99,6 +99,8 @@ type Switch struct {
 
 	// apply serialises Apply, AddPort and DelPort: each decides by what it reads.
 	apply sync.Mutex
+	// settled belongs to Apply.
+	settled settled
 
 	transactions, bundles, flowChanges, dumps, connections atomic.Int64
 }

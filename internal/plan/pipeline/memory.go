@@ -21,6 +21,18 @@ type Memory struct {
 	networks map[model.NetworkID]networkMemo
 	// others are the parts of the other bridges, by bridge and cookie.
 	others map[string]map[uint64]*vswitch.Part
+	// layout are the bridges, which follow from wires and settings.
+	layout []vswitch.Bridge
+	wires  []wire
+}
+
+// wire is what a port of br-int follows from, or those of a network.
+type wire struct {
+	network *model.Network
+	vlan    view.LocalVLAN
+	dhcp    *model.Port
+	tag     uint16
+	device  string
 }
 
 type portMemo struct {
@@ -100,7 +112,30 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 		flows = append(flows, now.part)
 	}
 	m.networks = networks
-	return l.fill(m, flows)
+	all := map[string]vswitch.Flows{l.IntegrationBridge: flows}
+	if l.TunnelBridge != "" {
+		all[l.TunnelBridge] = m.parts(l.TunnelBridge, l.tunFlows())
+	}
+	for _, b := range l.physical {
+		all[b] = m.parts(b, l.physFlows(b))
+	}
+	return vswitch.Switch{Manager: l.Manager, Bridges: m.bridges(l), Flows: all}
+}
+
+// bridges are those of the layout; of the same ports, they are the same slice.
+func (m *Memory) bridges(l *layout) []vswitch.Bridge {
+	wires := make([]wire, 0, len(l.view.Networks)+len(l.view.Local))
+	for _, n := range l.view.Networks {
+		wires = append(wires, wire{network: n.Network, vlan: n.LocalVLAN, dhcp: n.DHCPPort})
+	}
+	for i := range l.view.Local {
+		p := &l.view.Local[i]
+		wires = append(wires, wire{network: p.Network.Network, tag: tag(p.Network, p.Port), device: p.Attachment.Device})
+	}
+	if m.layout == nil || !slices.Equal(m.wires, wires) {
+		m.wires, m.layout = wires, l.bridges()
+	}
+	return m.layout
 }
 
 // parts makes parts of the flows of a bridge that has few: one for each cookie, the first of

@@ -47,18 +47,13 @@ type layout struct {
 	// patch port that leads there from br-int.
 	physical []string
 	intPort  map[string]uint32
-	// wiring is the other_config of the ports of each network, one for all of them.
-	wiring map[*view.Network]map[string]string
 }
 
 // Switch returns all that the Open vSwitch of a host must be for its view.
 func Switch(v view.View, s Settings) vswitch.Switch { return new(Memory).Switch(v, s) }
 
 func newLayout(v view.View, s Settings) *layout {
-	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}, wiring: make(map[*view.Network]map[string]string, len(v.Networks))}
-	for _, n := range v.Networks {
-		l.wiring[n] = otherConfig(n)
-	}
+	l := &layout{Settings: s, view: v, intPort: map[string]uint32{}}
 	l.physical = slices.Compact(slices.Sorted(maps.Values(s.BridgeMappings)))
 	for i, b := range l.physical {
 		l.intPort[b] = OFIntPatch + uint32(i)
@@ -66,24 +61,21 @@ func newLayout(v view.View, s Settings) *layout {
 	return l
 }
 
-// fill puts the bridges together.
-func (l *layout) fill(m *Memory, integration vswitch.Flows) vswitch.Switch {
-	sw := vswitch.Switch{Manager: l.Manager, Flows: map[string]vswitch.Flows{}}
-	add := func(b vswitch.Bridge, flows vswitch.Flows) {
-		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
-		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
-		sw.Bridges = append(sw.Bridges, b)
-		sw.Flows[b.Name] = flows
-	}
-	add(l.integration(), integration)
+// bridges are all bridges, sorted, with their ports sorted.
+func (l *layout) bridges() []vswitch.Bridge {
+	all := []vswitch.Bridge{l.integration()}
 	if l.TunnelBridge != "" {
-		add(l.tunnel(), m.parts(l.TunnelBridge, l.tunFlows()))
+		all = append(all, l.tunnel())
 	}
 	for _, b := range l.physical {
-		add(l.physicalBridge(b), m.parts(b, l.physFlows(b)))
+		all = append(all, l.physicalBridge(b))
 	}
-	slices.SortFunc(sw.Bridges, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
-	return sw
+	for _, b := range all {
+		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	slices.SortFunc(all, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	return all
 }
 
 // live reports whether frames may pass a local port at all.
@@ -108,9 +100,11 @@ func (l *layout) integration() vswitch.Bridge {
 		b.Ports = append(b.Ports, patchPort(vif.IntPatch(x), vif.PhyPatch(x), l.intPort[x]))
 	}
 	ours := map[string]bool{}
+	wiring := make(map[*view.Network]map[string]string, len(l.view.Networks)) // one for all ports of a network
 	for _, n := range l.view.Networks {
+		wiring[n] = otherConfig(n)
 		if n.DHCPPort != nil {
-			p := l.dhcpPort(n)
+			p := dhcpPort(n)
 			ours[p.Name] = true
 			b.Ports = append(b.Ports, p)
 		}
@@ -118,7 +112,7 @@ func (l *layout) integration() vswitch.Bridge {
 	for _, p := range l.view.Local {
 		if !ours[p.Attachment.Device] {
 			b.Tags = append(b.Tags, vswitch.PortTag{
-				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: l.wiring[p.Network],
+				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: wiring[p.Network],
 			})
 		}
 	}
@@ -126,12 +120,12 @@ func (l *layout) integration() vswitch.Bridge {
 }
 
 // dhcpPort is the internal port through which a network's DHCP server is reached.
-func (l *layout) dhcpPort(n *view.Network) vswitch.Port {
+func dhcpPort(n *view.Network) vswitch.Port {
 	p := n.DHCPPort
 	return vswitch.Port{
 		Name: vif.TapName(p.ID), Type: "internal", MTU: n.MTU,
 		ExternalIDs: map[string]string{"iface-id": string(p.ID), "attached-mac": p.MAC.String(), "iface-status": "active"},
-		Tag:         tag(n, p), OtherConfig: l.wiring[n],
+		Tag:         tag(n, p), OtherConfig: otherConfig(n),
 	}
 }
 
