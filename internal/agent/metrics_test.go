@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -103,5 +104,27 @@ func TestMetrics(t *testing.T) {
 	}
 	if ev := a.Evidence(t.Context(), traceQuery(p)); ev.Dropped["spoofed_ip"] != 12 {
 		t.Errorf("evidence has %v", ev.Dropped)
+	}
+}
+
+// TestMetricsDocument: docs/metrics.md has every metric and every reason.
+func TestMetricsDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for r := firewall.SpoofedMAC; r.String() != "unknown"; r++ {
+		names = append(names, "`"+r.String()+"`")
+	}
+	w, l, m := newWorld(t), &logs{}, newMachine()
+	a, _ := w.agent(w.options(m, l))
+	for _, name := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(string(a.metrics(t.Context())), -1) {
+		names = append(names, "`"+name[1])
+	}
+	for _, name := range names {
+		if !strings.Contains(string(doc), name) {
+			t.Errorf("docs/metrics.md says nothing of %s", name)
+		}
 	}
 }
