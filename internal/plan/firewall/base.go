@@ -146,8 +146,9 @@ func rulesBase(c uint64, table, accepted uint8) []vswitch.Flow {
 		flow(table, 50, c, state(allowed, ctEst|ctRpl|ctTrk, ctRel|ctInv), accept),
 		flow(table, 50, c, state(allowed, ctRel|ctTrk, ctNew|ctEst|ctInv), accept),
 	}
+	// One of several receivers that refuses does not cut the connection for the others.
 	for _, ip := range families() {
-		flows = append(flows, flow(table, 40, c, state(ip, ctEst|ctTrk, 0), commit(markCut)))
+		flows = append(flows, flow(table, 40, c, state(ip.Reg(RegFlood, 0), ctEst|ctTrk, 0), commit(markCut)))
 	}
 	return flows
 }

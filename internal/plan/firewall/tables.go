@@ -19,8 +19,11 @@ const (
 	Delivery        = 94
 )
 
-// Registers of br-int, as in Neutron.
+// Registers of br-int. RegPort and RegNet are Neutron's.
 const (
+	// RegFlood is other than 0 for what goes to several receivers: a multicast, or a frame to the
+	// MAC address of an address pair. Package pipeline says which.
+	RegFlood = vswitch.Reg4
 	// RegPort holds the OpenFlow port whose filter applies: the sender's up to table
 	// 73, the receiver's after.
 	RegPort = vswitch.Reg5

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 
 	"weft/internal/model"
@@ -50,9 +51,9 @@ func (l *layout) intBase() []vswitch.Flow {
 // floods decides in table 94 who gets a multicast. What every port may receive goes to all of
 // them at once; the rest is tracked once, and then judged for each receiver.
 func floods(c uint64) []vswitch.Flow {
-	undecided := match().Reg(RegFlood, 0).Multicast()
+	undecided := match().Reg(firewall.RegFlood, 0).Multicast()
 	decide := func(priority uint16, m vswitch.Match, who uint32) vswitch.Flow {
-		return flow(Delivery, priority, c, m, vswitch.SetReg(RegFlood, who), vswitch.Resubmit{Table: Delivery})
+		return flow(Delivery, priority, c, m, vswitch.SetReg(firewall.RegFlood, who), vswitch.Resubmit{Table: Delivery})
 	}
 	flows := []vswitch.Flow{
 		decide(45, undecided.ARP(), floodAll),
@@ -114,9 +115,9 @@ func (l *layout) network(n *view.Network, memo networkMemo) []vswitch.Flow {
 	}
 	here := match().Reg(firewall.RegNet, uint32(vlan))
 	many := here.Multicast()
-	flows = append(flows, spread(c, 20, many.Reg(RegFlood, floodAll), all, away)...)
-	flows = append(flows, spread(c, 20, many.Reg(RegFlood, floodOpen), open, away)...)
-	flows = append(flows, spreadFiltered(c, 20, many.Reg(RegFlood, floodFiltered), append(stateful, stateless...), append(open, away...))...)
+	flows = append(flows, spread(c, 20, many.Reg(firewall.RegFlood, floodAll), all, away)...)
+	flows = append(flows, spread(c, 20, many.Reg(firewall.RegFlood, floodOpen), open, away)...)
+	flows = append(flows, spreadFiltered(c, 20, many.Reg(firewall.RegFlood, floodFiltered), append(stateful, stateless...), append(open, away...))...)
 	flows = append(flows, pairMACs(c, here, memo.members, append(anyMAC, away...))...)
 	return append(flows, spread(c, 10, here, anyMAC, away)...)
 }
@@ -139,7 +140,8 @@ func pairMACs(c uint64, here vswitch.Match, members []member, others []vswitch.A
 	}
 	var flows []vswitch.Flow
 	for mac, actions := range to {
-		flows = append(flows, flow(Delivery, 15, c, here.EthDst(mac), append(actions, others...)...))
+		several := []vswitch.Action{vswitch.SetReg(firewall.RegFlood, floodFiltered)}
+		flows = append(flows, flow(Delivery, 15, c, here.EthDst(mac), slices.Concat(several, actions, others)...))
 	}
 	return flows
 }

@@ -31,11 +31,9 @@ const (
 const (
 	// RegPart counts the parts of a list of receivers that is too long for one flow.
 	RegPart = vswitch.Reg3
-	// RegFlood says in table 94 who gets a multicast; 0 is not decided yet.
-	RegFlood = vswitch.Reg4
 )
 
-// Values of RegFlood.
+// Values of firewall.RegFlood: who gets what is for several; 0 is not decided yet.
 const (
 	// floodAll: every port, unfiltered.
 	floodAll = iota + 1
