@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/host/ovs"
 	"weft/internal/lab"
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
@@ -27,10 +28,11 @@ func TestMain(m *testing.M) { labtest.Main(m) }
 // stage is a private Open vSwitch on which a world has been put, with the very text of
 // its plan: ovs-vsctl commands and flow files.
 type stage struct {
-	t   *testing.T
-	ovs *lab.OVS
-	w   *world
-	s   Settings
+	t       *testing.T
+	ovs     *lab.OVS
+	control *ovs.Control
+	w       *world
+	s       Settings
 	// offset is how much of each device's capture has been seen.
 	offset map[string]int64
 	// sentinel is the device whose broadcasts tell when earlier frames are through.
@@ -56,7 +58,8 @@ func newStage(t *testing.T, w *world, s Settings) *stage {
 		}
 	})
 	s.DatapathType, s.Controller, s.Manager = "dummy", "", ""
-	st := &stage{t: t, ovs: o, w: w, s: s, offset: map[string]int64{}}
+	st := &stage{t: t, ovs: o, control: &ovs.Control{Dir: o.Dir}, w: w, s: s, offset: map[string]int64{}}
+	t.Cleanup(st.control.Close)
 	st.apply(newWorld())
 	for _, a := range w.at {
 		if w.Ports[a.PortID] != nil && w.Ports[a.PortID].DeviceOwner == model.OwnerDHCP {
@@ -133,9 +136,17 @@ func (st *stage) pcap(dev string) string { return filepath.Join(st.ovs.Dir, dev+
 
 func (st *stage) send(dev string, frame []byte) {
 	st.t.Helper()
-	if _, err := st.ovs.Appctl("netdev-dummy/receive", dev, hex.EncodeToString(frame)); err != nil {
+	st.appctl("netdev-dummy/receive", dev, hex.EncodeToString(frame))
+}
+
+// appctl asks ovs-vswitchd as ovs-appctl does, without a process for each time.
+func (st *stage) appctl(command string, args ...string) string {
+	st.t.Helper()
+	out, err := st.control.Call(st.t.Context(), command, args...)
+	if err != nil {
 		st.t.Fatal(err)
 	}
+	return out
 }
 
 const sentinelType = 0x0806 // of ARP, which reaches every port
@@ -145,6 +156,9 @@ const sentinelType = 0x0806 // of ARP, which reaches every port
 func (st *stage) settle() map[string][][]byte {
 	st.t.Helper()
 	st.sent++
+	// On the same connection the switch might take both frames at once, and then they go by port. It
+	// looks for new connections only after it has polled the ports.
+	st.control.Close()
 	st.send(st.sentinel, eth(broadcast, model.MAC{2, 0, 0, 0, 0, 1}, sentinelType, []byte(fmt.Sprint("sentinel to be seen by all ", st.sent))))
 	got := map[string][][]byte{}
 	deadline := time.Now().Add(10 * time.Second)

@@ -6,7 +6,6 @@ import (
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
-	"weft/internal/plan/vswitch"
 )
 
 // talk is a world of guarded ports in which frames are sent and rules change.
@@ -79,15 +78,21 @@ func newTalk(t *testing.T) *talk {
 	}
 	tk.stage = newStage(t, w, settings())
 	tk.sentinel, tk.witness = tk.dev["open"], "wire"
-	tk.plug("br-tun", "wire", 30)
 	tk.dev["far"] = "wire"
-	// What comes in by the wire has VNI 14745; all that leaves for elsewhere goes to the wire.
+	tk.wire()
+	return tk
+}
+
+// wire is a device through which the first network goes on elsewhere: what comes in by it has its
+// VNI, and all that leaves for elsewhere goes to it.
+func (st *stage) wire() {
+	st.t.Helper()
+	st.plug("br-tun", "wire", 30)
 	for _, f := range []string{"priority=5,in_port=30,actions=set_field:14745->tun_id,resubmit(,4)", "table=22,priority=5,dl_vlan=1,actions=pop_vlan,output:30"} {
-		if _, err := tk.ovs.Ofctl("add-flow", "br-tun", f); err != nil {
-			t.Fatal(err)
+		if _, err := st.ovs.Ofctl("add-flow", "br-tun", f); err != nil {
+			st.t.Fatal(err)
 		}
 	}
-	return tk
 }
 
 // says sends a frame from a port and expects it at these, and nowhere else.
@@ -98,11 +103,6 @@ func (tk *talk) says(t *testing.T, what, from string, frame []byte, to ...string
 		s.to = append(s.to, tk.dev[name])
 	}
 	tk.step(t, s)
-}
-
-// change applies the world after something about br-int has changed.
-func (tk *talk) change() {
-	tk.put(map[string]vswitch.Flows{"br-int": Switch(tk.w.view(), tk.s).Flows["br-int"]})
 }
 
 // without takes rules away from a group until the test is over or put back is called.
@@ -119,8 +119,8 @@ func (tk *talk) without(group string, ids ...string) (putBack func()) {
 		}
 	}
 	tk.w.Groups[group] = less
-	tk.change()
-	return func() { tk.w.Groups[group] = g; tk.change() }
+	tk.be(tk.w)
+	return func() { tk.w.Groups[group] = g; tk.be(tk.w) }
 }
 
 // handshake opens a TCP connection between two ports, whose names the test has checked to be allowed.
@@ -143,11 +143,10 @@ func TestConversations(t *testing.T) {
 				"cut": func(t *testing.T) { tk.cut(t, e) }, "cut between neighbours": func(t *testing.T) { tk.cutNeighbours(t, e) },
 				"members": func(t *testing.T) { tk.members(t, e) }, "stateless": func(t *testing.T) { tk.stateless(t, e) },
 				"bare": func(t *testing.T) { tk.bare(t, e) }, "multicast": func(t *testing.T) { tk.multicast(t, e) },
+				"shared MAC": func(t *testing.T) { tk.sharedMAC(t, e) },
 			} {
 				t.Run(name, func(t *testing.T) {
-					if _, err := tk.ovs.Appctl("dpctl/flush-conntrack"); err != nil {
-						t.Fatal(err)
-					}
+					tk.appctl("dpctl/flush-conntrack")
 					f(t)
 				})
 			}
@@ -240,12 +239,12 @@ func (tk *talk) members(t *testing.T, e func(string) side) {
 	m := tk.w.Members[id]
 	tk.handshake(t, "far", "one", far, one, 1024)
 	delete(tk.w.Members, id)
-	tk.change()
+	tk.be(tk.w)
 	tk.says(t, "no member any more", "far", tcp(far, one, 1024, 22, 106, 506, ack, "x"))
 	tk.says(t, "answers", "one", tcp(one, far, 22, 1024, 506, 106, ack, "x"))
 	tk.says(t, "a new connection", "far", tcp(far, one, 1025, 22, 1, 0, syn, ""))
 	tk.w.Members[id] = m
-	tk.change()
+	tk.be(tk.w)
 	tk.says(t, "a member again", "far", tcp(far, one, 1024, 22, 106, 506, ack, "x"), "one")
 	tk.says(t, "answers again", "one", tcp(one, far, 22, 1024, 506, 107, ack, "x"), "far")
 }
@@ -303,4 +302,15 @@ func (tk *talk) multicast(t *testing.T, e func(string) side) {
 		tk.says(t, "router advertisement", "far", icmp(far, all, 134, 0, make([]byte, 12)), "web", "one", "two", "plain", "bare", "open")
 		tk.says(t, "SOLICIT", "bare", datagram(side{bare.mac, linkLocal(bare.mac)}, all, 546, 547, "SOLICIT"), "open", "far")
 	}
+}
+
+// sharedMAC: whoever has the MAC address of the other side in an address pair gets copies, and when his
+// filter refuses them, the connection is none the worse for it.
+func (tk *talk) sharedMAC(t *testing.T, e func(string) side) {
+	bare := tk.w.Ports[oracleID(4)]
+	bare.AddressPairs = []model.AddressPair{{MAC: e("far").mac, Prefix: netip.MustParsePrefix("10.10.0.100/32")}}
+	tk.be(tk.w)
+	tk.handshake(t, "web", "far", e("web"), e("far"), 1024)
+	bare.AddressPairs = nil
+	tk.be(tk.w)
 }
