@@ -69,6 +69,17 @@ func TestAllows(t *testing.T) {
 	}
 	h.countedDrops(server, client, web)
 
+	t.Log("a stateless group")
+	plain := h.group("plain", m{"stateful": false})
+	h.allowBoth(plain, "ingress", portRange("tcp", 80, 80))
+	h.guest(network, "plain", m{"security_groups": []string{plain}})
+	for question, want := range map[string]int{"--from client --dport 80": 0, "--from client --dport 22": 1, "--from client --sport 80 --dport 50000 --reply": 1,
+		"--to client --dport 22": 0, "--to client --dport 22 --as 10.20.0.250": 1} {
+		if a, code := h.allows(append(strings.Fields(question), "plain", "--live")...); code != want || a.Switch.Silence != "" {
+			t.Errorf("%s: exit code %d, want %d: %s, switch %+v", question, code, want, a.Text, a.Switch)
+		}
+	}
+
 	t.Log("somebody else's flow")
 	h.must(noOutput(h.ovs.Ofctl("add-flow", "br-int", "priority=60000,tcp,tp_dst=80,actions=drop")))
 	a, code := h.allows("server", "--from", "client", "--dport", "80", "--live")

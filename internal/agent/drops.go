@@ -12,6 +12,8 @@ import (
 // dropCounts adds up what the switch says of dropped packets. A flow that is made anew
 // counts from 0 again; what it had counted when it was last read stays in the sum.
 type dropCounts struct {
+	// mu is held from reading the switch to adding up, or an older reading would look like a
+	// counter that went back.
 	mu sync.Mutex
 	// counts are by cookie, which names port and reason.
 	counts map[uint64]dropCount
@@ -20,10 +22,8 @@ type dropCounts struct {
 type dropCount struct{ before, now uint64 }
 
 // update takes what the switch says now, and returns the sums by port and reason; of flows
-// that all ports share, under "". Counts of ports that are no more are forgotten.
+// that all ports share, under "". Counts of ports that are no more are forgotten. The caller holds mu.
 func (d *dropCounts) update(owner uint16, read map[uint64]uint64, ports map[uint32]model.PortID) map[model.PortID]map[string]uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	next := make(map[uint64]dropCount, len(read))
 	for cookie, c := range d.counts {
 		if read[cookie] < c.now {
@@ -56,6 +56,8 @@ func (d *dropCounts) update(owner uint16, read map[uint64]uint64, ports map[uint
 
 // dropped counts the packets that the filters of this host's ports have dropped, by port and reason.
 func (a *Agent) dropped(ctx context.Context) (map[model.PortID]map[string]uint64, error) {
+	a.drops.mu.Lock()
+	defer a.drops.mu.Unlock()
 	drops, err := a.o.Machine.Drops(ctx)
 	if err != nil {
 		return nil, err
