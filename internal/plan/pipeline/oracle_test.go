@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"weft/internal/model"
 	"weft/internal/plan/firewall"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vswitch"
@@ -107,11 +108,8 @@ func (w *world) question(d dice) question {
 		peer := w.guarded(w.Ports[oracleID(j)])
 		if d.chance(50) {
 			pk = d.packet(peer, false)
-			s := d.source(p, pk.EtherType == vswitch.TypeIPv6)
-			pk.Egress, pk.EthSrc = true, s.MAC
-			if pk.Src.IsValid() && pk.Src.Is6() == s.Prefix.Addr().Is6() {
-				pk.Src = s.Prefix.Addr()
-			}
+			pk.Egress = true
+			w.passOff(d, &pk, p)
 		} else {
 			pk = d.packet(g, true)
 			pk.EthDst, pk.Tagged = peer.MAC, false
@@ -128,6 +126,15 @@ func (w *world) question(d dice) question {
 	q.flow = traced(pk, in, tag, q.cut)
 	q.about = fmt.Sprintf("%+v\n%v\n%s%s", pk, verdicts, explain(w.guarded(p)), map[bool]string{true: explain(g)}[g.Port != p])
 	return q
+}
+
+// passOff makes a port the sender of a packet.
+func (w *world) passOff(d dice, pk *firewall.Packet, sender *model.Port) {
+	s := d.source(sender, pk.EtherType == vswitch.TypeIPv6)
+	pk.EthSrc = s.MAC
+	if pk.Src.IsValid() && pk.Src.Is6() == s.Prefix.Addr().Is6() {
+		pk.Src = s.Prefix.Addr()
+	}
 }
 
 // judge asks Admits, first of the sender, then, if it passes, of the receiver.
