@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -192,7 +193,7 @@ func echo(c net.Conn, limit time.Duration) error {
 			return fmt.Errorf("the echo is %q", buf[:n])
 		case err == nil:
 			return nil
-		case time.Since(began) >= limit:
+		case !errors.Is(err, os.ErrDeadlineExceeded), time.Since(began) >= limit:
 			return err
 		}
 	}
