@@ -289,6 +289,48 @@ func TestAddressPairs(t *testing.T) {
 	}
 }
 
+// Who may not serve may not do so in pieces either.
+func TestFragmentedLies(t *testing.T) {
+	h, network := firewallHost(t)
+	a, b := h.guest(network, "a", nil), h.guest(network, "b", nil) // of the same group: all else passes
+	s := a.speaker(b)
+	long := strings.Repeat("0123456789abcdef", 84)
+	piece := func(whole []byte, i int) func(string) []byte {
+		return func(text string) []byte {
+			f := fragments(whole, 1288, 1)[i]            // Open vSwitch trusts no smaller ones
+			return append(f[:len(f)-len(text)], text...) // the checksum is nobody's concern
+		}
+	}
+	for _, lie := range []struct {
+		saying
+		whole []byte
+	}{
+		{saying{name: "DHCP answer", reason: "dhcp_server"}, s.udp4(67, 68, long)},
+		{saying{name: "DHCPv6 answer", reason: "dhcp_server"}, s.udp6(547, 546, long)},
+		{saying{name: "router advertisement", reason: "router_advertisement"}, s.routerAdvertisement(long)},
+	} {
+		first, second := lie.saying, lie.saying
+		first.frame, second.frame = piece(lie.whole, 0), piece(lie.whole, 1)
+		texts := []string{a.says(second), a.dropped(first)}
+		for _, text := range texts {
+			if b.air.hears(text) {
+				t.Errorf("b hears a piece of a %s", lie.name)
+			}
+		}
+	}
+	for _, whole := range [][]byte{s.udp4(1000, 80, long+"#honest4"), s.udp6(1000, 80, long+"#honest6")} {
+		for _, f := range fragments(whole, 1288, 2) {
+			h.must(a.air.say(f))
+		}
+	}
+	h.await("b to hear honest pieces", comes, func() error {
+		if !b.air.hears("#honest4") || !b.air.hears("#honest6") {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+}
+
 // A port without any group: it gets its address, resolves others', and that is all.
 func TestNoGroup(t *testing.T) {
 	labtest.Require(t, "busybox")

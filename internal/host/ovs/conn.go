@@ -73,7 +73,12 @@ func accept(ctx context.Context, nc net.Conn) (*conn, error) {
 				return nil, err
 			}
 		case *openflow.FeaturesReply:
-			c.dpid, c.xid = m.DatapathID, 2
+			c.dpid, c.xid = m.DatapathID, 3
+			// By default no fragment has ports or types for flows to match: it would pass
+			// by whoever may not be a DHCP server or router. So the first one has.
+			if _, err := nc.Write(openflow.Encode(nil, 3, &openflow.SetConfig{Flags: openflow.FirstFragmentMatches})); err != nil {
+				return nil, err
+			}
 			return c, nc.SetDeadline(time.Time{})
 		case *openflow.EchoRequest:
 			if _, err := nc.Write(openflow.Encode(nil, 0, &openflow.EchoReply{Data: m.Data})); err != nil {
