@@ -283,8 +283,7 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 			hf.Port = byCookie[object]
 			hf.Local = hf.Port == "" // one that has been unplugged meanwhile
 		case f.Cookie != 0 && kind == vswitch.KindGroup:
-			// Without them ports of the group send and receive less, and all else works.
-			hf.Local = true
+			hf.Rules, hf.Local = true, true
 		case f.Cookie != 0 && kind == vswitch.KindNetwork:
 			hf.Network = netCookie[object]
 		}

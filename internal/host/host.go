@@ -32,7 +32,9 @@ type Fault struct {
 	// Network and Port are those that suffer, where that is known.
 	Network model.NetworkID
 	Port    model.PortID
-	// Local: nobody suffers but Network and Port. A fault of the switch that is not local
+	// Rules: every port with security groups suffers: it may not do what its rules allow.
+	Rules bool
+	// Local: nobody suffers but Network and Port (and who Rules says). A fault of the switch that is not local
 	// and names neither concerns everything.
 	Local bool
 }

@@ -62,7 +62,7 @@ func (v *service) at(w *dhcp.Server) bool {
 func (v *service) take(w dhcp.Server, now time.Time) {
 	var was *dhcp.Server
 	if t := v.table.Load(); t != nil {
-		if was = t.Server(); was.Equal(&w) {
+		if was = t.Server(); was.Same(&w) || was.Equal(&w) {
 			return
 		}
 	}

@@ -40,6 +40,8 @@ type Conjunction struct {
 type Groups struct {
 	// Parts are the flows that ports share: services, members, and what follows from a match of all clauses.
 	Parts   []*vswitch.Part
+	rules   *vswitch.Part
+	members *[shards]shard
 	filters map[string]*Filter
 	in      inputs
 }
@@ -52,12 +54,8 @@ type inputs struct {
 	addressGroups map[string]*model.AddressGroup
 }
 
-func (a inputs) sameGroups(b inputs) bool {
-	return a.owner == b.owner && slices.Equal(a.groups, b.groups)
-}
-
 func (a inputs) same(b inputs) bool {
-	return a.sameGroups(b) && maps.Equal(a.addressGroups, b.addressGroups) &&
+	return a.owner == b.owner && slices.Equal(a.groups, b.groups) && maps.Equal(a.addressGroups, b.addressGroups) &&
 		maps.EqualFunc(a.members, b.members, func(x, y []*view.Member) bool { return slices.Equal(x, y) })
 }
 
@@ -73,11 +71,16 @@ func Compile(v *view.View, owner uint16, last *Groups) *Groups {
 	for _, sg := range v.Groups {
 		g.filters[sg.ID] = c.group(sg)
 	}
-	rules := c.rulesPart()
-	if last != nil && last.in.sameGroups(in) && slices.EqualFunc(last.Parts[0].List, rules.List, vswitch.Flow.Equal) {
-		rules = last.Parts[0]
+	if last == nil || last.in.owner != owner {
+		last = &Groups{members: &[shards]shard{}}
 	}
-	g.Parts = []*vswitch.Part{rules, c.membersPart()}
+	g.rules, g.members = c.rulesPart(last.rules), c.members(last.members)
+	g.Parts = []*vswitch.Part{g.rules}
+	for i := range g.members {
+		if p := g.members[i].part; p != nil {
+			g.Parts = append(g.Parts, p)
+		}
+	}
 	return g
 }
 
@@ -144,8 +147,8 @@ type compiler struct {
 	ids map[name]uint32
 	// services, prefixes and remotes are by direction: [0] ingress, [1] egress. prefixes are the
 	// services that are a remote prefix and no more: a member may have the same address.
-	services [2]map[service][]vswitch.Action
-	prefixes [2]map[address][]vswitch.Action
+	services [2]map[service][]vswitch.Conjunction
+	prefixes [2]map[address][]vswitch.Conjunction
 	remotes  [2]map[remote][]uint32
 	accepts  [2][]name
 }
@@ -153,7 +156,7 @@ type compiler struct {
 func newCompiler(in inputs) *compiler {
 	c := &compiler{in: in, ids: map[name]uint32{}}
 	for i := range 2 {
-		c.services[i], c.prefixes[i], c.remotes[i] = map[service][]vswitch.Action{}, map[address][]vswitch.Action{}, map[remote][]uint32{}
+		c.services[i], c.prefixes[i], c.remotes[i] = map[service][]vswitch.Conjunction{}, map[address][]vswitch.Conjunction{}, map[remote][]uint32{}
 	}
 	c.identify()
 	return c
@@ -230,8 +233,8 @@ func (c *compiler) group(sg *view.SecurityGroup) *Filter {
 			clause := vswitch.Conjunction{ID: conj.ID, Clause: 2, Of: conj.Of}
 			if a := (address{family: s.family, prefix: s.remote}); s.onlyRemote() {
 				c.prefixes[egress][a] = append(c.prefixes[egress][a], clause)
-			} else if in := c.services[egress][s]; !slices.Contains(in, vswitch.Action(clause)) {
-				c.services[egress][s] = append(in, clause)
+			} else {
+				c.services[egress][s] = append(c.services[egress][s], clause)
 			}
 			if !used[n] {
 				used[n] = true
@@ -257,51 +260,119 @@ func familyOfAddr(a netip.Addr) uint16 {
 var directions = [2]struct{ table, accepted uint8 }{{RulesIngress, AcceptedIngress}, {RulesEgress, AcceptOrIngress}}
 
 // rulesPart has one flow a service, and one a conjunction.
-func (c *compiler) rulesPart() *vswitch.Part {
+func (c *compiler) rulesPart(last *vswitch.Part) *vswitch.Part {
 	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 0)
 	var flows []vswitch.Flow
 	for egress, d := range directions {
 		for s, in := range c.services[egress] {
-			flows = append(flows, flow(d.table, 70, cookie, s.match(egress == 1), sortedClauses(in)...))
+			flows = append(flows, flow(d.table, 70, cookie, s.match(egress == 1), actions(sortedClauses(in))...))
 		}
 		for _, n := range c.accepts[egress] {
 			whose := vswitch.Cookie(c.in.owner, vswitch.KindGroup, vswitch.CookieObject(n.group))
 			flows = append(flows, flow(d.table, 70, whose, match().Is(vswitch.ConjID, vswitch.Num(uint64(c.ids[n]))), goTo(d.accepted)))
 		}
 	}
-	return vswitch.NewPart(cookie, flows...)
+	return last.Remade(cookie, flows...)
 }
 
-func sortedClauses(in []vswitch.Action) []vswitch.Action {
-	slices.SortFunc(in, func(a, b vswitch.Action) int {
-		x, y := a.(vswitch.Conjunction), b.(vswitch.Conjunction)
-		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.Clause, y.Clause))
+// sortedClauses puts clauses in order, each once.
+func sortedClauses(in []vswitch.Conjunction) []vswitch.Conjunction {
+	slices.SortFunc(in, func(a, b vswitch.Conjunction) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Clause, b.Clause))
 	})
-	return in
+	return slices.Compact(in)
 }
 
-// membersPart has one flow for each address of a member, whatever the number of ports and
+func actions(clauses []vswitch.Conjunction) []vswitch.Action {
+	out := make([]vswitch.Action, len(clauses))
+	for i, c := range clauses {
+		out[i] = c
+	}
+	return out
+}
+
+// shards is how many parts the flows of members are spread over: when one joins a group of
+// thousands, the rest of one part is looked at again and not all of them.
+const shards = 64
+
+// shard is a part of the flows of members, and what it follows from.
+type shard struct {
+	clauses map[remoteAddress][]vswitch.Conjunction
+	part    *vswitch.Part
+}
+
+// remoteAddress is an address of the other side, in one direction.
+type remoteAddress struct {
+	egress bool
+	address
+}
+
+func (a address) shard() uint32 {
+	h := uint32(2166136261) // FNV-1a
+	add := func(b byte) { h = (h ^ uint32(b)) * 16777619 }
+	if a.prefix.IsValid() {
+		for _, b := range a.prefix.Addr().As16() {
+			add(b)
+		}
+		add(byte(a.prefix.Bits()))
+	}
+	for _, b := range a.mac {
+		add(b)
+	}
+	return h % shards
+}
+
+// members makes one flow for each address of a member, whatever the number of ports and
 // rules that refer to it, and one for each remote prefix.
-func (c *compiler) membersPart() *vswitch.Part {
-	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 1)
-	var flows []vswitch.Flow
-	for egress, d := range directions {
-		clauses := map[address][]vswitch.Action{}
+func (c *compiler) members(last *[shards]shard) *[shards]shard {
+	var now [shards]shard
+	add := func(egress int, a address, in []vswitch.Conjunction) {
+		s := &now[a.shard()]
+		if s.clauses == nil {
+			s.clauses = map[remoteAddress][]vswitch.Conjunction{}
+		}
+		k := remoteAddress{egress == 1, a}
+		if was := s.clauses[k]; was != nil {
+			in = sortedClauses(slices.Concat(was, in))
+		}
+		s.clauses[k] = in
+	}
+	for egress := range directions {
 		for a, in := range c.prefixes[egress] {
-			clauses[a] = slices.Clone(in)
+			add(egress, a, sortedClauses(in))
 		}
 		for rem, ids := range c.remotes[egress] {
+			in := make([]vswitch.Conjunction, len(ids))
+			for i, id := range ids {
+				in[i] = vswitch.Conjunction{ID: id, Clause: 3, Of: 3}
+			}
+			in = sortedClauses(in)
 			for _, a := range c.addresses(rem) {
-				for _, id := range ids {
-					clauses[a] = append(clauses[a], vswitch.Conjunction{ID: id, Clause: 3, Of: 3})
-				}
+				add(egress, a, in)
 			}
 		}
-		for a, in := range clauses {
-			flows = append(flows, flow(d.table, 70, cookie, a.match(egress == 1), slices.Compact(sortedClauses(in))...))
+	}
+	for i := range now {
+		if s := &now[i]; maps.EqualFunc(s.clauses, last[i].clauses, slices.Equal) {
+			*s = last[i]
+		} else if len(s.clauses) > 0 {
+			s.part = c.membersPart(i, s.clauses)
 		}
 	}
-	return vswitch.NewPart(cookie, flows...)
+	return &now
+}
+
+func (c *compiler) membersPart(shard int, clauses map[remoteAddress][]vswitch.Conjunction) *vswitch.Part {
+	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 1)
+	var flows []vswitch.Flow
+	for a, in := range clauses {
+		d := directions[0]
+		if a.egress {
+			d = directions[1]
+		}
+		flows = append(flows, flow(d.table, 70, cookie, a.match(a.egress), actions(in)...))
+	}
+	return vswitch.NewPart(cookie+uint64(shard), flows...)
 }
 
 func (a address) match(egress bool) vswitch.Match {

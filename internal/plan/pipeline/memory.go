@@ -19,6 +19,20 @@ type Memory struct {
 	groups   *firewall.Groups
 	ports    map[model.PortID]portMemo
 	networks map[model.NetworkID]networkMemo
+	// others are the parts of the other bridges, by bridge and cookie.
+	others map[string]map[uint64]*vswitch.Part
+	// layout are the bridges, which follow from wires and settings.
+	layout []vswitch.Bridge
+	wires  []wire
+}
+
+// wire is what a port of br-int follows from, or those of a network.
+type wire struct {
+	network *model.Network
+	vlan    view.LocalVLAN
+	dhcp    *model.Port
+	tag     uint16
+	device  string
 }
 
 type portMemo struct {
@@ -73,7 +87,7 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 			now.part = old.part
 		} else {
 			list := l.port(now.member, now.filter)
-			now.part = vswitch.NewPart(list[0].Cookie, list...)
+			now.part = old.part.Remade(list[0].Cookie, list...)
 		}
 		ports[p.ID] = now
 		members[p.Network.ID] = append(members[p.Network.ID], now.member)
@@ -92,13 +106,63 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 		if old, ok := m.networks[n.ID]; ok && old.network == now.network && old.vlan == now.vlan && old.entry == now.entry && slices.Equal(old.members, now.members) {
 			now.part = old.part
 		} else {
-			now.part = vswitch.NewPart(l.ofNetwork(n), l.network(n, now)...)
+			now.part = old.part.Remade(l.ofNetwork(n), l.network(n, now)...)
 		}
 		networks[n.ID] = now
 		flows = append(flows, now.part)
 	}
 	m.networks = networks
-	return l.fill(flows)
+	all := map[string]vswitch.Flows{l.IntegrationBridge: flows}
+	if l.TunnelBridge != "" {
+		all[l.TunnelBridge] = m.parts(l.TunnelBridge, l.tunFlows())
+	}
+	for _, b := range l.physical {
+		all[b] = m.parts(b, l.physFlows(b))
+	}
+	return vswitch.Switch{Manager: l.Manager, Bridges: m.bridges(l), Flows: all}
+}
+
+// bridges are those of the layout; of the same ports, they are the same slice.
+func (m *Memory) bridges(l *layout) []vswitch.Bridge {
+	wires := make([]wire, 0, len(l.view.Networks)+len(l.view.Local))
+	for _, n := range l.view.Networks {
+		wires = append(wires, wire{network: n.Network, vlan: n.LocalVLAN, dhcp: n.DHCPPort})
+	}
+	for i := range l.view.Local {
+		p := &l.view.Local[i]
+		wires = append(wires, wire{network: p.Network.Network, tag: tag(p.Network, p.Port), device: p.Attachment.Device})
+	}
+	if m.layout == nil || !slices.Equal(m.wires, wires) {
+		m.wires, m.layout = wires, l.bridges()
+	}
+	return m.layout
+}
+
+// parts makes parts of the flows of a bridge that has few: one for each cookie, the first of
+// which is the base.
+func (m *Memory) parts(bridge string, flows []vswitch.Flow) vswitch.Flows {
+	var order []uint64
+	lists := map[uint64][]vswitch.Flow{}
+	for _, f := range flows {
+		if lists[f.Cookie] == nil {
+			order = append(order, f.Cookie)
+		}
+		lists[f.Cookie] = append(lists[f.Cookie], f)
+	}
+	parts := make(vswitch.Flows, len(order))
+	memo := make(map[uint64]*vswitch.Part, len(order))
+	for i, c := range order {
+		p := m.others[bridge][c].Remade(c, lists[c]...)
+		if i == 0 && !p.Base {
+			p.Base = true
+		}
+		parts[i], memo[c] = p, p
+	}
+	if m.others == nil {
+		m.others = map[string]map[uint64]*vswitch.Part{}
+	}
+	m.others[bridge] = memo
+	return parts
 }
 
 func (s Settings) equal(o Settings) bool {
