@@ -85,11 +85,21 @@ func (s *Switch) changes(db *database, want *vswitch.Switch) []change {
 // connects in the middle gets them from Run.
 func (s *Switch) setTargets(want *vswitch.Switch) {
 	named := map[string]map[uint8]string{}
+	var ports []view.Attachment
+	s.mu.Lock()
+	if s.observed != nil {
+		ports = s.observed.Attachments
+	}
+	s.mu.Unlock()
 	for i := range want.Bridges {
 		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
 	}
 	for bridge, list := range want.Flows {
-		s.flowsOf(bridge).set(list, named[bridge])
+		b := s.flowsOf(bridge)
+		b.set(list, named[bridge])
+		if bridge == s.opt.IntegrationBridge {
+			b.planned(ports)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

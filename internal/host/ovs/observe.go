@@ -83,7 +83,7 @@ type Port struct {
 type observed struct {
 	in *snapshot
 	Observation
-	// seen are the interfaces, by UUID.
+	// seen are the interfaces of the integration bridge, by UUID.
 	seen map[string]bool
 }
 

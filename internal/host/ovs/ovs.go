@@ -388,8 +388,13 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 		return faults
 	}
 	for _, f := range faults {
-		if errors.Is(f.Err, errReplaced) {
-			continue // the other connection sees to it
+		switch {
+		case errors.Is(f.Err, errReplaced): // the other connection sees to it
+			continue
+		case errors.Is(f.Err, errMoved): // the next plan does
+			s.log.Info("flows wait for a new plan", "bridge", bridge, "err", f.Err)
+			s.notify()
+			continue
 		}
 		s.log.Error("flows not in sync", "bridge", bridge, "err", f)
 	}
