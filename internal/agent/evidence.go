@@ -88,7 +88,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		// Those of other ports and networks explain nothing about this one.
 		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
 			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
-				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == "")})
+				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules})
 		}
 	}
 	return ev
