@@ -100,6 +100,8 @@ func (st *stage) put(all map[string]vswitch.Flows) {
 			st.t.Fatal(err)
 		}
 	}
+	// What the datapath remembers of frames like those to come follows the flows a little later.
+	st.appctl("revalidator/wait")
 }
 
 func (st *stage) sh(script string) {
