@@ -22,7 +22,7 @@ func (a *Agent) plan(st feed.State, obs host.Observed, vlans map[model.NetworkID
 func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Fault, now time.Time) map[model.PortID]feed.PortFact {
 	broken := brokenBy(faults)
 	grace := a.faults.switchDownFor(now) < a.o.Grace
-	facts := make(map[model.PortID]feed.PortFact)
+	facts := make(map[model.PortID]feed.PortFact, len(v.Local))
 	for id, port := range c.Ports {
 		if port.Binding.Host == a.o.Feed.Name {
 			facts[id] = feed.PortFact{PortID: id}

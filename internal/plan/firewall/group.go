@@ -42,9 +42,12 @@ type Groups struct {
 	Parts   []*vswitch.Part
 	rules   *vswitch.Part
 	members *[shards]shard
-	filters map[string]*Filter
+	filters *filters
 	in      inputs
 }
+
+// filters are what each group comes to for a port in it.
+type filters map[string]*Filter
 
 // inputs are what Groups follow from.
 type inputs struct {
@@ -54,8 +57,13 @@ type inputs struct {
 	addressGroups map[string]*model.AddressGroup
 }
 
+// sameRules: what ports in the groups may do is the same, but for who the members are.
+func (a inputs) sameRules(b inputs) bool {
+	return a.owner == b.owner && slices.Equal(a.groups, b.groups) && maps.Equal(a.addressGroups, b.addressGroups)
+}
+
 func (a inputs) same(b inputs) bool {
-	return a.owner == b.owner && slices.Equal(a.groups, b.groups) && maps.Equal(a.addressGroups, b.addressGroups) &&
+	return a.sameRules(b) &&
 		maps.EqualFunc(a.members, b.members, func(x, y []*view.Member) bool { return slices.Equal(x, y) })
 }
 
@@ -66,13 +74,16 @@ func Compile(v *view.View, owner uint16, last *Groups) *Groups {
 	if last != nil && last.in.same(in) {
 		return last
 	}
-	g := &Groups{in: in, filters: make(map[string]*Filter, len(v.Groups))}
+	g := &Groups{in: in, filters: &filters{}}
 	c := newCompiler(in)
 	for _, sg := range v.Groups {
-		g.filters[sg.ID] = c.group(sg)
+		(*g.filters)[sg.ID] = c.group(sg)
 	}
 	if last == nil || last.in.owner != owner {
 		last = &Groups{members: &[shards]shard{}}
+	}
+	if last.filters != nil && last.in.sameRules(in) {
+		g.filters = last.filters
 	}
 	g.rules, g.members = c.rulesPart(last.rules), c.members(last.members)
 	g.Parts = []*vswitch.Part{g.rules}
@@ -84,12 +95,15 @@ func Compile(v *view.View, owner uint16, last *Groups) *Groups {
 	return g
 }
 
+// SameFilters reports whether Filter returns what that of last, which may be nil, returned.
+func (g *Groups) SameFilters(last *Groups) bool { return last != nil && g.filters == last.filters }
+
 // Filter puts together what the groups of a port allow. A group that is not among the
 // compiled ones allows nothing.
 func (g *Groups) Filter(groups []*view.SecurityGroup) Filter {
 	var f Filter
 	for _, sg := range groups {
-		one := g.filters[sg.ID]
+		one := (*g.filters)[sg.ID]
 		if one == nil {
 			continue
 		}

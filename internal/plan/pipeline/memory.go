@@ -17,7 +17,7 @@ type Memory struct {
 	settings Settings
 	base     *vswitch.Part
 	groups   *firewall.Groups
-	ports    map[model.PortID]portMemo
+	ports    map[model.PortID]*portMemo
 	networks map[model.NetworkID]networkMemo
 	// others are the parts of the other bridges, by bridge and cookie.
 	others map[string]map[uint64]*vswitch.Part
@@ -65,10 +65,13 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 		*m = Memory{settings: s.clone(), base: vswitch.NewPart(l.base(), l.intBase()...)}
 		m.base.Base = true
 	}
-	m.groups = firewall.Compile(&v, s.CookieOwner, m.groups)
-	flows := slices.Concat(vswitch.Flows{m.base}, m.groups.Parts)
+	groups := firewall.Compile(&v, s.CookieOwner, m.groups)
+	same := groups.SameFilters(m.groups)
+	m.groups = groups
+	flows := make(vswitch.Flows, 0, 1+len(groups.Parts)+len(v.Local)+len(v.Networks))
+	flows = append(append(flows, m.base), groups.Parts...)
 
-	ports := make(map[model.PortID]portMemo, len(v.Local))
+	ports := make(map[model.PortID]*portMemo, len(v.Local))
 	members := make(map[model.NetworkID][]member, len(v.Networks))
 	claimed := make(map[place]bool, len(v.Local))
 	for i := range v.Local {
@@ -78,16 +81,11 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 			continue
 		}
 		claimed[at] = true
-		now := portMemo{member: member{port: p.Port, ofport: uint32(p.Attachment.OFPort), vlan: uint32(p.Network.LocalVLAN), trusted: !p.Filtered()}}
-		if !now.trusted {
-			now.filter = m.groups.Filter(p.Groups)
-			now.stateless = now.filter.Stateless
-		}
-		if old, ok := m.ports[p.ID]; ok && old.member == now.member && old.filter.Equal(now.filter) {
-			now.part = old.part
-		} else {
-			list := l.port(now.member, now.filter)
-			now.part = old.part.Remade(list[0].Cookie, list...)
+		is := member{port: p.Port, ofport: uint32(p.Attachment.OFPort), vlan: uint32(p.Network.LocalVLAN), trusted: !p.Filtered()}
+		old := m.ports[p.ID]
+		now := old
+		if !same || old == nil || !old.follows(is) {
+			now = m.port(l, is, p.Groups, old)
 		}
 		ports[p.ID] = now
 		members[p.Network.ID] = append(members[p.Network.ID], now.member)
@@ -136,6 +134,31 @@ func (m *Memory) bridges(l *layout) []vswitch.Bridge {
 		m.wires, m.layout = wires, l.bridges()
 	}
 	return m.layout
+}
+
+// follows: whether a port is stateless follows from its filter, and is not known before.
+func (p *portMemo) follows(is member) bool {
+	is.stateless = p.stateless
+	return p.member == is
+}
+
+// port makes the part of a port, or finds that it is the old one, which may be nil.
+func (m *Memory) port(l *layout, is member, groups []*view.SecurityGroup, old *portMemo) *portMemo {
+	now := &portMemo{member: is}
+	if !is.trusted {
+		now.filter = m.groups.Filter(groups)
+		now.stateless = now.filter.Stateless
+	}
+	var last *vswitch.Part
+	if old != nil {
+		if old.member == now.member && old.filter.Equal(now.filter) {
+			return old
+		}
+		last = old.part
+	}
+	list := l.port(now.member, now.filter)
+	now.part = last.Remade(list[0].Cookie, list...)
+	return now
 }
 
 // parts makes parts of the flows of a bridge that has few: one for each cookie, the first of
