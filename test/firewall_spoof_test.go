@@ -166,7 +166,8 @@ func (g *guest) dropped(s saying) (text string) {
 // What a guest is not, it cannot pretend to be: each lie is dropped, counted by its reason,
 // and heard by nobody.
 func TestAntiSpoofing(t *testing.T) {
-	h, network := firewallHost(t)
+	labtest.Require(t, "curl")
+	h, network := firewallHost(t, "--metrics-listen", "127.0.0.1:9480")
 	open := h.group("open", nil)
 	h.allowBoth(open, "ingress", nil)
 	a := h.guest(network, "a", m{"security_groups": []string{open}})
@@ -184,6 +185,16 @@ func TestAntiSpoofing(t *testing.T) {
 			if g.air.hears(text) {
 				t.Errorf("%s hears %s", g.Name, name)
 			}
+		}
+	}
+	// Who asks is told how many there were of each kind.
+	show, metrics := h.mustWeft("show", "port", a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
+	for reason, n := range a.drops() {
+		if n > 0 && !strings.Contains(show, fmt.Sprintf("%s %d", reason, n)) {
+			t.Errorf("weft show port says nothing of %d times %s:\n%s", n, reason, show)
+		}
+		if want := fmt.Sprintf("weft_port_dropped_packets_total{port=%q,reason=%q} %d\n", a.ID, reason, n); n > 0 && !strings.Contains(metrics, want) {
+			t.Errorf("the metrics have no %s:\n%s", want, metrics)
 		}
 	}
 	// A port without port security says what it likes, but has no VLANs of its own.
