@@ -17,6 +17,7 @@ import (
 	"weft/internal/plan"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
+	"weft/internal/trace"
 )
 
 // defaultGroup is a security group with Neutron's four rules.
@@ -142,6 +143,20 @@ func BenchmarkHost(b *testing.B) {
 			maps.DeleteFunc(st.Cloud.Members, func(id view.MemberID, _ *view.Member) bool {
 				return strings.HasPrefix(string(id.Port), fmt.Sprintf("%08x-", n))
 			})
+		}
+	})
+	b.Run("drops are read", func(b *testing.B) {
+		for b.Loop() {
+			if drops, err := sw.Drops(context.Background(), "br-int"); err != nil || len(drops) < ports {
+				b.Fatal(len(drops), err)
+			}
+		}
+	})
+	b.Run("evidence of a port", func(b *testing.B) {
+		for b.Loop() {
+			if ev := a.Evidence(context.Background(), trace.Query{PortID: id, NetworkID: "n"}); ev.Flows == nil || ev.Flows.Present != ev.Flows.Wanted || len(ev.Gaps) > 0 {
+				b.Fatalf("%+v", ev)
+			}
 		}
 	})
 }

@@ -28,7 +28,7 @@ type Switch interface {
 	Changed() <-chan struct{}
 	Resync(ctx context.Context) []ovs.Fault
 	ForgetPort(ctx context.Context, bridge, name string) error
-	DumpFlows(ctx context.Context, bridge string) ([]vswitch.Counted, int, error)
+	DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)

@@ -102,7 +102,7 @@ type Query struct {
 type Found struct {
 	Interface *Interface
 	Device    *kernel.Link
-	// Flows are those of the integration bridge.
+	// Flows are those of the port, by their cookie, on the integration bridge.
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
 	Walk string

@@ -98,7 +98,7 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 	delete(m.made, name)
 	return m.op("forget " + name)
 }
-func (m fakeSwitch) DumpFlows(context.Context, string) ([]vswitch.Counted, int, error) {
+func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }

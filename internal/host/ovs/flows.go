@@ -268,16 +268,18 @@ func flowText(e encodedFlow) string {
 	return f.String()
 }
 
-// DumpFlows reads the flows of a bridge with their counters, sorted. A flow that weft could not
-// have made is left out and counted in foreign.
-func (s *Switch) DumpFlows(ctx context.Context, bridge string) (list []vswitch.Counted, foreign int, err error) {
+// DumpFlows reads the flows of a bridge whose cookie is cookie in the bits of mask, with
+// their counters, sorted. A flow that weft could not have made is left out and counted in foreign.
+func (s *Switch) DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) (list []vswitch.Counted, foreign int, err error) {
 	c := s.connOf(bridge)
 	if c == nil {
 		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	stats, err := c.dump(ctx, openflow.AllFlows())
+	request := openflow.AllFlows()
+	request.Cookie, request.CookieMask = cookie, mask
+	stats, err := c.dump(ctx, request)
 	if err != nil {
 		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, err)
 	}
