@@ -29,7 +29,8 @@ type connection struct{ answered, cut bool }
 // walk is a world in which ports send each other datagrams.
 type walk struct {
 	*stage
-	w *world
+	w      *world
+	memory Memory
 	// known are the connections that conntrack has entered.
 	known map[flow5]*connection
 	// sent is the last frame of a connection in the direction that opened it.
