@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"syscall"
@@ -119,6 +120,12 @@ func TestOtherTraffic(t *testing.T) {
 	if n := server.air.count(func(f frame) bool { return f.dport == 5353 }); n > 0 {
 		t.Errorf("a stranger hears %d multicasts", n)
 	}
+	// Who listens to a multicast says so to those who may be routers.
+	router := h.guest(network, "router", m{"port_security_enabled": false})
+	self, routers := netip.MustParseAddr(linkLocal(client.MAC)), netip.MustParseAddr("ff02::16")
+	client.heardBy(router, saying{name: "listener report", frame: func(text string) []byte {
+		return ether(client.MAC, "33:33:00:00:00:16", etherIPv6, icmp6(self, routers, 143, []byte("    "+text)))
+	}})
 	// Fragments of a datagram.
 	for _, family := range []int{4, 6} {
 		for _, to := range []*guest{friend, server} {
@@ -135,4 +142,10 @@ func TestOtherTraffic(t *testing.T) {
 			c.Close()
 		}
 	}
+}
+
+// linkLocal is the link-local address that a MAC address gives.
+func linkLocal(hw string) string {
+	b := mac(hw)
+	return fmt.Sprintf("fe80::%x:%xff:fe%02x:%x", uint16(b[0]^2)<<8|uint16(b[1]), b[2], b[3], uint16(b[4])<<8|uint16(b[5]))
 }
