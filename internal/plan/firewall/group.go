@@ -85,7 +85,7 @@ func Compile(v *view.View, owner uint16, last *Groups) *Groups {
 	if last.filters != nil && last.in.sameRules(in) {
 		g.filters = last.filters
 	}
-	g.rules, g.members = c.rulesPart(last.rules), c.members(last.members)
+	g.rules, g.members = c.rulesPart(last.rules), c.members(last)
 	g.Parts = []*vswitch.Part{g.rules}
 	for i := range g.members {
 		if p := g.members[i].part; p != nil {
@@ -338,13 +338,19 @@ func (a address) shard() uint32 {
 
 // members makes one flow for each address of a member, whatever the number of ports and
 // rules that refer to it, and one for each remote prefix.
-func (c *compiler) members(last *[shards]shard) *[shards]shard {
-	var now [shards]shard
-	add := func(egress int, a address, in []vswitch.Conjunction) {
-		s := &now[a.shard()]
-		if s.clauses == nil {
-			s.clauses = map[remoteAddress][]vswitch.Conjunction{}
+func (c *compiler) members(last *Groups) *[shards]shard {
+	now, stirred := *last.members, c.stirred(last)
+	for i := range now {
+		if stirred[i] {
+			now[i].clauses = make(map[remoteAddress][]vswitch.Conjunction, len(last.members[i].clauses)+1)
 		}
+	}
+	add := func(egress int, a address, in []vswitch.Conjunction) {
+		at := a.shard()
+		if !stirred[at] {
+			return
+		}
+		s := &now[at]
 		k := remoteAddress{egress == 1, a}
 		if was := s.clauses[k]; was != nil {
 			in = sortedClauses(slices.Concat(was, in))
@@ -367,13 +373,49 @@ func (c *compiler) members(last *[shards]shard) *[shards]shard {
 		}
 	}
 	for i := range now {
-		if s := &now[i]; maps.EqualFunc(s.clauses, last[i].clauses, slices.Equal) {
-			*s = last[i]
-		} else if len(s.clauses) > 0 {
+		switch s := &now[i]; {
+		case !stirred[i]:
+		case len(s.clauses) == 0:
+			*s = shard{}
+		case !maps.EqualFunc(s.clauses, last.members[i].clauses, slices.Equal):
 			s.part = c.membersPart(i, s.clauses)
 		}
 	}
 	return &now
+}
+
+// stirred are the shards that may not be what they were: those of members that have come, gone or
+// changed while the rules have not, else all.
+func (c *compiler) stirred(last *Groups) (is [shards]bool) {
+	if !last.in.sameRules(c.in) {
+		for i := range is {
+			is[i] = true
+		}
+		return is
+	}
+	stir := func(m *view.Member) {
+		for _, s := range m.Sources {
+			is[addressOf(s).shard()] = true
+		}
+	}
+	for _, members := range []map[string][]*view.Member{c.in.members, last.in.members} {
+		for group := range members {
+			was, now := last.in.members[group], c.in.members[group] // both are sorted by port
+			for len(was)+len(now) > 0 {
+				switch {
+				case len(was) > 0 && len(now) > 0 && was[0] == now[0]:
+					was, now = was[1:], now[1:]
+				case len(now) == 0 || len(was) > 0 && was[0].Port <= now[0].Port:
+					stir(was[0])
+					was = was[1:]
+				default:
+					stir(now[0])
+					now = now[1:]
+				}
+			}
+		}
+	}
+	return is
 }
 
 func (c *compiler) membersPart(shard int, clauses map[remoteAddress][]vswitch.Conjunction) *vswitch.Part {
@@ -400,16 +442,20 @@ func (a address) match(egress bool) vswitch.Match {
 	return m.EthSrc(a.mac)
 }
 
+// addressOf is how the switch knows a source.
+func addressOf(s view.Source) address {
+	if s.Prefix.Bits() == 0 {
+		return address{family: familyOfAddr(s.Prefix.Addr()), mac: s.MAC}
+	}
+	return address{family: familyOfAddr(s.Prefix.Addr()), prefix: s.Prefix.Masked()}
+}
+
 // addresses are those of a remote group or address group; they may repeat.
 func (c *compiler) addresses(r remote) []address {
 	var all []address
 	for _, m := range c.in.members[r.group] {
 		for _, s := range m.Sources {
-			a := address{family: familyOfAddr(s.Prefix.Addr()), prefix: s.Prefix.Masked()}
-			if s.Prefix.Bits() == 0 {
-				a.prefix, a.mac = netip.Prefix{}, s.MAC
-			}
-			all = append(all, a)
+			all = append(all, addressOf(s))
 		}
 	}
 	if g := c.in.addressGroups[r.addressGroup]; g != nil {
