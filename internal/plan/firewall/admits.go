@@ -46,6 +46,8 @@ func sends(g Guarded, p Packet) Verdict {
 	switch {
 	case p.EtherType == etherARP && !from.arp(p):
 		return refused(SpoofedARP)
+	case p.icmpv6(neighborAdvertise, neighborSolicit) && p.NDTarget == netip.IPv6Unspecified():
+		return refused(SpoofedND) // it cannot be read
 	case p.icmpv6(neighborAdvertise) && !from.advertises(p), p.icmpv6(neighborSolicit, routerSolicit) && !from.solicits(p):
 		return refused(SpoofedND)
 	case !from.mac(p.EthSrc):

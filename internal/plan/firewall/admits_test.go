@@ -138,6 +138,7 @@ func TestSpoofing(t *testing.T) {
 		{"solicitation with another MAC of its own", ndPacket(neighborSolicit, "2001:db8::11", "2001:db8::1", ownMAC, pairMAC), SpoofedND},
 		{"solicitation from another's address", ndPacket(neighborSolicit, "2001:db8::12", "2001:db8::1", ownMAC, ownMAC), SpoofedND},
 		{"solicitation from another's MAC", ndPacket(neighborSolicit, "2001:db8::11", "2001:db8::1", foreign, none), SpoofedND},
+		{"solicitation of nobody", ndPacket(neighborSolicit, "2001:db8::11", "::", ownMAC, none), SpoofedND},
 		{"duplicate address detection", ndPacket(neighborSolicit, "::", "2001:db8::11", ownMAC, none), Admitted},
 		{"duplicate address detection that names a MAC address", ndPacket(neighborSolicit, "::", "2001:db8::11", ownMAC, ownMAC), SpoofedND},
 		{"router solicitation from another's address", ndPacket(routerSolicit, "2001:db8::12", "", ownMAC, none), SpoofedND},

@@ -95,6 +95,11 @@ func spoofBase(c uint64) []vswitch.Flow {
 	for _, t := range claims() {
 		flows = append(flows, flow(ARPSpoof, 1, c, match().ICMPv6(t)))
 	}
+	// What the switch cannot make sense of has no target and no option to it: an option twice,
+	// another code. Receivers may see it differently.
+	for _, t := range []uint8{ndNS, ndNA} {
+		flows = append(flows, flow(ARPSpoof, 4, vswitch.WithReason(c, uint8(SpoofedND)), match().ICMPv6(t).Addr(vswitch.NDTarget, none6), goTo(Dropped)))
+	}
 	return flows
 }
 
