@@ -143,7 +143,7 @@ func newRawClient(t testing.TB) *rawClient {
 	t.Helper()
 	c := &rawClient{t: t}
 	err := kernel.Do(clientNS, func() (err error) {
-		if c.ifindex, err = indexOf(nic); err != nil {
+		if c.ifindex, _, err = deviceNow(nic); err != nil {
 			return err
 		}
 		if c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_IP))); err != nil {

@@ -62,7 +62,7 @@ func (v *service) at(w *dhcp.Server) bool {
 func (v *service) take(w dhcp.Server, now time.Time) {
 	var was *dhcp.Server
 	if t := v.table.Load(); t != nil {
-		if was = t.Server(); was.Same(&w) || was.Equal(&w) {
+		if was = t.Server(); was.Equal(&w) {
 			return
 		}
 	}
@@ -176,11 +176,11 @@ func (v *service) run() {
 			continue
 		}
 		err := v.serve(so)
-		stopped := v.stoppedNow()
 		// Down for a moment? Then the socket comes back with the device.
-		again := !stopped && errors.Is(err, unix.ENETDOWN) && so.current(v.namespace, v.device)
+		again := errors.Is(err, unix.ENETDOWN) && v.comesUp(so)
+		stopped := v.stoppedNow()
 		v.mu.Lock()
-		if again && v.sockets == so {
+		if again && !stopped && v.sockets == so {
 			v.mu.Unlock()
 			continue
 		}
@@ -195,6 +195,29 @@ func (v *service) run() {
 		}
 		v.log.Warn("DHCP device lost", "network", v.network, "device", v.device, "err", err)
 		v.lost()
+	}
+}
+
+// comesUp waits as long as the device of the sockets is there and down, and reports whether
+// it is up again. A device that is deleted goes down first, and of a socket whose device is
+// down the kernel reports nothing more, not even the end.
+func (v *service) comesUp(so *sockets) bool {
+	const first, last = 5 * time.Millisecond, 200 * time.Millisecond
+	for wait := first; ; wait = min(2*wait, last) {
+		if up, same := so.state(v.namespace, v.device); up || !same {
+			return same
+		}
+		select {
+		case <-v.stopped:
+			return false
+		case <-time.After(wait):
+		}
+		v.mu.Lock()
+		mine := v.sockets == so
+		v.mu.Unlock()
+		if !mine {
+			return false
+		}
 	}
 }
 
@@ -263,7 +286,7 @@ func namespaceID(name string) nsID {
 
 func (so *sockets) open(device string) error {
 	var err error
-	if so.ifindex, err = indexOf(device); err != nil {
+	if so.ifindex, _, err = deviceNow(device); err != nil {
 		return err
 	}
 	if so.udp, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
@@ -301,31 +324,37 @@ func (so *sockets) open(device string) error {
 
 func htons(n uint16) uint16 { return n<<8 | n>>8 }
 
-// indexOf finds the device of the thread's namespace.
-func indexOf(device string) (int, error) {
+// deviceNow finds the device of the thread's namespace that has the name now.
+func deviceNow(name string) (index int, up bool, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
+		return 0, false, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq(device)
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
-		return 0, os.NewSyscallError("device "+device, err)
+		return 0, false, os.NewSyscallError("device "+name, err)
 	}
-	return int(ifr.Uint32()), nil
+	index = int(ifr.Uint32())
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ifr); err != nil {
+		return 0, false, os.NewSyscallError("device "+name, err)
+	}
+	return index, ifr.Uint16()&unix.IFF_UP != 0, nil
 }
 
-// current reports whether the sockets belong to the device that has the name now.
-func (so *sockets) current(namespace, device string) bool {
+// state reports whether the sockets belong to the device that has the name now, and
+// whether that is up.
+func (so *sockets) state(namespace, device string) (up, same bool) {
 	var index int
 	err := kernel.Do(namespace, func() (err error) {
-		index, err = indexOf(device)
+		index, up, err = deviceNow(device)
 		return err
 	})
-	return err == nil && index == so.ifindex
+	same = err == nil && index == so.ifindex
+	return up && same, same
 }
 
 // interrupt ends serve. The descriptors stay valid until its goroutine closes them: a
