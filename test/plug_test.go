@@ -41,13 +41,13 @@ func TestPlugByExternalIDs(t *testing.T) {
 func TestHostLooksLikeNeutrons(t *testing.T) {
 	h := newHost(t)
 	h.up()
-	h.vsctl("--may-exist", "add-port", "br-int", "other") // not ours; must stay as it is
 	h.await("both bridges to be connected", 10*time.Second, func() error {
 		if n := strings.Count(h.vsctl("show"), "is_connected: true"); n < 2 {
 			return fmt.Errorf("%d connections in\n%s", n, h.vsctl("show"))
 		}
 		return nil
 	})
+	h.vsctl("add-port", "br-int", "other") // not ours
 	show := h.vsctl("show")
 	for _, want := range []string{`Controller "tcp:127.0.0.1:6633"`, "fail_mode: secure", "Port patch-tun", "{peer=patch-int}", "Port patch-int", "Bridge br-int", "Bridge br-tun"} {
 		if !strings.Contains(show, want) {

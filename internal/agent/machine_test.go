@@ -176,7 +176,11 @@ func TestWholeHost(t *testing.T) {
 	w := newWhole(t)
 	w.joined()
 	w.net, _ = w.network()
-	w.plugs(50)
+	if w.o.Datapath == lab.DatapathSystem {
+		w.plugs(12) // in a guest that is emulated
+	} else {
+		w.plugs(50)
+	}
 	w.guestsGetAddresses()
 	w.chainIsWhole()
 	w.agentRestarts()
