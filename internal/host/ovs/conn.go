@@ -227,7 +227,7 @@ func (c *conn) call(ctx context.Context, since uint32, size int, ms func(i int, 
 //
 // A bundle that is asked to commit does so with what has come to be in it: a message that the
 // switch would not even add does not keep it from doing the others. So the switch is asked
-// to commit when it has acknowledged every one.
+// to commit when it has acknowledged every one. One message alone needs no bundle.
 func (c *conn) bundle(ctx context.Context, mods []openflow.Message) (refused map[int]*openflow.Error, err error) {
 	const flags = openflow.BundleAtomic | openflow.BundleOrdered
 	// Any ID does: there is one bundle at a time on a connection.
@@ -237,6 +237,16 @@ func (c *conn) bundle(ctx context.Context, mods []openflow.Message) (refused map
 	}
 	fail := func(err error) (map[int]*openflow.Error, error) {
 		return nil, fmt.Errorf("bundle of %d flow changes: %w", len(mods), err)
+	}
+	if len(mods) == 1 {
+		one, err := c.call(ctx, 0, 1024, func(int, uint32) openflow.Message { return mods[0] }, 1)
+		if err != nil {
+			return fail(err)
+		}
+		if e := one.errs[one.first]; e != nil {
+			return map[int]*openflow.Error{0: e}, nil
+		}
+		return nil, nil
 	}
 	adds, err := c.call(ctx, 0, 96+200*len(mods), func(i int, xid uint32) openflow.Message {
 		if i == 0 {
