@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -219,6 +220,33 @@ func icmp6(src, dst netip.Addr, typ uint8, body []byte) []byte {
 func ndOption(typ uint8, value []byte) []byte {
 	b := append([]byte{typ, byte((len(value) + 9) / 8)}, value...)
 	return append(b, make([]byte, (8-len(b)%8)%8)...)
+}
+
+// fragments are the two halves of a frame with an IP packet, cut after at bytes of what IP
+// carries; the same id makes them one.
+func fragments(raw []byte, at int, id byte) [][]byte {
+	head, typ := raw[:14], binary.BigEndian.Uint16(raw[12:])
+	if typ == etherIPv4 {
+		ip, payload := raw[14:34], raw[34:]
+		half := func(offset uint16, part []byte) []byte {
+			h := bytes.Clone(ip)
+			binary.BigEndian.PutUint16(h[2:], uint16(20+len(part)))
+			h[4], h[5] = 0, id
+			binary.BigEndian.PutUint16(h[6:], offset)
+			h[10], h[11] = 0, 0
+			binary.BigEndian.PutUint16(h[10:], checksum(h))
+			return slices.Concat(head, h, part)
+		}
+		return [][]byte{half(0x2000, payload[:at]), half(uint16(at/8), payload[at:])}
+	}
+	ip, payload := raw[14:54], raw[54:]
+	half := func(offset uint16, part []byte) []byte {
+		h := bytes.Clone(ip)
+		binary.BigEndian.PutUint16(h[4:], uint16(8+len(part)))
+		h[6] = 44
+		return slices.Concat(head, h, []byte{ip[6], 0, byte(offset >> 8), byte(offset), 0, 0, 0, id}, part)
+	}
+	return [][]byte{half(1, payload[:at]), half(uint16(at), payload[at:])}
 }
 
 func pseudo(src, dst netip.Addr, proto uint8, b []byte) []byte {

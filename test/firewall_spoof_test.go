@@ -166,7 +166,8 @@ func (g *guest) dropped(s saying) (text string) {
 // What a guest is not, it cannot pretend to be: each lie is dropped, counted by its reason,
 // and heard by nobody.
 func TestAntiSpoofing(t *testing.T) {
-	h, network := firewallHost(t)
+	labtest.Require(t, "curl")
+	h, network := firewallHost(t, "--metrics-listen", "127.0.0.1:9480")
 	open := h.group("open", nil)
 	h.allowBoth(open, "ingress", nil)
 	a := h.guest(network, "a", m{"security_groups": []string{open}})
@@ -184,6 +185,16 @@ func TestAntiSpoofing(t *testing.T) {
 			if g.air.hears(text) {
 				t.Errorf("%s hears %s", g.Name, name)
 			}
+		}
+	}
+	// Who asks is told how many there were of each kind.
+	show, metrics := h.mustWeft("show", "port", a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
+	for reason, n := range a.drops() {
+		if n > 0 && !strings.Contains(show, fmt.Sprintf("%s %d", reason, n)) {
+			t.Errorf("weft show port says nothing of %d times %s:\n%s", n, reason, show)
+		}
+		if want := fmt.Sprintf("weft_port_dropped_packets_total{port=%q,reason=%q} %d\n", a.ID, reason, n); n > 0 && !strings.Contains(metrics, want) {
+			t.Errorf("the metrics have no %s:\n%s", want, metrics)
 		}
 	}
 	// A port without port security says what it likes, but has no VLANs of its own.
@@ -287,6 +298,48 @@ func TestAddressPairs(t *testing.T) {
 	if text := a.dropped(pair); b.air.hears(text) {
 		t.Error("b hears an address of a pair that is gone")
 	}
+}
+
+// Who may not serve may not do so in pieces either.
+func TestFragmentedLies(t *testing.T) {
+	h, network := firewallHost(t)
+	a, b := h.guest(network, "a", nil), h.guest(network, "b", nil) // of the same group: all else passes
+	s := a.speaker(b)
+	long := strings.Repeat("0123456789abcdef", 84)
+	piece := func(whole []byte, i int) func(string) []byte {
+		return func(text string) []byte {
+			f := fragments(whole, 1288, 1)[i]            // Open vSwitch trusts no smaller ones
+			return append(f[:len(f)-len(text)], text...) // the checksum is nobody's concern
+		}
+	}
+	for _, lie := range []struct {
+		saying
+		whole []byte
+	}{
+		{saying{name: "DHCP answer", reason: "dhcp_server"}, s.udp4(67, 68, long)},
+		{saying{name: "DHCPv6 answer", reason: "dhcp_server"}, s.udp6(547, 546, long)},
+		{saying{name: "router advertisement", reason: "router_advertisement"}, s.routerAdvertisement(long)},
+	} {
+		first, second := lie.saying, lie.saying
+		first.frame, second.frame = piece(lie.whole, 0), piece(lie.whole, 1)
+		texts := []string{a.says(second), a.dropped(first)}
+		for _, text := range texts {
+			if b.air.hears(text) {
+				t.Errorf("b hears a piece of a %s", lie.name)
+			}
+		}
+	}
+	for _, whole := range [][]byte{s.udp4(1000, 80, long+"#honest4"), s.udp6(1000, 80, long+"#honest6")} {
+		for _, f := range fragments(whole, 1288, 2) {
+			h.must(a.air.say(f))
+		}
+	}
+	h.await("b to hear honest pieces", comes, func() error {
+		if !b.air.hears("#honest4") || !b.air.hears("#honest6") {
+			return errors.New("it does not")
+		}
+		return nil
+	})
 }
 
 // A port without any group: it gets its address, resolves others', and that is all.

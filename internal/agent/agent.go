@@ -88,6 +88,7 @@ type Agent struct {
 
 	// The rest belongs to the goroutine of Run; what evidence reads is published in now.
 	zones    zones
+	memory   plan.Memory
 	waiting  string
 	plugged  map[model.PortID]plugged
 	problems []string
@@ -297,6 +298,11 @@ func (a *Agent) pass(ctx context.Context, verify bool) time.Duration {
 		a.feed.Redescribe()
 	}
 	a.noteProblems(obs.Problems)
+	return a.work(ctx, st, obs, verify, begin)
+}
+
+// work makes the plan of what is known, applies it, and tells what came of it.
+func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, verify bool, begin time.Time) time.Duration {
 	a.zones.number(st.Cloud, obs, a.o.Feed.Name, a.log)
 	unclean := a.zones.flush(ctx, a.o.Machine, obs)
 	v, p := a.plan(st, obs, a.zones.clean)

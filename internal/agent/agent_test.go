@@ -223,6 +223,9 @@ func TestFaultsHeal(t *testing.T) {
 		{"the port alone", func(p *model.Port) host.Fault {
 			return host.Fault{Object: "port " + vif.TapName(p.ID), Op: "tag", Part: host.PartSwitch, Port: p.ID, Err: errInjected}
 		}},
+		{"the rules of security groups", func(*model.Port) host.Fault {
+			return host.Fault{Object: "flow x", Op: "add", Part: host.PartSwitch, Rules: true, Local: true, Err: errInjected}
+		}},
 		{"the namespace", func(*model.Port) host.Fault {
 			return host.Fault{Object: "namespace qdhcp", Op: "create", Part: host.PartKernel, Network: n, Err: errInjected}
 		}},

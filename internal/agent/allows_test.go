@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"weft/internal/control"
+	"weft/internal/host/ovs"
 	"weft/internal/inspect"
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -22,6 +23,9 @@ func TestAllowsLive(t *testing.T) {
 	a, stopAgent := w.agent(noDHCP(w, l, h, sw.ControllerTarget()))
 	w.joined()
 	n, _ := w.network()
+	w.eventually("br-int is in sync", func() bool {
+		return slices.ContainsFunc(sw.Observe().Bridges, func(b ovs.Bridge) bool { return b.Name == "br-int" && b.InSync })
+	})
 	p, peer, unplugged, open := w.port(n), w.port(n), w.port(n), w.port(n)
 	for _, p := range []*model.Port{p, peer, open} {
 		plugVIF(t, o, p)

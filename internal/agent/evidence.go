@@ -64,7 +64,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	found := a.o.Machine.Probe(ctx, hq)
 	ev.Gaps = found.Gaps
 	ev.Interface, ev.Device = evidenceInterface(found), evidenceDevice(found)
-	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge].All(), found, q.PortID, local)
+	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, local)
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
 	}
@@ -88,7 +88,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		// Those of other ports and networks explain nothing about this one.
 		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
 			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
-				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == "")})
+				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules})
 		}
 	}
 	return ev
@@ -164,9 +164,8 @@ func evidenceDHCP(f host.Found, q host.Query, s *dhcp.Server, id model.PortID) *
 	return d
 }
 
-// compareFlows counts the planned flows of one port in the switch. A flow is the port's
-// by its cookie, or when it matches or outputs to its OpenFlow port.
-func compareFlows(wanted []vswitch.Flow, f host.Found, id model.PortID, l *view.LocalPort) *trace.Flows {
+// compareFlows counts the planned flows of one port in the switch. A flow is the port's by its cookie.
+func compareFlows(parts vswitch.Flows, f host.Found, id model.PortID, l *view.LocalPort) *trace.Flows {
 	if l == nil {
 		return nil
 	}
@@ -175,10 +174,7 @@ func compareFlows(wanted []vswitch.Flow, f host.Found, id model.PortID, l *view.
 		have[flowText(fc.Flow)] = fc
 	}
 	out := &trace.Flows{}
-	for _, w := range wanted {
-		if !ofPort(w, id) {
-			continue
-		}
+	for _, w := range flowsOf(parts, id) {
 		out.Wanted++
 		text := flowText(w)
 		fc, ok := have[text]
@@ -196,8 +192,12 @@ func compareFlows(wanted []vswitch.Flow, f host.Found, id model.PortID, l *view.
 // flowText is a flow in one form, wherever it comes from.
 func flowText(f vswitch.Flow) string { return f.Normalize().String() }
 
-// ofPort reports whether a flow was made for a port.
-func ofPort(f vswitch.Flow, id model.PortID) bool {
-	_, kind, object := vswitch.SplitCookie(f.Cookie)
-	return kind == vswitch.KindPort && object == vswitch.CookieObject(string(id))
+// flowsOf are the flows that were made for a port.
+func flowsOf(parts vswitch.Flows, id model.PortID) (list []vswitch.Flow) {
+	for _, p := range parts {
+		if _, kind, object := vswitch.SplitCookie(p.Cookie); kind == vswitch.KindPort && object == vswitch.CookieObject(string(id)) {
+			list = append(list, p.List...)
+		}
+	}
+	return list
 }

@@ -15,14 +15,14 @@ import (
 // plan makes the plan of what is known now, with these local VLANs.
 func (a *Agent) plan(st feed.State, obs host.Observed, vlans map[model.NetworkID]view.LocalVLAN) (view.View, plan.Plan) {
 	v := view.Of(st.Cloud, obs.Attachments, a.o.Feed.Name, vlans)
-	return v, plan.Make(v, a.o.Settings)
+	return v, a.memory.Make(v, a.o.Settings)
 }
 
 // facts are those of all ports bound to this host, attached or not.
 func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Fault, now time.Time) map[model.PortID]feed.PortFact {
 	broken := brokenBy(faults)
 	grace := a.faults.switchDownFor(now) < a.o.Grace
-	facts := make(map[model.PortID]feed.PortFact)
+	facts := make(map[model.PortID]feed.PortFact, len(v.Local))
 	for id, port := range c.Ports {
 		if port.Binding.Host == a.o.Feed.Name {
 			facts[id] = feed.PortFact{PortID: id}
@@ -30,7 +30,7 @@ func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Faul
 	}
 	for _, l := range v.Local {
 		f, ok := facts[l.ID]
-		if !ok || l.Network.LocalVLAN == 0 || broken.ports[l.ID] || broken.networks[l.NetworkID] {
+		if !ok || l.Network.LocalVLAN == 0 || broken.ports[l.ID] || broken.networks[l.NetworkID] || broken.rules && len(l.Groups) > 0 {
 			continue
 		}
 		f.Wired = !broken.switchDown || grace && a.plugged[l.ID].wired
@@ -75,6 +75,8 @@ func servedElsewhere(n *view.Network) bool {
 type broken struct {
 	// switchDown: a fault that concerns every port, such as a bridge without its controller.
 	switchDown bool
+	// rules: those of security groups are missing.
+	rules bool
 	// ports and networks are not wired, services not served.
 	ports    map[model.PortID]bool
 	networks map[model.NetworkID]bool
@@ -89,6 +91,7 @@ func brokenBy(faults []host.Fault) broken {
 			b.services[f.Network] = true
 		case f.Port == "" && f.Network == "":
 			b.switchDown = b.switchDown || !f.Local
+			b.rules = b.rules || f.Rules
 		default:
 			b.ports[f.Port] = true
 			// Without its own switch port a DHCP service is deaf; other ports do not mind.

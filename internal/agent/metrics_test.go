@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -75,9 +76,13 @@ func TestMetrics(t *testing.T) {
 	m.dropped = map[uint64]uint64{dropCookie(p.ID, firewall.SpoofedIP): 12, dropCookie(p.ID, firewall.NoEgressRule): 0, dropCookie("dddddddd", firewall.SpoofedIP): 1,
 		vswitch.WithReason(vswitch.Cookie(plan.Defaults().CookieOwner, vswitch.KindBase, 0), uint8(firewall.Cut)): 4}
 	m.mu.Unlock()
-	rec := httptest.NewRecorder()
-	a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	text := rec.Body.String()
+	var text string
+	w.eventually("both ports are wired and the stranger is seen", func() bool {
+		rec := httptest.NewRecorder()
+		a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		text = rec.Body.String()
+		return strings.Contains(text, `weft_ports{state="wired"} 2`) && strings.Contains(text, `weft_ports{state="stranger"} 1`)
+	})
 	for line := range strings.Lines(text) {
 		if !metricLine.MatchString(strings.TrimSuffix(line, "\n")) {
 			t.Errorf("malformed: %s", line)
@@ -99,5 +104,27 @@ func TestMetrics(t *testing.T) {
 	}
 	if ev := a.Evidence(t.Context(), traceQuery(p)); ev.Dropped["spoofed_ip"] != 12 {
 		t.Errorf("evidence has %v", ev.Dropped)
+	}
+}
+
+// TestMetricsDocument: docs/metrics.md has every metric and every reason.
+func TestMetricsDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for r := firewall.SpoofedMAC; r.String() != "unknown"; r++ {
+		names = append(names, "`"+r.String()+"`")
+	}
+	w, l, m := newWorld(t), &logs{}, newMachine()
+	a, _ := w.agent(w.options(m, l))
+	for _, name := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(string(a.metrics(t.Context())), -1) {
+		names = append(names, "`"+name[1])
+	}
+	for _, name := range names {
+		if !strings.Contains(string(doc), name) {
+			t.Errorf("docs/metrics.md says nothing of %s", name)
+		}
 	}
 }

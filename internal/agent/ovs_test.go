@@ -18,7 +18,7 @@ import (
 )
 
 // realSwitch starts a private Open vSwitch without any device of the kernel.
-func realSwitch(t *testing.T) *lab.OVS {
+func realSwitch(t testing.TB) *lab.OVS {
 	t.Helper()
 	labtest.Require(t, "ovs")
 	dir, err := os.MkdirTemp("", "weft-agent")
@@ -37,7 +37,7 @@ func realSwitch(t *testing.T) *lab.OVS {
 }
 
 // onSwitch runs a Host on a real switch until the test or the returned function ends it.
-func onSwitch(t *testing.T, o *lab.OVS, listen string) (h *host.Host, sw *ovs.Switch, stop func()) {
+func onSwitch(t testing.TB, o *lab.OVS, listen string) (h *host.Host, sw *ovs.Switch, stop func()) {
 	t.Helper()
 	sw, err := ovs.Dial(t.Context(), ovs.Options{OVSDB: o.OVSDB, ListenOpenFlow: listen})
 	if err != nil {

@@ -99,10 +99,8 @@ func TestZoneCannotBeFlushed(t *testing.T) {
 	}
 	m.mu.Lock()
 	for _, applied := range m.applied {
-		for _, f := range applied.Switch.Flows["br-int"].All() {
-			if ofPort(f, p.ID) {
-				t.Errorf("flow of an unwired port: %s", f)
-			}
+		for _, f := range flowsOf(applied.Switch.Flows["br-int"], p.ID) {
+			t.Errorf("flow of an unwired port: %s", f)
 		}
 	}
 	m.noFlush = nil

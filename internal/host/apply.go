@@ -28,7 +28,7 @@ type Switch interface {
 	Changed() <-chan struct{}
 	Resync(ctx context.Context) []ovs.Fault
 	ForgetPort(ctx context.Context, bridge, name string) error
-	DumpFlows(ctx context.Context, bridge string) ([]vswitch.Counted, int, error)
+	DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
@@ -283,8 +283,7 @@ func (h *Host) switchFaults(p plan.Plan, faults []ovs.Fault) []Fault {
 			hf.Port = byCookie[object]
 			hf.Local = hf.Port == "" // one that has been unplugged meanwhile
 		case f.Cookie != 0 && kind == vswitch.KindGroup:
-			// Without them ports of the group send and receive less, and all else works.
-			hf.Local = true
+			hf.Rules, hf.Local = true, true
 		case f.Cookie != 0 && kind == vswitch.KindNetwork:
 			hf.Network = netCookie[object]
 		}

@@ -32,7 +32,9 @@ type Fault struct {
 	// Network and Port are those that suffer, where that is known.
 	Network model.NetworkID
 	Port    model.PortID
-	// Local: nobody suffers but Network and Port. A fault of the switch that is not local
+	// Rules: every port with security groups suffers: it may not do what its rules allow.
+	Rules bool
+	// Local: nobody suffers but Network and Port (and who Rules says). A fault of the switch that is not local
 	// and names neither concerns everything.
 	Local bool
 }
@@ -100,7 +102,7 @@ type Query struct {
 type Found struct {
 	Interface *Interface
 	Device    *kernel.Link
-	// Flows are those of the integration bridge.
+	// Flows are those of the port, by their cookie, on the integration bridge.
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
 	Walk string

@@ -98,7 +98,7 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 	delete(m.made, name)
 	return m.op("forget " + name)
 }
-func (m fakeSwitch) DumpFlows(context.Context, string) ([]vswitch.Counted, int, error) {
+func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
@@ -290,13 +290,13 @@ func TestSwitchFaultsNameTheirVictims(t *testing.T) {
 		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindNetwork, 0x11111111)}, Fault{Network: network}},
 		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindNetwork, 0x44444444)}, Fault{Network: other}},
 		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindPort, 0x99999999)}, Fault{Local: true}},
-		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindGroup, 0x11111111)}, Fault{Local: true}},
+		{ovs.Fault{Object: "flow f of bridge br-int", Cookie: vswitch.Cookie(1, vswitch.KindGroup, 0x11111111)}, Fault{Rules: true, Local: true}},
 		{ovs.Fault{Object: "bridge br-int"}, Fault{}},
 		{ovs.Fault{Object: "manager ptcp:6640"}, Fault{Local: true}},
 	} {
 		c.f.Op, c.f.Err = "x", errInjected
 		got := h.switchFaults(p, []ovs.Fault{c.f})[0]
-		if got.Port != c.want.Port || got.Network != c.want.Network || got.Local != c.want.Local {
+		if got.Port != c.want.Port || got.Network != c.want.Network || got.Rules != c.want.Rules || got.Local != c.want.Local {
 			t.Errorf("%s: %+v", c.f.Object, got)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
 	"weft/internal/model"
+	"weft/internal/plan/vswitch"
 )
 
 // Probe looks closely at one port: at the switch, the kernel and the DHCP responder,
@@ -27,7 +28,8 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	case !errors.Is(err, kernel.ErrNoLink):
 		gap("device "+device, err)
 	}
-	flows, _, err := h.p.Switch.DumpFlows(ctx, q.Bridge)
+	ofPort := func(object uint32) uint64 { return vswitch.Cookie(0, vswitch.KindPort, object) }
+	flows, _, err := h.p.Switch.DumpFlows(ctx, q.Bridge, ofPort(vswitch.CookieObject(string(q.PortID))), ofPort(1<<32-1)|0xff<<40)
 	if err != nil {
 		gap("flows of "+q.Bridge, err)
 	}

@@ -27,11 +27,22 @@ type Plan struct {
 }
 
 // Make makes the plan of a host for what concerns it.
-func Make(v view.View, s Settings) Plan {
+func Make(v view.View, s Settings) Plan { return new(Memory).Make(v, s) }
+
+// Memory holds what of the last plan may be that of the next: its Make returns what the function
+// Make returns. It knows what a thing was made from by its pointer: nouns are never changed
+// in place. The zero value is ready. One goroutine may use it.
+type Memory struct {
+	pipeline pipeline.Memory
+	dhcp     dhcp.Memory
+}
+
+// Make is as the function Make.
+func (m *Memory) Make(v view.View, s Settings) Plan {
 	return Plan{
-		Switch:     pipeline.Switch(v, s.pipeline()),
+		Switch:     m.pipeline.Switch(v, s.pipeline()),
 		Namespaces: dhcp.Namespaces(v),
-		DHCP:       dhcp.Servers(v, s.dhcp()),
+		DHCP:       m.dhcp.Servers(v, s.dhcp()),
 	}
 }
 

@@ -268,8 +268,11 @@ func (e *explainer) filter() Step {
 		s.add("dropped", anything, droppedText(e.ev.Dropped))
 	}
 	for _, f := range e.ev.Faults {
-		if f.Closes {
+		switch {
+		case f.Closes:
 			s.judge("passes", "what is allowed", "nothing: the port is closed, because its flows could not be put into the switch: "+f.Error, false)
+		case f.Rules && e.p.Filtered() && len(e.p.SecurityGroups) > 0:
+			s.judge("passes", "what is allowed", "less, because rules of security groups could not be put into the switch: "+f.Error, false)
 		}
 	}
 	return s

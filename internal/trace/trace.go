@@ -170,6 +170,8 @@ type Fault struct {
 	Tries  int       `json:"tries"`
 	// Closes: because of it nothing passes the port.
 	Closes bool `json:"closes,omitempty"`
+	// Rules: because of it ports may not do all that their security groups allow.
+	Rules bool `json:"rules,omitempty"`
 }
 
 // Chain is the whole of a port, as expected and as observed.

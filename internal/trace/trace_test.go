@@ -114,6 +114,11 @@ var cases = []struct {
 		ev.Faults = []Fault{{Object: "flow of bridge br-int", Op: "add", Error: "OFPFMFC_TABLE_FULL", Since: now.Add(-time.Minute), Tries: 7, Closes: true}}
 		return ""
 	}, "filter", "passes"},
+	{"rules-refused", func(r *Record, ev *Evidence) string {
+		ev.Reported.Wired, r.Port.Status = false, model.PortDown
+		ev.Faults = []Fault{{Object: "flow of bridge br-int", Op: "add", Error: "OFPFMFC_TABLE_FULL", Since: now.Add(-time.Minute), Tries: 7, Rules: true}}
+		return ""
+	}, "filter", "passes"},
 	{"not-filtered", func(r *Record, ev *Evidence) string {
 		r.Port.PortSecurity, r.Port.SecurityGroups = false, nil
 		return ""

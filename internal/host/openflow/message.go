@@ -34,6 +34,10 @@ const (
 	typeBundleAdd       = 34
 )
 
+// FirstFragmentMatches is a flag of SetConfig: the first fragment of an IP packet has its
+// ports and ICMP type for flows to match, the others have zeroes. It is Open vSwitch's own.
+const FirstFragmentMatches = 3
+
 type (
 	// Hello opens a connection; Versions is a bitmap, bit n for version byte n.
 	// 0 means the version of the header and nothing else.
@@ -57,7 +61,8 @@ type (
 		AuxiliaryID  uint8
 		Capabilities uint32
 	}
-	// SetConfig sets how much of a missed packet the controller gets.
+	// SetConfig sets how much of a missed packet the controller gets, and in Flags what
+	// becomes of IP fragments.
 	SetConfig struct{ Flags, MissSendLen uint16 }
 	// BarrierRequest is answered when everything before it is done.
 	BarrierRequest struct{}

@@ -159,6 +159,7 @@ var messages = []struct {
 	{"features reply", &FeaturesReply{DatapathID: 0xabc, Tables: 254, Capabilities: 0x4f},
 		"OFPT_FEATURES_REPLY (OF1.4) (xid=0x7): dpid:0000000000000abc\nn_tables:254, n_buffers:0\ncapabilities: FLOW_STATS TABLE_STATS PORT_STATS GROUP_STATS QUEUE_STATS"},
 	{"set config", &SetConfig{MissSendLen: 128}, "OFPT_SET_CONFIG (OF1.4) (xid=0x7): frags=normal miss_send_len=128"},
+	{"set config, fragments", &SetConfig{Flags: FirstFragmentMatches}, "OFPT_SET_CONFIG (OF1.4) (xid=0x7): frags=nx-match miss_send_len=0"},
 	{"barrier request", &BarrierRequest{}, "OFPT_BARRIER_REQUEST (OF1.4) (xid=0x7):"},
 	{"barrier reply", &BarrierReply{}, "OFPT_BARRIER_REPLY (OF1.4) (xid=0x7):"},
 	{"flow request", AllFlows(), "OFPST_FLOW request (OF1.4) (xid=0x7):"},

@@ -38,12 +38,7 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 		faults := []Fault{{Object: "database", Op: "reach", Err: errNoDatabase}}
 		return append(faults, s.applyFlows(ctx, &want, nil)...)
 	}
-	s.rememberTags(&want)
-	snap := db.snapshot()
-	s.mu.Lock()
-	seen := maps.Clone(s.seen)
-	s.mu.Unlock()
-	list := changes(&snap, &want, s.opt.IntegrationBridge, seen)
+	list := s.changes(db, &want)
 	faults := s.do(ctx, db, list)
 	fresh := map[string]bool{}
 	for _, c := range list {
@@ -53,15 +48,58 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	return append(faults, s.applyFlows(ctx, &want, fresh)...)
 }
 
+// settled is what was found to need no change of the database: the same need not be looked at again.
+type settled struct {
+	bridges  []vswitch.Bridge
+	manager  string
+	in       *snapshot
+	observed *observed
+}
+
+func (a settled) same(b settled) bool {
+	return len(a.bridges) > 0 && len(a.bridges) == len(b.bridges) && &a.bridges[0] == &b.bridges[0] &&
+		a.manager == b.manager && a.in == b.in && a.observed == b.observed
+}
+
+// changes is what must be done to the database.
+func (s *Switch) changes(db *database, want *vswitch.Switch) []change {
+	s.mu.Lock()
+	now := settled{want.Bridges, want.Manager, db.current(), s.observed}
+	s.mu.Unlock()
+	if s.settled.same(now) {
+		return nil
+	}
+	s.rememberTags(want)
+	var seen map[string]bool
+	if now.observed != nil {
+		seen = now.observed.seen
+	}
+	list := changes(now.in, want, s.opt.IntegrationBridge, seen)
+	if s.settled = (settled{}); len(list) == 0 {
+		s.settled = now
+	}
+	return list
+}
+
 // setTargets tells every bridge its flows, before anything is done: a bridge that
 // connects in the middle gets them from Run.
 func (s *Switch) setTargets(want *vswitch.Switch) {
 	named := map[string]map[uint8]string{}
+	var ports []view.Attachment
+	s.mu.Lock()
+	if s.observed != nil {
+		ports = s.observed.Attachments
+	}
+	s.mu.Unlock()
 	for i := range want.Bridges {
 		named[want.Bridges[i].Name] = want.Bridges[i].TableNames
 	}
 	for bridge, list := range want.Flows {
-		s.flowsOf(bridge).set(list, named[bridge])
+		b := s.flowsOf(bridge)
+		b.set(list, named[bridge])
+		if bridge == s.opt.IntegrationBridge {
+			b.planned(ports)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +160,7 @@ func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operati
 // so that who comes after finds their devices; of the others it only says which fail.
 func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
 	var faults []Fault
-	there := rowsByName(db)
+	there := db.current().interfaces
 	// One wait for all of them: what keeps one from being made keeps them all.
 	begin := time.Now()
 	for i := range want.Bridges {
@@ -266,7 +304,7 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, p vswitch.Port) (vi
 	defer s.apply.Unlock()
 	db := s.db.Load()
 	snap := db.snapshot()
-	at := snap.bridgeOf()
+	at := snap.bridgeOf
 	port, iface := snap.ports[p.Name], snap.interfaces[p.Name]
 	var ops []ovsdb.Operation
 	switch {
@@ -313,7 +351,7 @@ func (s *Switch) ForgetPort(ctx context.Context, bridge, name string) error {
 		return nil
 	case s.connOf(bridge) == nil:
 		return fmt.Errorf("make port %s anew: %w", name, ErrNotConnected)
-	case snap.bridgeOf()[port.UUID] != bridge || !owned(port.ExternalIDs):
+	case snap.bridgeOf[port.UUID] != bridge || !owned(port.ExternalIDs):
 		return fmt.Errorf("make port %s anew: it is not the agent's port on bridge %s", name, bridge)
 	}
 	ops := []ovsdb.Operation{
@@ -349,7 +387,7 @@ func (s *Switch) DelPort(ctx context.Context, bridge, name string) error {
 	switch {
 	case port == nil:
 		return nil
-	case snap.bridgeOf()[port.UUID] != bridge:
+	case snap.bridgeOf[port.UUID] != bridge:
 		return fmt.Errorf("delete port %s: it is not on bridge %s", name, bridge)
 	case owned(port.ExternalIDs) || name == bridge:
 		return fmt.Errorf("delete port %s: it is a port of the agent's own", name)

@@ -44,6 +44,7 @@ type call struct {
 	since       uint32
 	errs        map[uint32]*openflow.Error
 	flows       []openflow.FlowStats
+	ports       []openflow.PortDesc
 	done        chan struct{}
 }
 
@@ -73,7 +74,12 @@ func accept(ctx context.Context, nc net.Conn) (*conn, error) {
 				return nil, err
 			}
 		case *openflow.FeaturesReply:
-			c.dpid, c.xid = m.DatapathID, 2
+			c.dpid, c.xid = m.DatapathID, 3
+			// By default no fragment has ports or types for flows to match: it would pass
+			// by whoever may not be a DHCP server or router. So the first one has.
+			if _, err := nc.Write(openflow.Encode(nil, 3, &openflow.SetConfig{Flags: openflow.FirstFragmentMatches})); err != nil {
+				return nil, err
+			}
 			return c, nc.SetDeadline(time.Time{})
 		case *openflow.EchoRequest:
 			if _, err := nc.Write(openflow.Encode(nil, 0, &openflow.EchoReply{Data: m.Data})); err != nil {
@@ -113,7 +119,7 @@ func (c *conn) serve() error {
 		switch m := m.(type) {
 		case *openflow.EchoRequest:
 			err = c.send(openflow.Encode(nil, xid, &openflow.EchoReply{Data: m.Data}))
-		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply:
+		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.PortDescReply:
 			c.answer(xid, m)
 		}
 		// Anything else (port status, packet in) tells nothing that OVSDB does not.
@@ -146,6 +152,8 @@ func (c *conn) answer(xid uint32, m openflow.Message) {
 		finished = xid == a.last
 	case *openflow.FlowStatsReply:
 		a.flows = append(a.flows, m.Flows...)
+	case *openflow.PortDescReply:
+		a.ports = append(a.ports, m.Ports...)
 	}
 	if finished {
 		c.active = nil
@@ -292,4 +300,20 @@ func (c *conn) dump(ctx context.Context, requests ...openflow.Message) ([]openfl
 		return nil, fmt.Errorf("dump flows: %w", e)
 	}
 	return a.flows, nil
+}
+
+// ports reads the numbers of the bridge's ports, by name.
+func (c *conn) ports(ctx context.Context) (map[string]uint32, error) {
+	a, err := c.call(ctx, 0, 64, func(int, uint32) openflow.Message { return &openflow.PortDescRequest{} }, 1)
+	if err != nil {
+		return nil, fmt.Errorf("list ports: %w", err)
+	}
+	for _, e := range a.errs {
+		return nil, fmt.Errorf("list ports: %w", e)
+	}
+	numbers := make(map[string]uint32, len(a.ports))
+	for _, p := range a.ports {
+		numbers[p.Name] = p.Number
+	}
+	return numbers, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -23,6 +25,13 @@ var errNoDatabase = errors.New("the OVSDB server cannot be reached")
 type database struct {
 	client client.Client
 	cache  *cache.TableCache
+
+	// changes counts the rows that have changed.
+	changes atomic.Int64
+	mu      sync.Mutex
+	// last is the tables after that many changes.
+	last        *snapshot
+	lastChanges int64
 }
 
 // quiet passes only what libovsdb calls an error: the rest is its private life.
@@ -56,7 +65,13 @@ func dialDatabase(ctx context.Context, addr string, log *slog.Logger, on cache.E
 		c.Close()
 		return nil, fmt.Errorf("ovsdb %s: %w", addr, errNoDatabase)
 	}
-	db.cache.AddEventHandler(on)
+	changed := func() { db.changes.Add(1) }
+	db.cache.AddEventHandler(&cache.EventHandlerFuncs{
+		AddFunc:    func(string, model.Model) { changed() },
+		UpdateFunc: func(string, model.Model, model.Model) { changed() },
+		DeleteFunc: func(string, model.Model) { changed() },
+	})
+	db.cache.AddEventHandler(on) // after the other: who hears of news finds it
 	if _, err := c.Monitor(ctx, c.NewMonitor(columns()...)); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("ovsdb %s: monitor: %w", addr, err)
@@ -115,6 +130,7 @@ func (d *database) transact(ctx context.Context, ops []ovsdb.Operation) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	results, err := d.client.Transact(ctx, ops...)
+	d.changes.Add(1)
 	if err != nil {
 		return fmt.Errorf("ovsdb transaction: %w", err)
 	}
@@ -138,10 +154,27 @@ type snapshot struct {
 	controllers map[string]*rowController
 	managers    map[string]*rowManager
 	flowTables  map[string]*rowFlowTable
+	// bridgeOf says on which bridge each port is, by UUID.
+	bridgeOf map[string]string
 }
 
-func (d *database) snapshot() snapshot {
-	s := snapshot{
+// current is the tables as they are, or as they were before changes of which the news is
+// still to come. Whoever acts on it must hear of that news.
+func (d *database) current() *snapshot {
+	if d == nil {
+		return d.snapshot()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.changes.Load(); d.last == nil || d.lastChanges != n {
+		d.last, d.lastChanges = d.snapshot(), n
+	}
+	return d.last
+}
+
+// snapshot is the tables as they are.
+func (d *database) snapshot() *snapshot {
+	s := &snapshot{
 		bridges: map[string]*rowBridge{}, ports: map[string]*rowPort{}, interfaces: map[string]*rowInterface{},
 		portByUUID: rows[rowPort](d, tablePort), ifaceByUUID: rows[rowInterface](d, tableInterface),
 		controllers: rows[rowController](d, tableController), managers: rows[rowManager](d, tableManager),
@@ -156,6 +189,12 @@ func (d *database) snapshot() snapshot {
 	}
 	for _, r := range s.ifaceByUUID {
 		s.interfaces[r.Name] = r
+	}
+	s.bridgeOf = make(map[string]string, len(s.portByUUID))
+	for name, b := range s.bridges {
+		for _, p := range b.Ports {
+			s.bridgeOf[p] = name
+		}
 	}
 	return s
 }
@@ -186,17 +225,6 @@ func rootOf(d *database) *rowRoot {
 		return r
 	}
 	return nil
-}
-
-// bridgeOf says on which bridge each port is.
-func (s *snapshot) bridgeOf() map[string]string {
-	m := make(map[string]string, len(s.portByUUID))
-	for name, b := range s.bridges {
-		for _, p := range b.Ports {
-			m[p] = name
-		}
-	}
-	return m
 }
 
 // iface is the one interface of a port; nil for a bond or while it is being made.

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"weft/internal/lab"
 	"weft/internal/plan/vswitch"
 )
 
@@ -51,4 +53,19 @@ func TestDrops(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	}
+}
+
+// TestFragments: flows can match the ports of a first fragment, also after ovs-vswitchd has restarted.
+func TestFragments(t *testing.T) {
+	w := newWorld(t)
+	w.apply(w.example(7))
+	handled := func() bool {
+		out, err := w.lab.Ofctl("get-frags", "br-int")
+		return err == nil && strings.TrimSpace(out) == "nx-match"
+	}
+	w.eventually("first fragments can be matched", handled)
+	if err := w.lab.RestartVswitchd(t.Context(), lab.Crash); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("first fragments can be matched again", handled)
 }

@@ -45,7 +45,7 @@ func changes(s *snapshot, want *vswitch.Switch, integration string, seen map[str
 	if want.Manager != "" {
 		add("manager "+want.Manager, "set", managerOps(s, want.Manager)...)
 	}
-	at := s.bridgeOf()
+	at := s.bridgeOf
 	for i := range want.Bridges {
 		b := &want.Bridges[i]
 		row := s.bridges[b.Name]

@@ -202,9 +202,9 @@ func TestEachChangeFails(t *testing.T) {
 	want := w.example(7)
 	db := w.s.db.Load()
 	snap := db.snapshot()
-	n := len(changes(&snap, &want, "br-int", nil))
+	n := len(changes(snap, &want, "br-int", nil))
 	for i := range n {
-		list := changes(&snap, &want, "br-int", nil)
+		list := changes(snap, &want, "br-int", nil)
 		bad := ovsdb.Operation{Op: ovsdb.OperationAbort}
 		list[i].ops = append([]ovsdb.Operation{bad}, list[i].ops...)
 		faults := w.s.do(t.Context(), db, list)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weft/internal/host/openflow"
+	"weft/internal/plan/view"
 	"weft/internal/plan/vswitch"
 )
 
@@ -21,7 +22,9 @@ type flows struct {
 
 	mu     sync.Mutex
 	target *target // nil before the first Apply: then nothing is touched
-	conn   *conn
+	// ports are those that the target was planned for, with their numbers.
+	ports []view.Attachment
+	conn  *conn
 	// known: in are the parts, and foreign the flows of others, that the bridge holds, as
 	// it acknowledged on conn.
 	known   bool
@@ -44,6 +47,38 @@ func (b *flows) set(list vswitch.Flows, names map[uint8]string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.target = compile(list, names, b.target)
+}
+
+// planned notes which ports the target was planned for.
+func (b *flows) planned(ports []view.Attachment) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ports = ports
+}
+
+// errMoved is why flows are not put in over a new connection.
+var errMoved = errors.New("the ports of the bridge are not those that its flows were planned for")
+
+// maxPortName is the longest name of a port that OpenFlow tells.
+const maxPortName = 15
+
+// moved is an error if a port has not the number by which the target knows it. An ovs-vswitchd
+// that has been restarted numbers its ports anew: one would get the flows of another. As long
+// as it runs it does not give a number away.
+func (b *flows) moved(ctx context.Context, c *conn) error {
+	if len(b.ports) == 0 {
+		return nil
+	}
+	numbers, err := c.ports(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range b.ports {
+		if len(p.Device) <= maxPortName && numbers[p.Device] != uint32(p.OFPort) {
+			return fmt.Errorf("%w: %s was port %d", errMoved, p.Device, p.OFPort)
+		}
+	}
+	return nil
 }
 
 // isSet reports whether there is a target.
@@ -81,6 +116,11 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 	fail := func(op string, err error) (outcome, []Fault) {
 		b.known, b.done = false, nil
 		return o, []Fault{{Object: "bridge " + b.bridge, Op: op, Err: err}}
+	}
+	if b.conn != c {
+		if err := b.moved(ctx, c); err != nil {
+			return fail("change flows", err)
+		}
 	}
 	var have table
 	if b.conn != c || !b.known || how == verify {
@@ -228,16 +268,18 @@ func flowText(e encodedFlow) string {
 	return f.String()
 }
 
-// DumpFlows reads the flows of a bridge with their counters, sorted. A flow that weft could not
-// have made is left out and counted in foreign.
-func (s *Switch) DumpFlows(ctx context.Context, bridge string) (list []vswitch.Counted, foreign int, err error) {
+// DumpFlows reads the flows of a bridge whose cookie is cookie in the bits of mask, with
+// their counters, sorted. A flow that weft could not have made is left out and counted in foreign.
+func (s *Switch) DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) (list []vswitch.Counted, foreign int, err error) {
 	c := s.connOf(bridge)
 	if c == nil {
 		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	stats, err := c.dump(ctx, openflow.AllFlows())
+	request := openflow.AllFlows()
+	request.Cookie, request.CookieMask = cookie, mask
+	stats, err := c.dump(ctx, request)
 	if err != nil {
 		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, err)
 	}

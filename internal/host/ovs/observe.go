@@ -79,11 +79,41 @@ type Port struct {
 	Ours bool
 }
 
-// Observe returns what is there. It reads memory only.
+// observed is what there is to see in a snapshot; it is not changed once made.
+type observed struct {
+	in *snapshot
+	Observation
+	// seen are the interfaces of the integration bridge, by UUID.
+	seen map[string]bool
+}
+
+// Observe returns what is there. It reads memory only. What it returns must not be changed.
 func (s *Switch) Observe() Observation {
 	db := s.db.Load()
-	snap := db.snapshot()
-	o := Observation{Known: db != nil, Connected: db.connected()}
+	snap := db.current()
+	s.mu.Lock()
+	seen := s.observed
+	s.mu.Unlock()
+	if seen == nil || seen.in != snap {
+		seen = s.look(snap)
+	}
+	s.mu.Lock()
+	s.observed = seen
+	s.mu.Unlock()
+	o := seen.Observation
+	o.Known, o.Connected = db != nil, db.connected()
+	o.Bridges = slices.Clone(o.Bridges)
+	for i := range o.Bridges {
+		b := &o.Bridges[i]
+		c := s.connOf(b.Name)
+		b.Connected = c != nil
+		b.InSync = c != nil && s.flowsOf(b.Name).inSync(c)
+	}
+	return o
+}
+
+func (s *Switch) look(snap *snapshot) *observed {
+	o := &observed{in: snap}
 	if snap.root != nil {
 		o.Version = or(snap.root.OVSVersion)
 		o.InterfaceTypes = slices.Sorted(slices.Values(snap.root.IfaceTypes))
@@ -93,31 +123,29 @@ func (s *Switch) Observe() Observation {
 	}
 	slices.SortFunc(o.Manager, func(a, b Manager) int { return cmp.Compare(a.Target, b.Target) })
 	for _, name := range slices.Sorted(maps.Keys(snap.bridges)) {
-		o.Bridges = append(o.Bridges, s.observeBridge(&snap, snap.bridges[name]))
+		o.Bridges = append(o.Bridges, snap.bridge(snap.bridges[name]))
 	}
 	if b := snap.bridges[s.opt.IntegrationBridge]; b != nil {
-		o.Attachments, o.Problems = s.attachments(&snap, b)
+		o.attach(b)
 	}
 	return o
 }
 
-func (s *Switch) observeBridge(snap *snapshot, r *rowBridge) Bridge {
+// bridge is a bridge as the database has it.
+func (s *snapshot) bridge(r *rowBridge) Bridge {
 	b := Bridge{Name: r.Name, DatapathType: r.DatapathType, DatapathID: or(r.DatapathID), FailMode: or(r.FailMode)}
 	for _, id := range r.Controller {
-		if c := snap.controllers[id]; c != nil {
+		if c := s.controllers[id]; c != nil {
 			b.Controllers = append(b.Controllers, Controller{c.Target, c.IsConnected})
 		}
 	}
-	c := s.connOf(r.Name)
-	b.Connected = c != nil
-	b.InSync = c != nil && s.flowsOf(r.Name).inSync(c)
 	for _, id := range r.Ports {
-		p := snap.portByUUID[id]
+		p := s.portByUUID[id]
 		if p == nil {
 			continue
 		}
 		op := Port{Name: p.Name, Tag: uint16(or(p.Tag)), OtherConfig: p.OtherConfig, Ours: owned(p.ExternalIDs)}
-		if i := snap.iface(p); i != nil {
+		if i := s.iface(p); i != nil {
 			op.Type, op.ExternalIDs, op.Options, op.Error = i.Type, i.ExternalIDs, i.Options, or(i.Error)
 			op.MAC, op.Link, op.MTU = or(i.MACInUse), or(i.LinkState), or(i.MTU)
 			if attached(i) {
@@ -141,57 +169,51 @@ func (b *flows) inSync(c *conn) bool {
 	return b.target != nil && b.conn == c && b.done == b.target
 }
 
-// attachments are the working VIFs of the bridge. What cannot be read of one of them
+// attach finds the working VIFs of the bridge. What cannot be read of one of them
 // is a problem of that one alone.
-func (s *Switch) attachments(snap *snapshot, b *rowBridge) ([]view.Attachment, []string) {
-	var problems []string
+func (o *observed) attach(b *rowBridge) {
 	byPort := map[model.PortID][]*rowInterface{}
-	seen := make(map[string]bool, len(b.Ports))
+	o.seen = make(map[string]bool, len(b.Ports))
 	for _, id := range b.Ports {
-		p := snap.portByUUID[id]
+		p := o.in.portByUUID[id]
 		if p == nil {
 			continue
 		}
 		for _, iid := range p.Interfaces {
-			i := snap.ifaceByUUID[iid]
+			i := o.in.ifaceByUUID[iid]
 			if i == nil {
 				continue
 			}
-			seen[i.UUID] = true
+			o.seen[i.UUID] = true
 			raw, ok := i.ExternalIDs[keyIfaceID]
 			if !ok || !attached(i) {
 				continue
 			}
 			port, ok := parsePortID(raw)
 			if !ok {
-				problems = append(problems, fmt.Sprintf("interface %s: iface-id %q is not a UUID", i.Name, clip(raw)))
+				o.Problems = append(o.Problems, fmt.Sprintf("interface %s: iface-id %q is not a UUID", i.Name, clip(raw)))
 				continue
 			}
 			byPort[port] = append(byPort[port], i)
 		}
 	}
-	s.mu.Lock()
-	s.seen = seen
-	s.mu.Unlock()
-	list := make([]view.Attachment, 0, len(byPort))
 	for port, is := range byPort {
 		slices.SortFunc(is, func(a, b *rowInterface) int { return preferred(port, a, b) })
 		for _, other := range is[1:] {
-			problems = append(problems, fmt.Sprintf("interface %s: iface-id %s is also that of %s, which is used", other.Name, port, is[0].Name))
+			o.Problems = append(o.Problems, fmt.Sprintf("interface %s: iface-id %s is also that of %s, which is used", other.Name, port, is[0].Name))
 		}
 		a := view.Attachment{PortID: port, Device: is[0].Name, OFPort: view.OFPort(or(is[0].OFPort))}
 		if raw := is[0].ExternalIDs[keyAttachedMAC]; raw != "" {
 			mac, err := model.ParseMAC(raw)
 			if err != nil {
-				problems = append(problems, fmt.Sprintf("interface %s: attached-mac %q: %v", is[0].Name, clip(raw), err))
+				o.Problems = append(o.Problems, fmt.Sprintf("interface %s: attached-mac %q: %v", is[0].Name, clip(raw), err))
 			}
 			a.MAC = mac
 		}
-		list = append(list, a)
+		o.Attachments = append(o.Attachments, a)
 	}
-	slices.SortFunc(list, func(a, b view.Attachment) int { return cmp.Compare(a.PortID, b.PortID) })
-	slices.Sort(problems)
-	return list, problems
+	slices.SortFunc(o.Attachments, func(a, b view.Attachment) int { return cmp.Compare(a.PortID, b.PortID) })
+	slices.Sort(o.Problems)
 }
 
 // preferred orders interfaces that claim the same port: one that says it is active,

@@ -87,8 +87,8 @@ type Switch struct {
 	conns  map[uint64]*conn
 	flows  map[string]*flows
 	connUp chan struct{} // closed and replaced when a bridge connects
-	// seen are the interfaces that Observe has shown, by UUID: only those may Apply judge.
-	seen map[string]bool
+	// observed is what Observe has shown: only those interfaces may Apply judge.
+	observed *observed
 	// tags are the settings last written to ports of others, by port: hearing of them is no news.
 	tags map[string]vswitch.PortTag
 	// listened is when ListenOpenFlow was opened: bridges need a second to come back.
@@ -99,6 +99,8 @@ type Switch struct {
 
 	// apply serialises Apply, AddPort and DelPort: each decides by what it reads.
 	apply sync.Mutex
+	// settled belongs to Apply.
+	settled settled
 
 	transactions, bundles, flowChanges, dumps, connections atomic.Int64
 }
@@ -120,7 +122,7 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 	}
 	s := &Switch{
 		opt: opt, log: opt.Log, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), adopt: make(chan net.Conn), connUp: make(chan struct{}),
-		conns: map[uint64]*conn{}, flows: map[string]*flows{}, seen: map[string]bool{}, tags: map[string]vswitch.PortTag{},
+		conns: map[uint64]*conn{}, flows: map[string]*flows{}, tags: map[string]vswitch.PortTag{},
 		control: Control{Dir: controlDir(opt.OVSDB)},
 	}
 	if s.log == nil {
@@ -386,8 +388,13 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 		return faults
 	}
 	for _, f := range faults {
-		if errors.Is(f.Err, errReplaced) {
-			continue // the other connection sees to it
+		switch {
+		case errors.Is(f.Err, errReplaced): // the other connection sees to it
+			continue
+		case errors.Is(f.Err, errMoved): // the next plan does
+			s.log.Info("flows wait for a new plan", "bridge", bridge, "err", f.Err)
+			s.notify()
+			continue
 		}
 		s.log.Error("flows not in sync", "bridge", bridge, "err", f)
 	}

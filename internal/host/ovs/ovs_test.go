@@ -204,7 +204,7 @@ func (w *world) example(ports ...int) vswitch.Switch {
 // wantFlows compares the flows of a bridge with a list, as ovs-ofctl shows them.
 func (w *world) wantFlows(bridge string, want []vswitch.Flow, more ...string) {
 	w.Helper()
-	got, foreign, err := w.s.DumpFlows(w.Context(), bridge)
+	got, foreign, err := w.s.DumpFlows(w.Context(), bridge, 0, 0)
 	if err != nil {
 		w.Fatal(err)
 	}

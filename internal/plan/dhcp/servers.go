@@ -24,15 +24,7 @@ type Settings struct {
 var metadataAddr = netip.AddrFrom4([4]byte{169, 254, 169, 254})
 
 // Servers returns the DHCP services of v, in the order of its networks.
-func Servers(v view.View, s Settings) []Server {
-	var out []Server
-	for _, n := range v.Networks {
-		if subnets := served(n); len(subnets) > 0 {
-			out = append(out, server(n, subnets, s))
-		}
-	}
-	return out
-}
+func Servers(v view.View, s Settings) []Server { return new(Memory).Servers(v, s) }
 
 // servedSubnet is a subnet for which this host answers, from the DHCP port's address on it.
 type servedSubnet struct {

@@ -16,7 +16,7 @@ const (
 
 	protoICMP, protoTCP, protoUDP, protoICMPv6, protoSCTP = 1, 6, 17, 58, 132
 
-	listenerQuery, listenerReport, listenerReport2                     = 130, 131, 143
+	listenerQuery, listenerReport, listenerDone, listenerReport2       = 130, 131, 132, 143
 	routerSolicit, routerAdvertise, neighborSolicit, neighborAdvertise = 133, 134, 135, 136
 )
 
@@ -46,6 +46,8 @@ func sends(g Guarded, p Packet) Verdict {
 	switch {
 	case p.EtherType == etherARP && !from.arp(p):
 		return refused(SpoofedARP)
+	case p.icmpv6(neighborAdvertise, neighborSolicit) && p.NDTarget == netip.IPv6Unspecified():
+		return refused(SpoofedND) // it cannot be read
 	case p.icmpv6(neighborAdvertise) && !from.advertises(p), p.icmpv6(neighborSolicit, routerSolicit) && !from.solicits(p):
 		return refused(SpoofedND)
 	case !from.mac(p.EthSrc):
@@ -66,6 +68,8 @@ func sends(g Guarded, p Packet) Verdict {
 		return refused(OtherProtocol)
 	case !from.ip(p):
 		return refused(SpoofedIP)
+	case p.icmpv6(listenerReport, listenerDone, listenerReport2) && p.EthDst[0]&1 != 0:
+		return free("every port may say which multicasts it listens to")
 	}
 	return judged(g, p)
 }
@@ -75,7 +79,7 @@ func receives(g Guarded, p Packet) Verdict {
 	switch {
 	case p.EtherType == etherARP:
 		return free("every port may resolve addresses")
-	case p.icmpv6(listenerQuery, listenerReport, 132, routerSolicit, routerAdvertise, neighborSolicit, neighborAdvertise):
+	case p.icmpv6(listenerQuery, listenerReport, listenerDone, routerSolicit, routerAdvertise, neighborSolicit, neighborAdvertise):
 		return free("every port may discover its neighbours and routers")
 	case p.udp(67, 68, 547, 546):
 		return free("every port may be a DHCP client")

@@ -73,6 +73,12 @@ func arpPacket(op uint16, spa string, src, sha model.MAC) Packet {
 	return Packet{Egress: true, EtherType: etherARP, EthSrc: src, ARPSHA: sha, ARPOp: op, Src: addr(spa), Dst: addr("10.0.0.1")}
 }
 
+// toAll makes a packet an IPv6 multicast.
+func toAll(p Packet) Packet {
+	p.EthDst = model.MAC{0x33, 0x33, 0, 0, 0, 0x16}
+	return p
+}
+
 func ndPacket(typ uint8, from, target string, src, link model.MAC) Packet {
 	p := sent(etherIPv6, protoICMPv6)
 	p.EthSrc, p.Src, p.ICMPType, p.NDLink = src, addr(from), typ, link
@@ -132,6 +138,7 @@ func TestSpoofing(t *testing.T) {
 		{"solicitation with another MAC of its own", ndPacket(neighborSolicit, "2001:db8::11", "2001:db8::1", ownMAC, pairMAC), SpoofedND},
 		{"solicitation from another's address", ndPacket(neighborSolicit, "2001:db8::12", "2001:db8::1", ownMAC, ownMAC), SpoofedND},
 		{"solicitation from another's MAC", ndPacket(neighborSolicit, "2001:db8::11", "2001:db8::1", foreign, none), SpoofedND},
+		{"solicitation of nobody", ndPacket(neighborSolicit, "2001:db8::11", "::", ownMAC, none), SpoofedND},
 		{"duplicate address detection", ndPacket(neighborSolicit, "::", "2001:db8::11", ownMAC, none), Admitted},
 		{"duplicate address detection that names a MAC address", ndPacket(neighborSolicit, "::", "2001:db8::11", ownMAC, ownMAC), SpoofedND},
 		{"router solicitation from another's address", ndPacket(routerSolicit, "2001:db8::12", "", ownMAC, none), SpoofedND},
@@ -198,6 +205,8 @@ func TestWithoutRules(t *testing.T) {
 		{"redirect comes", nd(137), NoIngressRule},
 		{"listener report of the second version comes", nd(listenerReport2), NoIngressRule},
 		{"listener report of the second version goes", ndPacket(listenerReport2, ownLinkLocal, "", ownMAC, model.MAC{}), NoEgressRule},
+		{"listener report goes to all", toAll(ndPacket(listenerReport2, ownLinkLocal, "", ownMAC, model.MAC{})), Admitted},
+		{"listener report as another goes to all", toAll(ndPacket(listenerReport2, "fe80::1", "", ownMAC, model.MAC{})), SpoofedIP},
 		{"listener query goes", ndPacket(listenerQuery, ownLinkLocal, "", ownMAC, model.MAC{}), NoEgressRule},
 		{"DHCP answer comes", ports(come(etherIPv4, protoUDP), 67, 68), Admitted},
 		{"DHCPv6 answer comes", ports(come(etherIPv6, protoUDP), 547, 546), Admitted},

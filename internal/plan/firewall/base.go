@@ -81,6 +81,7 @@ func Base(c uint64) []vswitch.Flow {
 	flows = append(flows, egressBase(c)...)
 	flows = append(flows, ingressBase(c)...)
 	flows = append(flows, rulesBase(c, RulesEgress, AcceptOrIngress)...)
+	flows = append(flows, listeners(c)...)
 	flows = append(flows, rulesBase(c, RulesIngress, AcceptedIngress)...)
 	return append(flows, acceptBase(c)...)
 }
@@ -93,6 +94,11 @@ func spoofBase(c uint64) []vswitch.Flow {
 	}
 	for _, t := range claims() {
 		flows = append(flows, flow(ARPSpoof, 1, c, match().ICMPv6(t)))
+	}
+	// What the switch cannot make sense of has no target and no option to it: an option twice,
+	// another code. Receivers may see it differently.
+	for _, t := range []uint8{ndNS, ndNA} {
+		flows = append(flows, flow(ARPSpoof, 4, vswitch.WithReason(c, uint8(SpoofedND)), match().ICMPv6(t).Addr(vswitch.NDTarget, none6), goTo(Dropped)))
 	}
 	return flows
 }
@@ -149,6 +155,16 @@ func rulesBase(c uint64, table, accepted uint8) []vswitch.Flow {
 	// One of several receivers that refuses does not cut the connection for the others.
 	for _, ip := range families() {
 		flows = append(flows, flow(table, 40, c, state(ip.Reg(RegFlood, 0), ctEst|ctTrk, 0), commit(markCut)))
+	}
+	return flows
+}
+
+// listeners lets every port say, from its own address, which multicasts it wants: a switch that
+// listens for that (RFC 4541) would else cut it off. Conntrack calls these messages invalid.
+func listeners(c uint64) []vswitch.Flow {
+	var flows []vswitch.Flow
+	for _, t := range []uint8{mldReport, mldDone, mldReport2} {
+		flows = append(flows, flow(RulesEgress, 78, c, match().ICMPv6(t).Multicast(), goTo(AcceptOrIngress)))
 	}
 	return flows
 }

@@ -40,9 +40,14 @@ type Conjunction struct {
 type Groups struct {
 	// Parts are the flows that ports share: services, members, and what follows from a match of all clauses.
 	Parts   []*vswitch.Part
-	filters map[string]*Filter
+	rules   *vswitch.Part
+	members *[shards]shard
+	filters *filters
 	in      inputs
 }
+
+// filters are what each group comes to for a port in it.
+type filters map[string]*Filter
 
 // inputs are what Groups follow from.
 type inputs struct {
@@ -52,12 +57,13 @@ type inputs struct {
 	addressGroups map[string]*model.AddressGroup
 }
 
-func (a inputs) sameGroups(b inputs) bool {
-	return a.owner == b.owner && slices.Equal(a.groups, b.groups)
+// sameRules: what ports in the groups may do is the same, but for who the members are.
+func (a inputs) sameRules(b inputs) bool {
+	return a.owner == b.owner && slices.Equal(a.groups, b.groups) && maps.Equal(a.addressGroups, b.addressGroups)
 }
 
 func (a inputs) same(b inputs) bool {
-	return a.sameGroups(b) && maps.Equal(a.addressGroups, b.addressGroups) &&
+	return a.sameRules(b) &&
 		maps.EqualFunc(a.members, b.members, func(x, y []*view.Member) bool { return slices.Equal(x, y) })
 }
 
@@ -68,25 +74,36 @@ func Compile(v *view.View, owner uint16, last *Groups) *Groups {
 	if last != nil && last.in.same(in) {
 		return last
 	}
-	g := &Groups{in: in, filters: make(map[string]*Filter, len(v.Groups))}
+	g := &Groups{in: in, filters: &filters{}}
 	c := newCompiler(in)
 	for _, sg := range v.Groups {
-		g.filters[sg.ID] = c.group(sg)
+		(*g.filters)[sg.ID] = c.group(sg)
 	}
-	rules := c.rulesPart()
-	if last != nil && last.in.sameGroups(in) && slices.EqualFunc(last.Parts[0].List, rules.List, vswitch.Flow.Equal) {
-		rules = last.Parts[0]
+	if last == nil || last.in.owner != owner {
+		last = &Groups{members: &[shards]shard{}}
 	}
-	g.Parts = []*vswitch.Part{rules, c.membersPart()}
+	if last.filters != nil && last.in.sameRules(in) {
+		g.filters = last.filters
+	}
+	g.rules, g.members = c.rulesPart(last.rules), c.members(last)
+	g.Parts = []*vswitch.Part{g.rules}
+	for i := range g.members {
+		if p := g.members[i].part; p != nil {
+			g.Parts = append(g.Parts, p)
+		}
+	}
 	return g
 }
+
+// SameFilters reports whether Filter returns what that of last, which may be nil, returned.
+func (g *Groups) SameFilters(last *Groups) bool { return last != nil && g.filters == last.filters }
 
 // Filter puts together what the groups of a port allow. A group that is not among the
 // compiled ones allows nothing.
 func (g *Groups) Filter(groups []*view.SecurityGroup) Filter {
 	var f Filter
 	for _, sg := range groups {
-		one := g.filters[sg.ID]
+		one := (*g.filters)[sg.ID]
 		if one == nil {
 			continue
 		}
@@ -144,8 +161,8 @@ type compiler struct {
 	ids map[name]uint32
 	// services, prefixes and remotes are by direction: [0] ingress, [1] egress. prefixes are the
 	// services that are a remote prefix and no more: a member may have the same address.
-	services [2]map[service][]vswitch.Action
-	prefixes [2]map[address][]vswitch.Action
+	services [2]map[service][]vswitch.Conjunction
+	prefixes [2]map[address][]vswitch.Conjunction
 	remotes  [2]map[remote][]uint32
 	accepts  [2][]name
 }
@@ -153,7 +170,7 @@ type compiler struct {
 func newCompiler(in inputs) *compiler {
 	c := &compiler{in: in, ids: map[name]uint32{}}
 	for i := range 2 {
-		c.services[i], c.prefixes[i], c.remotes[i] = map[service][]vswitch.Action{}, map[address][]vswitch.Action{}, map[remote][]uint32{}
+		c.services[i], c.prefixes[i], c.remotes[i] = map[service][]vswitch.Conjunction{}, map[address][]vswitch.Conjunction{}, map[remote][]uint32{}
 	}
 	c.identify()
 	return c
@@ -230,8 +247,8 @@ func (c *compiler) group(sg *view.SecurityGroup) *Filter {
 			clause := vswitch.Conjunction{ID: conj.ID, Clause: 2, Of: conj.Of}
 			if a := (address{family: s.family, prefix: s.remote}); s.onlyRemote() {
 				c.prefixes[egress][a] = append(c.prefixes[egress][a], clause)
-			} else if in := c.services[egress][s]; !slices.Contains(in, vswitch.Action(clause)) {
-				c.services[egress][s] = append(in, clause)
+			} else {
+				c.services[egress][s] = append(c.services[egress][s], clause)
 			}
 			if !used[n] {
 				used[n] = true
@@ -257,51 +274,161 @@ func familyOfAddr(a netip.Addr) uint16 {
 var directions = [2]struct{ table, accepted uint8 }{{RulesIngress, AcceptedIngress}, {RulesEgress, AcceptOrIngress}}
 
 // rulesPart has one flow a service, and one a conjunction.
-func (c *compiler) rulesPart() *vswitch.Part {
+func (c *compiler) rulesPart(last *vswitch.Part) *vswitch.Part {
 	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 0)
 	var flows []vswitch.Flow
 	for egress, d := range directions {
 		for s, in := range c.services[egress] {
-			flows = append(flows, flow(d.table, 70, cookie, s.match(egress == 1), sortedClauses(in)...))
+			flows = append(flows, flow(d.table, 70, cookie, s.match(egress == 1), actions(sortedClauses(in))...))
 		}
 		for _, n := range c.accepts[egress] {
 			whose := vswitch.Cookie(c.in.owner, vswitch.KindGroup, vswitch.CookieObject(n.group))
 			flows = append(flows, flow(d.table, 70, whose, match().Is(vswitch.ConjID, vswitch.Num(uint64(c.ids[n]))), goTo(d.accepted)))
 		}
 	}
-	return vswitch.NewPart(cookie, flows...)
+	return last.Remade(cookie, flows...)
 }
 
-func sortedClauses(in []vswitch.Action) []vswitch.Action {
-	slices.SortFunc(in, func(a, b vswitch.Action) int {
-		x, y := a.(vswitch.Conjunction), b.(vswitch.Conjunction)
-		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.Clause, y.Clause))
+// sortedClauses puts clauses in order, each once.
+func sortedClauses(in []vswitch.Conjunction) []vswitch.Conjunction {
+	slices.SortFunc(in, func(a, b vswitch.Conjunction) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Clause, b.Clause))
 	})
-	return in
+	return slices.Compact(in)
 }
 
-// membersPart has one flow for each address of a member, whatever the number of ports and
+func actions(clauses []vswitch.Conjunction) []vswitch.Action {
+	out := make([]vswitch.Action, len(clauses))
+	for i, c := range clauses {
+		out[i] = c
+	}
+	return out
+}
+
+// shards is how many parts the flows of members are spread over: when one joins a group of
+// thousands, the rest of one part is looked at again and not all of them.
+const shards = 64
+
+// shard is a part of the flows of members, and what it follows from.
+type shard struct {
+	clauses map[remoteAddress][]vswitch.Conjunction
+	part    *vswitch.Part
+}
+
+// remoteAddress is an address of the other side, in one direction.
+type remoteAddress struct {
+	egress bool
+	address
+}
+
+func (a address) shard() uint32 {
+	h := uint32(2166136261) // FNV-1a
+	add := func(b byte) { h = (h ^ uint32(b)) * 16777619 }
+	if a.prefix.IsValid() {
+		for _, b := range a.prefix.Addr().As16() {
+			add(b)
+		}
+		add(byte(a.prefix.Bits()))
+	}
+	for _, b := range a.mac {
+		add(b)
+	}
+	return h % shards
+}
+
+// members makes one flow for each address of a member, whatever the number of ports and
 // rules that refer to it, and one for each remote prefix.
-func (c *compiler) membersPart() *vswitch.Part {
-	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 1)
-	var flows []vswitch.Flow
-	for egress, d := range directions {
-		clauses := map[address][]vswitch.Action{}
+func (c *compiler) members(last *Groups) *[shards]shard {
+	now, stirred := *last.members, c.stirred(last)
+	for i := range now {
+		if stirred[i] {
+			now[i].clauses = make(map[remoteAddress][]vswitch.Conjunction, len(last.members[i].clauses)+1)
+		}
+	}
+	add := func(egress int, a address, in []vswitch.Conjunction) {
+		at := a.shard()
+		if !stirred[at] {
+			return
+		}
+		s := &now[at]
+		k := remoteAddress{egress == 1, a}
+		if was := s.clauses[k]; was != nil {
+			in = sortedClauses(slices.Concat(was, in))
+		}
+		s.clauses[k] = in
+	}
+	for egress := range directions {
 		for a, in := range c.prefixes[egress] {
-			clauses[a] = slices.Clone(in)
+			add(egress, a, sortedClauses(in))
 		}
 		for rem, ids := range c.remotes[egress] {
+			in := make([]vswitch.Conjunction, len(ids))
+			for i, id := range ids {
+				in[i] = vswitch.Conjunction{ID: id, Clause: 3, Of: 3}
+			}
+			in = sortedClauses(in)
 			for _, a := range c.addresses(rem) {
-				for _, id := range ids {
-					clauses[a] = append(clauses[a], vswitch.Conjunction{ID: id, Clause: 3, Of: 3})
+				add(egress, a, in)
+			}
+		}
+	}
+	for i := range now {
+		switch s := &now[i]; {
+		case !stirred[i]:
+		case len(s.clauses) == 0:
+			*s = shard{}
+		case !maps.EqualFunc(s.clauses, last.members[i].clauses, slices.Equal):
+			s.part = c.membersPart(i, s.clauses)
+		}
+	}
+	return &now
+}
+
+// stirred are the shards that may not be what they were: those of members that have come, gone or
+// changed while the rules have not, else all.
+func (c *compiler) stirred(last *Groups) (is [shards]bool) {
+	if !last.in.sameRules(c.in) {
+		for i := range is {
+			is[i] = true
+		}
+		return is
+	}
+	stir := func(m *view.Member) {
+		for _, s := range m.Sources {
+			is[addressOf(s).shard()] = true
+		}
+	}
+	for _, members := range []map[string][]*view.Member{c.in.members, last.in.members} {
+		for group := range members {
+			was, now := last.in.members[group], c.in.members[group] // both are sorted by port
+			for len(was)+len(now) > 0 {
+				switch {
+				case len(was) > 0 && len(now) > 0 && was[0] == now[0]:
+					was, now = was[1:], now[1:]
+				case len(now) == 0 || len(was) > 0 && was[0].Port <= now[0].Port:
+					stir(was[0])
+					was = was[1:]
+				default:
+					stir(now[0])
+					now = now[1:]
 				}
 			}
 		}
-		for a, in := range clauses {
-			flows = append(flows, flow(d.table, 70, cookie, a.match(egress == 1), slices.Compact(sortedClauses(in))...))
-		}
 	}
-	return vswitch.NewPart(cookie, flows...)
+	return is
+}
+
+func (c *compiler) membersPart(shard int, clauses map[remoteAddress][]vswitch.Conjunction) *vswitch.Part {
+	cookie := vswitch.Cookie(c.in.owner, vswitch.KindGroup, 1)
+	var flows []vswitch.Flow
+	for a, in := range clauses {
+		d := directions[0]
+		if a.egress {
+			d = directions[1]
+		}
+		flows = append(flows, flow(d.table, 70, cookie, a.match(a.egress), actions(in)...))
+	}
+	return vswitch.NewPart(cookie+uint64(shard), flows...)
 }
 
 func (a address) match(egress bool) vswitch.Match {
@@ -315,16 +442,20 @@ func (a address) match(egress bool) vswitch.Match {
 	return m.EthSrc(a.mac)
 }
 
+// addressOf is how the switch knows a source.
+func addressOf(s view.Source) address {
+	if s.Prefix.Bits() == 0 {
+		return address{family: familyOfAddr(s.Prefix.Addr()), mac: s.MAC}
+	}
+	return address{family: familyOfAddr(s.Prefix.Addr()), prefix: s.Prefix.Masked()}
+}
+
 // addresses are those of a remote group or address group; they may repeat.
 func (c *compiler) addresses(r remote) []address {
 	var all []address
 	for _, m := range c.in.members[r.group] {
 		for _, s := range m.Sources {
-			a := address{family: familyOfAddr(s.Prefix.Addr()), prefix: s.Prefix.Masked()}
-			if s.Prefix.Bits() == 0 {
-				a.prefix, a.mac = netip.Prefix{}, s.MAC
-			}
-			all = append(all, a)
+			all = append(all, addressOf(s))
 		}
 	}
 	if g := c.in.addressGroups[r.addressGroup]; g != nil {

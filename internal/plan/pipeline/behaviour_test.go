@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -100,6 +101,8 @@ func (st *stage) put(all map[string]vswitch.Flows) {
 			st.t.Fatal(err)
 		}
 	}
+	// What the datapath remembers of the flows before would else be forgotten a little later.
+	st.appctl("dpctl/del-flows")
 }
 
 func (st *stage) sh(script string) {
@@ -184,18 +187,23 @@ func (st *stage) settle() map[string][][]byte {
 }
 
 func (st *stage) read(dev string) (frames [][]byte) {
-	b, err := os.ReadFile(st.pcap(dev))
+	f, err := os.Open(st.pcap(dev))
 	if err != nil {
 		return nil
 	}
-	for int64(len(b)) >= st.offset[dev]+16 {
-		at := st.offset[dev]
-		n := int64(binary.LittleEndian.Uint32(b[at+8:]))
-		if int64(len(b)) < at+16+n {
+	defer f.Close()
+	b, err := io.ReadAll(io.NewSectionReader(f, st.offset[dev], 1<<30))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	for len(b) >= 16 {
+		n := 16 + int(binary.LittleEndian.Uint32(b[8:]))
+		if len(b) < n {
 			break
 		}
-		frames = append(frames, b[at+16:at+16+n])
-		st.offset[dev] = at + 16 + n
+		frames = append(frames, b[16:n])
+		st.offset[dev] += int64(n)
+		b = b[n:]
 	}
 	return frames
 }

@@ -73,7 +73,7 @@ func through(ctx context.Context, t *testing.T, sw *ovs.Switch, w *world, s Sett
 	}
 	for bridge, parts := range want.Flows {
 		flows := parts.All()
-		dump, foreign, err := sw.DumpFlows(ctx, bridge)
+		dump, foreign, err := sw.DumpFlows(ctx, bridge, 0, 0)
 		if err != nil || foreign != 0 {
 			t.Fatalf("%s: %d flows that we cannot read, %v", bridge, foreign, err)
 		}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"net/netip"
 
 	"weft/internal/model"
@@ -90,6 +91,11 @@ func frame(p firewall.Packet) []byte {
 		b = tcp(from, to, p.SrcPort, p.DstPort, 1, 0, syn, "")
 	case p.Proto == vswitch.ProtoUDP:
 		b = datagram(from, to, p.SrcPort, p.DstPort, "hello")
+	case p.Proto == vswitch.ProtoSCTP:
+		h := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, p.SrcPort), p.DstPort)
+		h = append(h, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 1, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1) // INIT
+		binary.LittleEndian.PutUint32(h[8:], crc32.Checksum(h, crc32.MakeTable(crc32.Castagnoli)))
+		b = ip(from, to, p.Proto, h)
 	case p.NDTarget.IsValid():
 		rest := append([]byte{0, 0, 0, 0}, p.NDTarget.AsSlice()...)
 		if !p.NDLink.IsZero() {
@@ -99,7 +105,7 @@ func frame(p firewall.Packet) []byte {
 	case p.Proto == vswitch.ProtoICMP && from.addr.Is4(), p.Proto == vswitch.ProtoICMPv6 && from.addr.Is6():
 		b = icmp(from, to, p.ICMPType, p.ICMPCode, []byte("abcdefgh"))
 	default:
-		b = ip(from, to, p.Proto, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(p.SrcPort)<<16|uint32(p.DstPort)), 0))
+		b = ip(from, to, p.Proto, []byte("something else"))
 	}
 	if p.Tagged {
 		b = tagged(1, b)

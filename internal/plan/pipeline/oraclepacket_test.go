@@ -205,7 +205,7 @@ func (d dice) base(p *firewall.Packet, own view.Source) {
 		family(true)
 		q.Proto, q.ICMPType = 58, pick[uint8](d, 130, 131, 132, 133, 134, 135, 135, 136, 136, 137, 143)
 		if q.ICMPType == 135 || q.ICMPType == 136 {
-			q.NDTarget, q.NDLink = pick(d, q.Src, q.Src, own.Prefix.Addr(), d.address6()), pick(d, q.EthSrc, q.EthSrc, model.MAC{}, d.mac())
+			q.NDTarget, q.NDLink = pick(d, q.Src, q.Src, own.Prefix.Addr(), d.address6(), d.address6(), netip.IPv6Unspecified()), pick(d, q.EthSrc, q.EthSrc, model.MAC{}, d.mac())
 			if q.NDTarget.Is4() {
 				q.NDTarget = q.Src
 			}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -81,20 +82,12 @@ func oracleWorld(d dice) *world {
 	w.network(netB, model.Segment{Type: model.SegmentVXLAN, ID: 14746})
 	w.AddressGroups = map[string]*model.AddressGroup{}
 	for i := range 3 {
-		id := fmt.Sprint("ag", i)
-		g := &model.AddressGroup{ID: id}
-		for range d.IntN(4) {
-			g.Addresses = append(g.Addresses, d.prefix(d.chance(50)))
-		}
-		w.AddressGroups[id] = g
+		g := d.addressGroup(i)
+		w.AddressGroups[g.ID] = g
 	}
-	for i := range 6 { // the last two are stateless, as the ports below know
-		id := fmt.Sprint("sg", i)
-		g := &view.SecurityGroup{ID: id, Stateless: i >= 4}
-		for r := range d.IntN(7) {
-			g.Rules = append(g.Rules, view.Rule{ID: fmt.Sprint("rule", i, r), RuleMatch: d.rule()})
-		}
-		w.Groups[id] = g
+	for i := range 6 {
+		g := d.group(i)
+		w.Groups[g.ID] = g
 	}
 	for i := range oraclePorts + farPorts {
 		n := netA
@@ -112,6 +105,49 @@ func oracleWorld(d dice) *world {
 		w.memberships(p)
 	}
 	return w
+}
+
+// group is one with some rules; the last two are stateless, as protect knows.
+func (d dice) group(i int) *view.SecurityGroup {
+	g := &view.SecurityGroup{ID: fmt.Sprint("sg", i), Stateless: i >= 4}
+	for r := range d.IntN(7) {
+		g.Rules = append(g.Rules, view.Rule{ID: fmt.Sprint("rule", i, r), RuleMatch: d.rule()})
+	}
+	return g
+}
+
+func (d dice) addressGroup(i int) *model.AddressGroup {
+	g := &model.AddressGroup{ID: fmt.Sprint("ag", i)}
+	for range d.IntN(4) {
+		g.Addresses = append(g.Addresses, d.prefix(d.chance(50)))
+	}
+	return g
+}
+
+// changed is a world in which one thing is not as before; what is, is the same object.
+func (w *world) changed(d dice) *world {
+	next := *w
+	next.Cloud.Ports, next.Groups, next.Members = maps.Clone(w.Ports), maps.Clone(w.Groups), maps.Clone(w.Members)
+	next.AddressGroups = maps.Clone(w.AddressGroups)
+	switch d.IntN(4) {
+	case 0:
+		g := d.group(d.IntN(6))
+		next.Groups[g.ID] = g
+	case 1:
+		g := d.addressGroup(d.IntN(3))
+		next.AddressGroups[g.ID] = g
+	default:
+		p := *w.Ports[oracleID(1+d.IntN(oraclePorts+farPorts-1))]
+		for _, g := range p.SecurityGroups {
+			delete(next.Members, view.MemberID{Group: g, Port: p.ID})
+		}
+		p.PortSecurity, p.SecurityGroups, p.AddressPairs = true, nil, nil
+		d.protect(&p)
+		p.DeviceOwner = ""
+		next.Ports[p.ID] = &p
+		next.memberships(&p)
+	}
+	return &next
 }
 
 // protect decides how a port is filtered.

@@ -61,24 +61,21 @@ func newLayout(v view.View, s Settings) *layout {
 	return l
 }
 
-// fill puts the bridges together.
-func (l *layout) fill(integration vswitch.Flows) vswitch.Switch {
-	sw := vswitch.Switch{Manager: l.Manager, Flows: map[string]vswitch.Flows{}}
-	add := func(b vswitch.Bridge, flows vswitch.Flows) {
-		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
-		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
-		sw.Bridges = append(sw.Bridges, b)
-		sw.Flows[b.Name] = flows
-	}
-	add(l.integration(), integration)
+// bridges are all bridges, sorted, with their ports sorted.
+func (l *layout) bridges() []vswitch.Bridge {
+	all := []vswitch.Bridge{l.integration()}
 	if l.TunnelBridge != "" {
-		add(l.tunnel(), vswitch.Flows{vswitch.NewPart(l.base(), l.tunFlows()...)})
+		all = append(all, l.tunnel())
 	}
 	for _, b := range l.physical {
-		add(l.physicalBridge(b), vswitch.Flows{vswitch.NewPart(l.base(), l.physFlows(b)...)})
+		all = append(all, l.physicalBridge(b))
 	}
-	slices.SortFunc(sw.Bridges, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
-	return sw
+	for _, b := range all {
+		slices.SortFunc(b.Ports, func(a, b vswitch.Port) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortFunc(b.Tags, func(a, b vswitch.PortTag) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	slices.SortFunc(all, func(a, b vswitch.Bridge) int { return cmp.Compare(a.Name, b.Name) })
+	return all
 }
 
 // live reports whether frames may pass a local port at all.
@@ -103,7 +100,9 @@ func (l *layout) integration() vswitch.Bridge {
 		b.Ports = append(b.Ports, patchPort(vif.IntPatch(x), vif.PhyPatch(x), l.intPort[x]))
 	}
 	ours := map[string]bool{}
+	wiring := make(map[*view.Network]map[string]string, len(l.view.Networks)) // one for all ports of a network
 	for _, n := range l.view.Networks {
+		wiring[n] = otherConfig(n)
 		if n.DHCPPort != nil {
 			p := dhcpPort(n)
 			ours[p.Name] = true
@@ -113,7 +112,7 @@ func (l *layout) integration() vswitch.Bridge {
 	for _, p := range l.view.Local {
 		if !ours[p.Attachment.Device] {
 			b.Tags = append(b.Tags, vswitch.PortTag{
-				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: otherConfig(p.Network),
+				Name: p.Attachment.Device, Tag: tag(p.Network, p.Port), OtherConfig: wiring[p.Network],
 			})
 		}
 	}

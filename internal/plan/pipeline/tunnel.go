@@ -31,8 +31,10 @@ func (l *layout) tunFlows() []vswitch.Flow {
 		flow(ARPResponder, 0, c, match(), goTo(FloodToTun)),
 		flow(FloodToTun, 0, c, match()),
 	}
+	taken := map[uint32]bool{}
 	for _, n := range l.view.Networks {
-		if n.LocalVLAN != 0 && n.Segment.Type == model.SegmentVXLAN {
+		if n.LocalVLAN != 0 && n.Segment.Type == model.SegmentVXLAN && !taken[n.Segment.ID] {
+			taken[n.Segment.ID] = true // see place
 			flows = append(flows, flow(VXLANTunToLV, 1, l.ofNetwork(n), match().Is(vswitch.TunID, vswitch.Num(uint64(n.Segment.ID))),
 				vswitch.PushVLAN{}, vswitch.SetVLAN(uint16(n.LocalVLAN)), goTo(LearnFromTun)))
 		}

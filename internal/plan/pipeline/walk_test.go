@@ -29,7 +29,8 @@ type connection struct{ answered, cut bool }
 // walk is a world in which ports send each other datagrams.
 type walk struct {
 	*stage
-	w *world
+	w      *world
+	memory Memory
 	// known are the connections that conntrack has entered.
 	known map[flow5]*connection
 	// sent is the last frame of a connection in the direction that opened it.
@@ -234,12 +235,7 @@ func TestWalk(t *testing.T) {
 	const worlds, perWorld = 40, 25
 	for n := range worlds {
 		d := diceOf(seed, n)
-		k.w = oracleWorld(d)
-		for i := range oraclePorts { // one of them stays open: its ARP tells when all is through
-			k.w.Ports[oracleID(i)].DeviceOwner = map[bool]string{true: model.OwnerRouterInterface}[i == 0 || d.chance(5)]
-		}
-		k.be(k.w)
-		k.sentinel, k.witness = tap(oracleID(0)), "wire"
+		k.enter(d)
 		for range perWorld {
 			f, p, send := k.next(d)
 			states[[]string{"new", "established", "reply", "related", "cut"}[p.State]]++

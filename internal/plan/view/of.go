@@ -121,7 +121,8 @@ func (v *View) attach(c Cloud, attachments []Attachment, networks map[model.Netw
 	all := slices.Clone(attachments)
 	slices.SortFunc(all, compareAttachments)
 	all = slices.Compact(all)
-	havePort, haveOFPort := map[model.PortID]bool{}, map[OFPort]bool{}
+	havePort, haveOFPort := make(map[model.PortID]bool, len(all)), make(map[OFPort]bool, len(all))
+	v.Local = make([]LocalPort, 0, len(all))
 	for _, a := range all {
 		p := c.Ports[a.PortID]
 		known := p != nil && bound(p, v.Host) && networks[p.NetworkID] != nil

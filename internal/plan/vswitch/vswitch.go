@@ -5,6 +5,8 @@
 // equal if and only if they are the same flow to Open vSwitch. Pure.
 package vswitch
 
+import "slices"
+
 // Bridge is one Open vSwitch bridge that must exist, with its ports.
 type Bridge struct {
 	Name string
@@ -80,6 +82,15 @@ type Part struct {
 func NewPart(cookie uint64, flows ...Flow) *Part {
 	Sort(flows)
 	return &Part{Cookie: cookie, List: Unique(flows)}
+}
+
+// Remade is NewPart, but that it returns last, which may be nil, if that says the same.
+func (last *Part) Remade(cookie uint64, flows ...Flow) *Part {
+	p := NewPart(cookie, flows...)
+	if last != nil && last.Cookie == cookie && slices.EqualFunc(last.List, p.List, Flow.Equal) {
+		return last
+	}
+	return p
 }
 
 // All returns the flows of all parts in one sorted list.
