@@ -8,6 +8,9 @@
 // was restarted) has its flows read, compared and put right in one bundle. Flows are
 // never cleared. Ports that others made are only written tags to, never deleted.
 //
+// Flows come in parts. One that is the same as before is not looked at; of one of which
+// the switch refuses a flow, no flow stays in.
+//
 // Ours are: flows whose cookie has the owner number of the plan's flows, and all other
 // flows in tables that the plan uses, but those that a planned learn action made; ports
 // and bridges whose external_ids say owner=weft; of other people's ports, the tag and
