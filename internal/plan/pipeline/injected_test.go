@@ -91,7 +91,7 @@ func (k *walk) anything(d dice, from int) firewall.Packet {
 	}
 	p.State = firewall.New
 	opens := map[uint8][]uint8{vswitch.ProtoICMP: {8, 13, 15}, vswitch.ProtoICMPv6: {128}}
-	if types, ok := opens[p.Proto]; ok && (p.ICMPCode != 0 || !slices.Contains(types, p.ICMPType)) || slices.Contains([]uint8{6, 17, 132}, p.Proto) && p.DstPort == 0 {
+	if types, ok := opens[p.Proto]; ok && (p.ICMPCode != 0 || !slices.Contains(types, p.ICMPType)) || (p.Proto == vswitch.ProtoTCP || p.Proto == vswitch.ProtoUDP) && p.DstPort == 0 {
 		p.State = firewall.Invalid // it opens no connection
 	}
 	return p
