@@ -189,9 +189,7 @@ func (m *Memory) parts(bridge string, flows []vswitch.Flow) vswitch.Flows {
 }
 
 func (s Settings) equal(o Settings) bool {
-	same := maps.Equal(s.BridgeMappings, o.BridgeMappings)
-	s.BridgeMappings, o.BridgeMappings = nil, nil
-	return same && s.IntegrationBridge == o.IntegrationBridge && s.TunnelBridge == o.TunnelBridge && s.DatapathType == o.DatapathType &&
+	return maps.Equal(s.BridgeMappings, o.BridgeMappings) && s.IntegrationBridge == o.IntegrationBridge && s.TunnelBridge == o.TunnelBridge && s.DatapathType == o.DatapathType &&
 		s.Controller == o.Controller && s.Manager == o.Manager && s.CookieOwner == o.CookieOwner
 }
 

@@ -177,7 +177,10 @@ func (w *world) judge(q *question, pk firewall.Packet, ports ...firewall.Guarded
 }
 
 func dhcpRequest(p firewall.Packet) bool {
-	return p.Proto == 17 && (p.DstPort == 67 && p.SrcPort == 68 || p.DstPort == 547 && p.SrcPort == 546)
+	if p.EtherType == vswitch.TypeIPv6 {
+		return p.Proto == vswitch.ProtoUDP && p.SrcPort == 546 && p.DstPort == 547
+	}
+	return p.Proto == vswitch.ProtoUDP && p.SrcPort == 68 && p.DstPort == 67
 }
 
 var (
