@@ -284,7 +284,7 @@ func (c *cloud) pingThrough(ctx context.Context, t *table, network string, ports
 	if _, err := execute("ip", "netns", "exec", "ping0", "ping", "-c", "3", "-i", "0.2", guests[1].FixedIPs[0].IP); err != nil {
 		return err
 	}
-	ping := exec.CommandContext(ctx, "ip", "netns", "exec", "ping0", "ping", "-i", "0.01", guests[1].FixedIPs[0].IP)
+	ping := exec.CommandContext(ctx, "ip", "netns", "exec", "ping0", "ping", "-D", "-i", "0.01", guests[1].FixedIPs[0].IP)
 	var out strings.Builder
 	ping.Stdout = &out
 	if err := ping.Start(); err != nil {
@@ -296,32 +296,36 @@ func (c *cloud) pingThrough(ctx context.Context, t *table, network string, ports
 		failed = c.rule(other, m{"protocol": "udp", "port_range_min": 1000 + i, "port_range_max": 1000 + i + i%50})
 	}
 	took := time.Since(began)
+	// What is on its way when ping is stopped is not lost: it goes on until all that was sent during
+	// the changes must have come back.
+	time.Sleep(time.Second)
 	_ = ping.Process.Signal(os.Interrupt)
 	_ = ping.Wait()
 	if failed != nil {
 		return failed
 	}
-	sent, lost := gaps(out.String())
-	if sent == 0 {
-		return fmt.Errorf("ping says %s", out.String())
+	sent, lost, last := gaps(out.String())
+	if last.Before(began.Add(took)) {
+		return fmt.Errorf("nothing was answered after the changes; ping says %s", out.String())
 	}
 	t.add("10 ms ping while 1,000 rules of others change: lost", "-", "0", strconv.Itoa(lost),
 		fmt.Sprintf("of %d, in %.1f s", sent, took.Seconds()))
 	return nil
 }
 
-var pingAnswer = regexp.MustCompile(`icmp_seq=(\d+) ttl`)
+var pingAnswer = regexp.MustCompile(`(?m)^\[(\d+)\.\d+\].* icmp_seq=(\d+) ttl`)
 
-// gaps counts the pings up to the last that was answered, and those of them that were not: what is
-// on its way when ping is stopped is not lost.
-func gaps(out string) (sent, lost int) {
+// gaps counts the pings up to the last that was answered, and those of them that were not; last is
+// the second in which that answer came.
+func gaps(out string) (sent, lost int, last time.Time) {
 	answered := map[int]bool{}
 	for _, r := range pingAnswer.FindAllStringSubmatch(out, -1) {
-		n, _ := strconv.Atoi(r[1])
+		at, _ := strconv.ParseInt(r[1], 10, 64)
+		n, _ := strconv.Atoi(r[2])
 		answered[n] = true
-		sent = max(sent, n)
+		sent, last = max(sent, n), time.Unix(at+1, 0)
 	}
-	return sent, sent - len(answered)
+	return sent, sent - len(answered), last
 }
 
 func (c *cloud) group(name string) (string, error) {
