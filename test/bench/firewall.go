@@ -313,17 +313,17 @@ func (c *cloud) pingThrough(ctx context.Context, t *table, network string, ports
 	return nil
 }
 
-var pingAnswer = regexp.MustCompile(`(?m)^\[(\d+)\.\d+\].* icmp_seq=(\d+) ttl`)
+var pingAnswer = regexp.MustCompile(`(?m)^\[(\d+)\.(\d{6})\].* icmp_seq=(\d+) ttl`)
 
 // gaps counts the pings up to the last that was answered, and those of them that were not; last is
-// the second in which that answer came.
+// when that answer came.
 func gaps(out string) (sent, lost int, last time.Time) {
 	answered := map[int]bool{}
 	for _, r := range pingAnswer.FindAllStringSubmatch(out, -1) {
-		at, _ := strconv.ParseInt(r[1], 10, 64)
-		n, _ := strconv.Atoi(r[2])
+		at, _ := strconv.ParseInt(r[1]+r[2], 10, 64)
+		n, _ := strconv.Atoi(r[3])
 		answered[n] = true
-		sent, last = max(sent, n), time.Unix(at+1, 0)
+		sent, last = max(sent, n), time.UnixMicro(at)
 	}
 	return sent, sent - len(answered), last
 }
