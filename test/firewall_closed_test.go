@@ -99,6 +99,45 @@ func TestPlugWithoutAgent(t *testing.T) {
 	h.judge(append(each(late, a, true), each(a, late, true)...)...)
 }
 
+// A port that is taken down, loses its group or is deleted is cut off, with the connections that it has.
+func TestPortTakenAway(t *testing.T) {
+	h, network := firewallHost(t)
+	a, b := h.guest(network, "a", nil), h.guest(network, "b", nil)
+	groups := h.port(b.ID).Groups
+	gone := func() {
+		t.Helper()
+		for _, family := range []int{4, 6} {
+			h.until(probe{from: a, to: b, proto: "udp", port: 80, family: family})
+		}
+		h.judge(append(each(a, b, false), each(b, a, false)...)...)
+	}
+	back := func() {
+		t.Helper()
+		for _, family := range []int{4, 6} {
+			h.until(probe{from: a, to: b, proto: "udp", port: 80, family: family, passes: true})
+		}
+		h.judge(append(each(a, b, true), each(b, a, true)...)...)
+	}
+	for _, c := range []struct{ away, again m }{
+		{m{"admin_state_up": false}, m{"admin_state_up": true}},
+		{m{"security_groups": []string{}}, m{"security_groups": groups}},
+	} {
+		talking, err := a.dial("tcp", b.addr(4), 80, comes)
+		h.must(err)
+		h.must(echo(talking, comes))
+		b.update(c.away)
+		gone()
+		if err := echo(talking, absent); err == nil {
+			t.Errorf("%v: a connection goes on", c.away)
+		}
+		talking.Close()
+		b.update(c.again)
+		back()
+	}
+	h.must(h.call("DELETE", "/v2.0/ports/"+b.ID, nil, nil))
+	gone()
+}
+
 const forbidden = "#forbidden"
 
 // spray says every millisecond, until it is stopped, what nobody may hear: what no rule
