@@ -37,7 +37,7 @@ func (h *host) allows(args ...string) (trace.Answer, int) {
 func TestAllows(t *testing.T) {
 	h := newHost(t, "--metrics-listen", metricsAddr)
 	h.up()
-	network := h.dualNetwork("net", "10.20.0.0/24", "fd20::/64")
+	network := h.dualNetwork("net")
 	web := h.group("web", nil)
 	h.allowBoth(web, "ingress", portRange("tcp", 80, 80))
 	server, client := h.guest(network, "server", m{"security_groups": []string{web}}), h.guest(network, "client", nil)

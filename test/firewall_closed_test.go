@@ -26,7 +26,7 @@ func apart(t *testing.T) (h *host, agent *daemon, network string) {
 	h.await("the API", 15*time.Second, func() error { return h.call("GET", "/", nil, nil) })
 	agent = h.start("agent")
 	h.await("the agent", 20*time.Second, func() error { return h.agentAlive(agent) })
-	return h, agent, h.dualNetwork("net", "10.20.0.0/24", "fd20::/64")
+	return h, agent, h.dualNetwork("net")
 }
 
 // plugByHand does what a hypervisor does, without waiting for anybody.
@@ -196,7 +196,7 @@ func (h *host) storm(a, b *guest, group string) (stop func()) {
 		b.update(m{"security_groups": wanted})
 	})
 	forever(func() {
-		a.update(m{"allowed_address_pairs": []m{{"ip_address": "10.20.0.128/25"}, {"ip_address": "fd20::1:0/112", "mac_address": "00:00:5e:00:01:07"}}})
+		a.update(m{"allowed_address_pairs": []m{{"ip_address": "10.20.0.128/26"}, {"ip_address": "fd20::1:0/112", "mac_address": "00:00:5e:00:01:07"}}})
 		a.update(m{"allowed_address_pairs": []m{}})
 	})
 	forever(func() {
@@ -243,11 +243,18 @@ func TestAgentKilledInStorm(t *testing.T) {
 // hearsForbidden counts the forbidden packets that a guest has heard, of which there must be none.
 func (g *guest) hearsForbidden() int {
 	g.h.t.Helper()
-	n := g.air.count(func(f frame) bool { return bytes.Contains(f.raw, []byte(forbidden)) })
-	if n > 0 {
-		g.h.t.Errorf("%s hears %d forbidden packets", g.Name, n)
+	kinds := map[string]int{}
+	all := g.air.count(func(f frame) bool {
+		if !bytes.Contains(f.raw, []byte(forbidden)) {
+			return false
+		}
+		kinds[fmt.Sprintf("%s %s -> %s port %d", f.at.Format("15:04:05.0"), f.src, f.dst, f.dport)]++
+		return true
+	})
+	if all > 0 {
+		g.h.t.Errorf("%s hears %d forbidden packets: %v", g.Name, all, kinds)
 	}
-	return n
+	return all
 }
 
 // A switch that was killed forwards nothing until the agent has told it what may pass.

@@ -53,7 +53,7 @@ func TestKindsOfPorts(t *testing.T) {
 // one lets nothing pass in the other.
 func TestSameAddressesTwice(t *testing.T) {
 	h, one := firewallHost(t)
-	two := h.dualNetwork("two", "10.20.0.0/24", "fd20::/64")
+	two := h.dualNetwork("two")
 	open, closed := h.group("open", nil), h.group("closed", nil)
 	h.allowBoth(open, "ingress", nil)
 	server := h.guest(one, "server", with(ending(10), "security_groups", []string{open}))

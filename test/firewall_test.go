@@ -39,15 +39,22 @@ func firewallHost(t testing.TB, args ...string) (h *host, network string) {
 	labtest.Require(t, "ping")
 	h = newHost(t, args...)
 	h.up()
-	return h, h.dualNetwork("net", "10.20.0.0/24", "fd20::/64")
+	return h, h.dualNetwork("net")
 }
 
-// dualNetwork makes a network with a subnet of each family.
-func (h *host) dualNetwork(name, cidr4, cidr6 string) string {
+// dualNetwork makes a network with a subnet of each family: 10.20.0.0/24 and fd20::/64. Ports
+// get addresses that stories do not name.
+func (h *host) dualNetwork(name string) string {
 	h.t.Helper()
-	id := h.network(name, cidr4)
-	h.must(h.call("POST", "/v2.0/subnets", m{"subnet": m{"network_id": id, "ip_version": 6, "cidr": cidr6}}, nil))
-	return id
+	var n struct{ Network struct{ ID string } }
+	h.must(h.call("POST", "/v2.0/networks", m{"network": m{"name": name}}, &n))
+	for _, subnet := range []m{
+		{"ip_version": 4, "cidr": "10.20.0.0/24", "allocation_pools": []m{{"start": "10.20.0.200", "end": "10.20.0.240"}}},
+		{"ip_version": 6, "cidr": "fd20::/64", "allocation_pools": []m{{"start": "fd20::200", "end": "fd20::fff"}}},
+	} {
+		h.must(h.call("POST", "/v2.0/subnets", m{"subnet": with(subnet, "network_id", n.Network.ID)}, nil))
+	}
+	return n.Network.ID
 }
 
 // guest makes a port and plugs it into a namespace of its name.

@@ -417,6 +417,7 @@ func (s *Switch) sync(ctx context.Context, b *flows, c *conn, how syncMode) (out
 	s.bundles.Add(int64(o.bundles))
 	if o.bundles > 0 {
 		s.flowChanges.Add(int64(o.added + o.changed + o.removed))
+		s.forget(ctx, b.bridge)
 	}
 	if o.dumped {
 		s.dumps.Add(1)
