@@ -95,12 +95,20 @@ func spoofBase(c uint64) []vswitch.Flow {
 	for _, t := range claims() {
 		flows = append(flows, flow(ARPSpoof, 1, c, match().ICMPv6(t)))
 	}
-	// What the switch cannot make sense of has no target and no option to it: an option twice,
-	// another code. Receivers may see it differently.
+	// What the switch cannot make sense of has no target and no option to it, say an option that
+	// is there twice. Receivers may see it differently. (Another code finds no flow that lets it pass.)
 	for _, t := range []uint8{ndNS, ndNA} {
-		flows = append(flows, flow(ARPSpoof, 4, vswitch.WithReason(c, uint8(SpoofedND)), match().ICMPv6(t).Addr(vswitch.NDTarget, none6), goTo(Dropped)))
+		flows = append(flows, flow(ARPSpoof, 4, vswitch.WithReason(c, uint8(SpoofedND)), neighbour(match(), t).Addr(vswitch.NDTarget, none6), goTo(Dropped)))
 	}
 	return flows
+}
+
+// neighbour matches a solicitation or an advertisement of a neighbour, for flows that look at its
+// target or options. The code must be matched with them: without it Open vSwitch (3.1) leaves them
+// out of what it tells the kernel, and one honest message would let lies pass for as long as the
+// kernel remembers it.
+func neighbour(m vswitch.Match, typ uint8) vswitch.Match {
+	return m.ICMPv6(typ).Is(vswitch.ICMPv6Code, vswitch.Num(0))
 }
 
 // egressBase accepts in table 71 what every port may send: what table 24 has judged, and what

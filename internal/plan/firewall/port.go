@@ -125,7 +125,7 @@ func (w *writer) mac(m model.MAC) {
 	w.add(ARPSpoof, 3, w.in.EthSrc(m).ARP().Is(vswitch.ARPOp, vswitch.Num(1)).Addr(vswitch.ARPSPA, none4).
 		Is(vswitch.ARPSHA, vswitch.MACValue(m)), goTo(MACSpoof))
 	// Who has no address yet names no MAC address (RFC 4861, 4.3).
-	w.add(ARPSpoof, 3, w.in.EthSrc(m).ICMPv6(ndNS).Addr(vswitch.IPv6Src, none6).
+	w.add(ARPSpoof, 3, neighbour(w.in.EthSrc(m), ndNS).Addr(vswitch.IPv6Src, none6).
 		Is(vswitch.NDSLL, vswitch.MACValue(model.MAC{})), goTo(MACSpoof))
 	w.add(ARPSpoof, 3, w.in.EthSrc(m).ICMPv6(ndRS).Addr(vswitch.IPv6Src, none6), goTo(MACSpoof))
 }
@@ -140,9 +140,9 @@ func (w *writer) source4(s view.Source, admit vswitch.Action) {
 
 func (w *writer) source6(s view.Source, admit vswitch.Action) {
 	for _, link := range []model.MAC{s.MAC, {}} { // the option may be absent
-		w.add(ARPSpoof, 3, w.in.EthSrc(s.MAC).ICMPv6(ndNA).Prefix(vswitch.NDTarget, s.Prefix).
+		w.add(ARPSpoof, 3, neighbour(w.in.EthSrc(s.MAC), ndNA).Prefix(vswitch.NDTarget, s.Prefix).
 			Is(vswitch.NDTLL, vswitch.MACValue(link)), goTo(MACSpoof))
-		w.add(ARPSpoof, 3, w.in.EthSrc(s.MAC).ICMPv6(ndNS).Prefix(vswitch.IPv6Src, s.Prefix).
+		w.add(ARPSpoof, 3, neighbour(w.in.EthSrc(s.MAC), ndNS).Prefix(vswitch.IPv6Src, s.Prefix).
 			Is(vswitch.NDSLL, vswitch.MACValue(link)), goTo(MACSpoof))
 	}
 	w.add(ARPSpoof, 3, w.in.EthSrc(s.MAC).ICMPv6(ndRS).Prefix(vswitch.IPv6Src, s.Prefix), goTo(MACSpoof))

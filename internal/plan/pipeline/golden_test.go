@@ -115,6 +115,9 @@ func checkSound(t interface {
 			if owner, kind, _ := vswitch.SplitCookie(f.Cookie); owner != 0x3ef7 || kind == 0 || kind == vswitch.KindLearned {
 				t.Fatalf("%s: %s: cookie is not ours", bridge, f)
 			}
+			if text := f.String(); strings.Contains(text, ",nd_") && !strings.Contains(text, ",icmp_code=0") {
+				t.Fatalf("%s: %s: Open vSwitch does not tell the kernel of nd_* fields without a code", bridge, f)
+			}
 			for _, a := range f.Actions {
 				if g, ok := a.(vswitch.GotoTable); ok && (g.Table <= f.Table || !tables[g.Table]) {
 					t.Fatalf("%s: %s: no way from there", bridge, f)

@@ -87,7 +87,7 @@ func (d dice) aim(p *firewall.Packet, port *model.Port, match vswitch.Match) {
 	for _, f := range []vswitch.Field{vswitch.NDTarget, vswitch.NDSLL, vswitch.NDTLL} {
 		v, ok := want[f]
 		switch {
-		case !ok || !p.NDTarget.IsValid(): // a bit of the type may be off
+		case !ok || !p.NDTarget.IsValid() || p.ICMPCode != 0: // a bit of the type or the code may be off
 		case f == vswitch.NDTarget:
 			p.NDTarget = v.Addr(128)
 		default:
@@ -122,6 +122,8 @@ func (d dice) discover(p *firewall.Packet) {
 	switch {
 	case !nd:
 		p.NDTarget, p.NDLink = netip.Addr{}, model.MAC{}
+	case p.ICMPCode != 0: // a switch reads no more of it
+		p.NDTarget, p.NDLink = netip.IPv6Unspecified(), model.MAC{}
 	case !p.NDTarget.IsValid():
 		p.ICMPCode, p.NDTarget, p.NDLink = 0, p.Src, pick(d, p.EthSrc, model.MAC{})
 	}

@@ -285,7 +285,7 @@ func traced(p firewall.Packet, in uint32, vlan view.LocalVLAN, marked bool) stri
 	case p.Proto == 58 && p.EtherType == vswitch.TypeIPv6:
 		fmt.Fprintf(&b, ",icmpv6_type=%d,icmpv6_code=%d", p.ICMPType, p.ICMPCode)
 	}
-	if p.NDTarget.IsValid() {
+	if p.NDTarget.IsValid() && p.ICMPCode == 0 {
 		fmt.Fprintf(&b, ",nd_target=%s", p.NDTarget)
 		if !p.NDLink.IsZero() {
 			fmt.Fprintf(&b, ",%s=%s", map[uint8]string{135: "nd_sll", 136: "nd_tll"}[p.ICMPType], p.NDLink)
