@@ -272,10 +272,19 @@ func (d *delta) settle() {
 // fromFlows is what turns the flows that a bridge holds into the parts that are wanted.
 func (t *target) fromFlows(have table, want []*part) delta {
 	d := delta{foreign: table{}}
+	if len(have) == 0 { // a switch that has just begun: nothing to look up
+		n := 0
+		for _, p := range want {
+			n += len(p.flows)
+		}
+		d.put = make([]putFlow, 0, n)
+	}
 	wanted := make(map[string]bool, len(have))
 	for _, p := range want {
 		for _, f := range p.flows {
-			wanted[f.key] = true
+			if len(have) > 0 {
+				wanted[f.key] = true
+			}
 			body, there := have[f.key]
 			if there && body == f.body {
 				continue
