@@ -70,6 +70,7 @@ bench: setup build
 	@$(SUDO) bin/weft-bench -weft bin/weft
 	@echo "an agent with 1,000 ports, from a change to flows that Open vSwitch has acknowledged (reach: plan 100 ms, first programming 1 s, a change 10 ms)"
 	@$(GO) test ./internal/agent -run xxx -bench Host -benchtime 200x -v
+	@$(GO) test ./internal/host/ovs -run xxx -bench FromNothing -benchtime 20x
 	@echo "validation of a token, by 1,000 users (reach: 50 us)"
 	@$(GO) test ./internal/identity -run xxx -bench Authenticate
 

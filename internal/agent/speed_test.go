@@ -102,7 +102,8 @@ func BenchmarkHost(b *testing.B) {
 	begin := time.Now()
 	a.zones.number(st.Cloud, host.Observed{}, "h1", a.log)
 	_, p := a.plan(st, a.o.Machine.Observe(), a.zones.given)
-	b.Logf("plan of %d flows from nothing: %v", len(p.Switch.Flows["br-int"].All()), time.Since(begin))
+	took := time.Since(begin)
+	b.Logf("plan of %d flows from nothing: %v", len(p.Switch.Flows["br-int"].All()), took)
 	begin = time.Now()
 	a.work(context.Background(), st, a.o.Machine.Observe(), false, begin) // makes the DHCP port
 	pass()
