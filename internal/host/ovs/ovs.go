@@ -99,6 +99,8 @@ type Switch struct {
 
 	// control is ovs-vswitchd's control socket.
 	control Control
+	// stale: the datapath's cache could not be emptied after the last change.
+	stale atomic.Bool
 
 	// apply serialises Apply, AddPort and DelPort: each decides by what it reads.
 	apply sync.Mutex

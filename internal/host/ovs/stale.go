@@ -20,8 +20,13 @@ func (s *Switch) forget(ctx context.Context, bridge string) {
 	if err == nil && mixesUp(version) {
 		_, err = s.control.Call(ctx, "revalidator/purge")
 	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Warn("the datapath may go on with old flows for a while", "bridge", bridge, "err", err)
+	if ctx.Err() != nil {
+		return
+	}
+	if was := s.stale.Swap(err != nil); err != nil && !was {
+		s.log.Warn("the datapath may go on with old flows for a while after each change", "bridge", bridge, "err", err)
+	} else if err == nil && was {
+		s.log.Info("the datapath forgets old flows again", "bridge", bridge)
 	}
 }
 
