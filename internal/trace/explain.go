@@ -372,7 +372,7 @@ func (e *explainer) serverAddrs(dp *model.Port) []netip.Prefix {
 
 // servedAddrs are the port's addresses that DHCP gives out; nil for a port that needs no DHCP.
 func (e *explainer) servedAddrs() []netip.Addr {
-	if strings.HasPrefix(e.p.DeviceOwner, model.OwnerNetworkPrefix) {
+	if model.TrustedOwner(e.p.DeviceOwner) {
 		return nil
 	}
 	var out []netip.Addr

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -28,7 +27,7 @@ func Admits(g Guarded, p Packet) Verdict {
 		return refused(VLANTagged) // of any port: each belongs to one network
 	case !g.PortSecurity:
 		return free("the port is not filtered: port security is off")
-	case strings.HasPrefix(g.DeviceOwner, model.OwnerNetworkPrefix):
+	case model.TrustedOwner(g.DeviceOwner):
 		return free("the port is not filtered: it belongs to the network itself")
 	case p.Egress:
 		return sends(g, p)

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"slices"
-	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/firewall"
@@ -105,7 +104,7 @@ func (l *layout) network(n *view.Network, memo networkMemo) []vswitch.Flow {
 			stateful = append(stateful, filtered(m)...)
 		}
 		// Frames to MAC addresses that the cloud does not know may be meant for those that may have any.
-		if m.trusted && !strings.HasPrefix(m.port.DeviceOwner, model.OwnerNetworkPrefix) {
+		if m.trusted && !model.TrustedOwner(m.port.DeviceOwner) {
 			anyMAC = append(anyMAC, out)
 		}
 	}
