@@ -167,7 +167,7 @@ func (b *batch) object(r store.Reader, kind model.Kind, id string) {
 	case model.KindAddressGroup:
 		putEntry(b, kind, id, store.AddressGroups.Get(r, id))
 	case model.KindSecurityGroup:
-		if g := groupOf(r, id); g != nil {
+		if g := GroupOf(r, id); g != nil {
 			b.put(kind, id, g)
 		} else {
 			b.gone(kind, id)
@@ -183,8 +183,8 @@ func putEntry[T any](b *batch, kind model.Kind, id string, e *store.Entry[T]) {
 	b.put(kind, id, e.Value)
 }
 
-// groupOf is a security group with its rules as a host needs it, or nil.
-func groupOf(r store.Reader, id string) *view.SecurityGroup {
+// GroupOf is a security group with its rules as a host is told of it; nil if there is none.
+func GroupOf(r store.Reader, id string) *view.SecurityGroup {
 	e := store.SecurityGroups.Get(r, id)
 	if e == nil {
 		return nil

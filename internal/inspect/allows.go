@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"weft/internal/feed"
 	"weft/internal/model"
 	"weft/internal/plan/firewall"
 	"weft/internal/plan/view"
@@ -284,16 +285,11 @@ func guarded(r store.Reader, p *model.Port) (firewall.Guarded, map[string]string
 	g := firewall.Guarded{Port: p, Members: map[string][]*view.Member{}, AddressGroups: map[string]*model.AddressGroup{}}
 	names := map[string]string{}
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(p.SecurityGroups))) {
-		e := store.SecurityGroups.Get(r, id)
+		e, group := store.SecurityGroups.Get(r, id), feed.GroupOf(r, id)
 		if e == nil {
 			continue
 		}
 		names[id] = e.Value.Name
-		group := &view.SecurityGroup{ID: id, Stateless: e.Value.Stateless}
-		for e := range store.SecurityGroupRules.By(r, "group", id) {
-			group.Rules = append(group.Rules, view.Rule{ID: e.Value.ID, RuleMatch: e.Value.RuleMatch})
-		}
-		slices.SortFunc(group.Rules, func(a, b view.Rule) int { return cmp.Compare(a.ID, b.ID) })
 		g.Groups = append(g.Groups, group)
 		for _, rule := range group.Rules {
 			if id := rule.RemoteGroup; id != "" && g.Members[id] == nil {
@@ -312,10 +308,8 @@ func guarded(r store.Reader, p *model.Port) (firewall.Guarded, map[string]string
 
 func members(r store.Reader, group string) []*view.Member {
 	all := []*view.Member{}
-	for ref := range r.Referrers(model.KindSecurityGroup, group) {
-		if e := r.Port(model.PortID(ref.ID)); ref.Kind == model.KindPort && e != nil {
-			all = append(all, view.MemberOf(e.Value, group))
-		}
+	for e := range r.PortsInGroup(group) {
+		all = append(all, view.MemberOf(e.Value, group))
 	}
 	return all
 }
