@@ -1,7 +1,9 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -30,37 +32,74 @@ func (h *host) pair(network string) (a, b port) {
 	return ports[0], ports[1]
 }
 
-// pinger pings at 10 ms until it is stopped, and counts.
+// pinger pings at 10 ms until it is stopped, and hears which of them are answered.
 type pinger struct {
 	cmd *exec.Cmd
-	out *strings.Builder
+
+	mu       sync.Mutex
+	out      strings.Builder
+	answered map[int]bool // by sequence number, from 1
+	last     int          // the highest of them
+	done     chan struct{}
 }
+
+var pingAnswer = regexp.MustCompile(`icmp_seq=(\d+) .*time=`)
 
 func (h *host) ping(from port, to string) *pinger {
 	h.t.Helper()
-	p := &pinger{out: &strings.Builder{}}
+	p := &pinger{answered: map[int]bool{}, done: make(chan struct{})}
 	p.cmd = exec.Command("ip", "netns", "exec", from.Name, "ping", "-i", "0.01", "-W", "1", to)
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	out, err := p.cmd.StdoutPipe()
+	h.must(err)
+	p.cmd.Stderr = p.cmd.Stdout
 	h.must(p.cmd.Start())
 	h.t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	go p.read(out)
 	return p
 }
 
-var pingCount = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+func (p *pinger) read(out io.Reader) {
+	defer close(p.done)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		p.mu.Lock()
+		fmt.Fprintln(&p.out, lines.Text())
+		if m := pingAnswer.FindStringSubmatch(lines.Text()); m != nil {
+			seq, _ := strconv.Atoi(m[1])
+			p.answered[seq], p.last = true, max(p.last, seq)
+		}
+		p.mu.Unlock()
+	}
+}
 
-// stop returns how many were sent and lost.
+// heard returns the highest sequence number answered until now.
+func (p *pinger) heard() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
+
+var pingCount = regexp.MustCompile(`(\d+) packets transmitted`)
+
+// stop returns how many were sent and lost. It waits for answers to pings sent after it was called, so that
+// all sent before have had their time; what is under way when ping ends is neither sent nor lost. If no answers come
+// any more, everything since the last one is lost.
 func (p *pinger) stop(h *host) (sent, lost int) {
 	h.t.Helper()
-	// SIGINT makes ping print its summary; the last reply may still be under way.
-	_ = p.cmd.Process.Signal(sigint)
+	enough, deadline := p.heard()+20, time.Now().Add(2*time.Second)
+	for p.heard() < enough && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	_ = p.cmd.Process.Signal(sigint) // ping prints its summary
+	<-p.done
 	_ = p.cmd.Wait()
 	m := pingCount.FindStringSubmatch(p.out.String())
 	if m == nil {
-		h.t.Fatalf("ping says %s", p.out)
+		h.t.Fatalf("ping says %s", &p.out)
 	}
-	sent, _ = strconv.Atoi(m[1])
-	received, _ := strconv.Atoi(m[2])
-	return sent, sent - received
+	if sent = p.last; sent < enough {
+		sent, _ = strconv.Atoi(m[1])
+	}
+	return sent, sent - len(p.answered)
 }
 
 // An agent that restarts, cleanly or by a crash, with many ports plugged loses not one ping
