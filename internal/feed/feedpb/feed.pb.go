@@ -21,6 +21,411 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// JoinRequest asks for a host's certificate.
+type JoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// token is the secret part of what "weft server token" printed.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// host is the host's name.
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// csr is a certificate request (PKCS 10, DER) with the host's own key.
+	Csr           []byte `protobuf:"bytes,3,opt,name=csr,proto3" json:"csr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_feed_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *JoinRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+// RenewRequest asks for a new certificate for the name in the one that the caller has.
+type RenewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Csr           []byte                 `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_feed_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RenewRequest) GetCsr() []byte {
+	if x != nil {
+		return x.Csr
+	}
+	return nil
+}
+
+// JoinReply is what a host needs to connect from now on.
+type JoinReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// certificate and ca are X.509 in DER.
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Ca          []byte `protobuf:"bytes,2,opt,name=ca,proto3" json:"ca,omitempty"`
+	// servers are the addresses, host:port, of the feeds of all servers.
+	Servers       []string `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinReply) Reset() {
+	*x = JoinReply{}
+	mi := &file_feed_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinReply) ProtoMessage() {}
+
+func (x *JoinReply) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
+func (*JoinReply) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *JoinReply) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+func (x *JoinReply) GetCa() []byte {
+	if x != nil {
+		return x.Ca
+	}
+	return nil
+}
+
+func (x *JoinReply) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+// JoinServerRequest asks to be a member of the servers' cluster.
+type JoinServerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// token is the secret part of what "weft server token --server" printed.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// name is that of the server, unlike that of any other.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// peer_url is where the others reach its etcd.
+	PeerUrl       string `protobuf:"bytes,3,opt,name=peer_url,json=peerUrl,proto3" json:"peer_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinServerRequest) Reset() {
+	*x = JoinServerRequest{}
+	mi := &file_feed_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinServerRequest) ProtoMessage() {}
+
+func (x *JoinServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinServerRequest.ProtoReflect.Descriptor instead.
+func (*JoinServerRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *JoinServerRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *JoinServerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JoinServerRequest) GetPeerUrl() string {
+	if x != nil {
+		return x.PeerUrl
+	}
+	return ""
+}
+
+// JoinServerReply is what a server needs to begin as a member.
+type JoinServerReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ca and ca_key are the cloud's certificate authority (DER; the key in PKCS 8).
+	Ca    []byte `protobuf:"bytes,1,opt,name=ca,proto3" json:"ca,omitempty"`
+	CaKey []byte `protobuf:"bytes,2,opt,name=ca_key,json=caKey,proto3" json:"ca_key,omitempty"`
+	// members are those of the cluster, the new one included.
+	Members       []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinServerReply) Reset() {
+	*x = JoinServerReply{}
+	mi := &file_feed_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinServerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinServerReply) ProtoMessage() {}
+
+func (x *JoinServerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinServerReply.ProtoReflect.Descriptor instead.
+func (*JoinServerReply) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *JoinServerReply) GetCa() []byte {
+	if x != nil {
+		return x.Ca
+	}
+	return nil
+}
+
+func (x *JoinServerReply) GetCaKey() []byte {
+	if x != nil {
+		return x.CaKey
+	}
+	return nil
+}
+
+func (x *JoinServerReply) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// Member is a server's etcd.
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PeerUrl       string                 `protobuf:"bytes,2,opt,name=peer_url,json=peerUrl,proto3" json:"peer_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_feed_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetPeerUrl() string {
+	if x != nil {
+		return x.PeerUrl
+	}
+	return ""
+}
+
+// AskRequest is a query for a host.
+type AskRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskRequest) Reset() {
+	*x = AskRequest{}
+	mi := &file_feed_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskRequest) ProtoMessage() {}
+
+func (x *AskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskRequest.ProtoReflect.Descriptor instead.
+func (*AskRequest) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AskRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *AskRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
 // ToServer is one message of a host.
 type ToServer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -37,7 +442,7 @@ type ToServer struct {
 
 func (x *ToServer) Reset() {
 	*x = ToServer{}
-	mi := &file_feed_proto_msgTypes[0]
+	mi := &file_feed_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +454,7 @@ func (x *ToServer) String() string {
 func (*ToServer) ProtoMessage() {}
 
 func (x *ToServer) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[0]
+	mi := &file_feed_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +467,7 @@ func (x *ToServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToServer.ProtoReflect.Descriptor instead.
 func (*ToServer) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{0}
+	return file_feed_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ToServer) GetKind() isToServer_Kind {
@@ -146,6 +551,7 @@ type ToHost struct {
 	//	*ToHost_End
 	//	*ToHost_Changes
 	//	*ToHost_Query
+	//	*ToHost_Ping
 	Kind          isToHost_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -153,7 +559,7 @@ type ToHost struct {
 
 func (x *ToHost) Reset() {
 	*x = ToHost{}
-	mi := &file_feed_proto_msgTypes[1]
+	mi := &file_feed_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -165,7 +571,7 @@ func (x *ToHost) String() string {
 func (*ToHost) ProtoMessage() {}
 
 func (x *ToHost) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[1]
+	mi := &file_feed_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -178,7 +584,7 @@ func (x *ToHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToHost.ProtoReflect.Descriptor instead.
 func (*ToHost) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{1}
+	return file_feed_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ToHost) GetKind() isToHost_Kind {
@@ -233,6 +639,15 @@ func (x *ToHost) GetQuery() *Query {
 	return nil
 }
 
+func (x *ToHost) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.Kind.(*ToHost_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
 type isToHost_Kind interface {
 	isToHost_Kind()
 }
@@ -257,6 +672,10 @@ type ToHost_Query struct {
 	Query *Query `protobuf:"bytes,5,opt,name=query,proto3,oneof"`
 }
 
+type ToHost_Ping struct {
+	Ping *Ping `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
+}
+
 func (*ToHost_Begin) isToHost_Kind() {}
 
 func (*ToHost_Objects) isToHost_Kind() {}
@@ -266,6 +685,8 @@ func (*ToHost_End) isToHost_Kind() {}
 func (*ToHost_Changes) isToHost_Kind() {}
 
 func (*ToHost_Query) isToHost_Kind() {}
+
+func (*ToHost_Ping) isToHost_Kind() {}
 
 // Hello is the first message of a stream.
 type Hello struct {
@@ -281,7 +702,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_feed_proto_msgTypes[2]
+	mi := &file_feed_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +714,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[2]
+	mi := &file_feed_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +727,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{2}
+	return file_feed_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hello) GetHost() []byte {
@@ -332,7 +753,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_feed_proto_msgTypes[3]
+	mi := &file_feed_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +765,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[3]
+	mi := &file_feed_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +778,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{3}
+	return file_feed_proto_rawDescGZIP(), []int{10}
 }
 
 // Facts are what the host found of the ports bound to it.
@@ -374,7 +795,7 @@ type Facts struct {
 
 func (x *Facts) Reset() {
 	*x = Facts{}
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +807,7 @@ func (x *Facts) String() string {
 func (*Facts) ProtoMessage() {}
 
 func (x *Facts) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[4]
+	mi := &file_feed_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +820,7 @@ func (x *Facts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facts.ProtoReflect.Descriptor instead.
 func (*Facts) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{4}
+	return file_feed_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Facts) GetFull() bool {
@@ -437,7 +858,7 @@ type PortFact struct {
 
 func (x *PortFact) Reset() {
 	*x = PortFact{}
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +870,7 @@ func (x *PortFact) String() string {
 func (*PortFact) ProtoMessage() {}
 
 func (x *PortFact) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[5]
+	mi := &file_feed_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +883,7 @@ func (x *PortFact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortFact.ProtoReflect.Descriptor instead.
 func (*PortFact) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{5}
+	return file_feed_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PortFact) GetPortId() string {
@@ -486,16 +907,56 @@ func (x *PortFact) GetDhcp() bool {
 	return false
 }
 
+// Ping says that the server lives.
+type Ping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_feed_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_feed_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ping.ProtoReflect.Descriptor instead.
+func (*Ping) Descriptor() ([]byte, []int) {
+	return file_feed_proto_rawDescGZIP(), []int{13}
+}
+
 // Begin opens a snapshot.
 type Begin struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// servers are the addresses, host:port, of the feeds of all servers: where the host may
+	// turn to when this one is gone. Empty when the server does not know.
+	Servers       []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Begin) Reset() {
 	*x = Begin{}
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +968,7 @@ func (x *Begin) String() string {
 func (*Begin) ProtoMessage() {}
 
 func (x *Begin) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[6]
+	mi := &file_feed_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +981,14 @@ func (x *Begin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Begin.ProtoReflect.Descriptor instead.
 func (*Begin) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{6}
+	return file_feed_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Begin) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
 }
 
 // Objects is a piece of a snapshot.
@@ -533,7 +1001,7 @@ type Objects struct {
 
 func (x *Objects) Reset() {
 	*x = Objects{}
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +1013,7 @@ func (x *Objects) String() string {
 func (*Objects) ProtoMessage() {}
 
 func (x *Objects) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[7]
+	mi := &file_feed_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +1026,7 @@ func (x *Objects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Objects.ProtoReflect.Descriptor instead.
 func (*Objects) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{7}
+	return file_feed_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Objects) GetObjects() []*Object {
@@ -578,7 +1046,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +1058,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[8]
+	mi := &file_feed_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +1071,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{8}
+	return file_feed_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *End) GetRevision() int64 {
@@ -626,7 +1094,7 @@ type Changes struct {
 
 func (x *Changes) Reset() {
 	*x = Changes{}
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +1106,7 @@ func (x *Changes) String() string {
 func (*Changes) ProtoMessage() {}
 
 func (x *Changes) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[9]
+	mi := &file_feed_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +1119,7 @@ func (x *Changes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes.ProtoReflect.Descriptor instead.
 func (*Changes) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{9}
+	return file_feed_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Changes) GetRevision() int64 {
@@ -676,6 +1144,7 @@ func (x *Changes) GetObjects() []*Object {
 //	security_group_member    group "/" port   view.Member
 //	security_group_members   of the group     always empty: the host needs its members no more
 //	address_group            of the group     the noun as package model stores it
+//	host                     its name         view.Peer: a host that shares a network with this one
 type Object struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -688,7 +1157,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +1169,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[10]
+	mi := &file_feed_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +1182,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{10}
+	return file_feed_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Object) GetKind() string {
@@ -748,7 +1217,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1229,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[11]
+	mi := &file_feed_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1242,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{11}
+	return file_feed_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Query) GetId() uint64 {
@@ -803,7 +1272,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1284,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_feed_proto_msgTypes[12]
+	mi := &file_feed_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1297,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_feed_proto_rawDescGZIP(), []int{12}
+	return file_feed_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -857,19 +1326,45 @@ var File_feed_proto protoreflect.FileDescriptor
 const file_feed_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"feed.proto\x12\fweft.feed.v1\"\xd5\x01\n" +
+	"feed.proto\x12\fweft.feed.v1\"I\n" +
+	"\vJoinRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x10\n" +
+	"\x03csr\x18\x03 \x01(\fR\x03csr\" \n" +
+	"\fRenewRequest\x12\x10\n" +
+	"\x03csr\x18\x01 \x01(\fR\x03csr\"W\n" +
+	"\tJoinReply\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x0e\n" +
+	"\x02ca\x18\x02 \x01(\fR\x02ca\x12\x18\n" +
+	"\aservers\x18\x03 \x03(\tR\aservers\"X\n" +
+	"\x11JoinServerRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
+	"\bpeer_url\x18\x03 \x01(\tR\apeerUrl\"h\n" +
+	"\x0fJoinServerReply\x12\x0e\n" +
+	"\x02ca\x18\x01 \x01(\fR\x02ca\x12\x15\n" +
+	"\x06ca_key\x18\x02 \x01(\fR\x05caKey\x12.\n" +
+	"\amembers\x18\x03 \x03(\v2\x14.weft.feed.v1.MemberR\amembers\"7\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bpeer_url\x18\x02 \x01(\tR\apeerUrl\"4\n" +
+	"\n" +
+	"AskRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"\xd5\x01\n" +
 	"\bToServer\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.weft.feed.v1.HelloH\x00R\x05hello\x12+\n" +
 	"\x05facts\x18\x02 \x01(\v2\x13.weft.feed.v1.FactsH\x00R\x05facts\x127\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x17.weft.feed.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\x06answer\x18\x04 \x01(\v2\x14.weft.feed.v1.AnswerH\x00R\x06answerB\x06\n" +
-	"\x04kind\"\xf7\x01\n" +
+	"\x04kind\"\xa1\x02\n" +
 	"\x06ToHost\x12+\n" +
 	"\x05begin\x18\x01 \x01(\v2\x13.weft.feed.v1.BeginH\x00R\x05begin\x121\n" +
 	"\aobjects\x18\x02 \x01(\v2\x15.weft.feed.v1.ObjectsH\x00R\aobjects\x12%\n" +
 	"\x03end\x18\x03 \x01(\v2\x11.weft.feed.v1.EndH\x00R\x03end\x121\n" +
 	"\achanges\x18\x04 \x01(\v2\x15.weft.feed.v1.ChangesH\x00R\achanges\x12+\n" +
-	"\x05query\x18\x05 \x01(\v2\x13.weft.feed.v1.QueryH\x00R\x05queryB\x06\n" +
+	"\x05query\x18\x05 \x01(\v2\x13.weft.feed.v1.QueryH\x00R\x05query\x12(\n" +
+	"\x04ping\x18\x06 \x01(\v2\x12.weft.feed.v1.PingH\x00R\x04pingB\x06\n" +
 	"\x04kind\"5\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\fR\x04host\x12\x18\n" +
@@ -882,8 +1377,10 @@ const file_feed_proto_rawDesc = "" +
 	"\bPortFact\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x14\n" +
 	"\x05wired\x18\x02 \x01(\bR\x05wired\x12\x12\n" +
-	"\x04dhcp\x18\x03 \x01(\bR\x04dhcp\"\a\n" +
-	"\x05Begin\"9\n" +
+	"\x04dhcp\x18\x03 \x01(\bR\x04dhcp\"\x06\n" +
+	"\x04Ping\"!\n" +
+	"\x05Begin\x12\x18\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\"9\n" +
 	"\aObjects\x12.\n" +
 	"\aobjects\x18\x01 \x03(\v2\x14.weft.feed.v1.ObjectR\aobjects\"!\n" +
 	"\x03End\x12\x1a\n" +
@@ -901,9 +1398,14 @@ const file_feed_proto_rawDesc = "" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04body\x18\x02 \x01(\fR\x04body\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error2C\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error2\xc2\x02\n" +
 	"\x04Feed\x12;\n" +
-	"\aConnect\x12\x16.weft.feed.v1.ToServer\x1a\x14.weft.feed.v1.ToHost(\x010\x01B\x1bZ\x19weft/internal/feed/feedpbb\x06proto3"
+	"\aConnect\x12\x16.weft.feed.v1.ToServer\x1a\x14.weft.feed.v1.ToHost(\x010\x01\x12:\n" +
+	"\x04Join\x12\x19.weft.feed.v1.JoinRequest\x1a\x17.weft.feed.v1.JoinReply\x12<\n" +
+	"\x05Renew\x12\x1a.weft.feed.v1.RenewRequest\x1a\x17.weft.feed.v1.JoinReply\x12L\n" +
+	"\n" +
+	"JoinServer\x12\x1f.weft.feed.v1.JoinServerRequest\x1a\x1d.weft.feed.v1.JoinServerReply\x125\n" +
+	"\x03Ask\x12\x18.weft.feed.v1.AskRequest\x1a\x14.weft.feed.v1.AnswerB\x1bZ\x19weft/internal/feed/feedpbb\x06proto3"
 
 var (
 	file_feed_proto_rawDescOnce sync.Once
@@ -917,42 +1419,60 @@ func file_feed_proto_rawDescGZIP() []byte {
 	return file_feed_proto_rawDescData
 }
 
-var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_feed_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_feed_proto_goTypes = []any{
-	(*ToServer)(nil),  // 0: weft.feed.v1.ToServer
-	(*ToHost)(nil),    // 1: weft.feed.v1.ToHost
-	(*Hello)(nil),     // 2: weft.feed.v1.Hello
-	(*Heartbeat)(nil), // 3: weft.feed.v1.Heartbeat
-	(*Facts)(nil),     // 4: weft.feed.v1.Facts
-	(*PortFact)(nil),  // 5: weft.feed.v1.PortFact
-	(*Begin)(nil),     // 6: weft.feed.v1.Begin
-	(*Objects)(nil),   // 7: weft.feed.v1.Objects
-	(*End)(nil),       // 8: weft.feed.v1.End
-	(*Changes)(nil),   // 9: weft.feed.v1.Changes
-	(*Object)(nil),    // 10: weft.feed.v1.Object
-	(*Query)(nil),     // 11: weft.feed.v1.Query
-	(*Answer)(nil),    // 12: weft.feed.v1.Answer
+	(*JoinRequest)(nil),       // 0: weft.feed.v1.JoinRequest
+	(*RenewRequest)(nil),      // 1: weft.feed.v1.RenewRequest
+	(*JoinReply)(nil),         // 2: weft.feed.v1.JoinReply
+	(*JoinServerRequest)(nil), // 3: weft.feed.v1.JoinServerRequest
+	(*JoinServerReply)(nil),   // 4: weft.feed.v1.JoinServerReply
+	(*Member)(nil),            // 5: weft.feed.v1.Member
+	(*AskRequest)(nil),        // 6: weft.feed.v1.AskRequest
+	(*ToServer)(nil),          // 7: weft.feed.v1.ToServer
+	(*ToHost)(nil),            // 8: weft.feed.v1.ToHost
+	(*Hello)(nil),             // 9: weft.feed.v1.Hello
+	(*Heartbeat)(nil),         // 10: weft.feed.v1.Heartbeat
+	(*Facts)(nil),             // 11: weft.feed.v1.Facts
+	(*PortFact)(nil),          // 12: weft.feed.v1.PortFact
+	(*Ping)(nil),              // 13: weft.feed.v1.Ping
+	(*Begin)(nil),             // 14: weft.feed.v1.Begin
+	(*Objects)(nil),           // 15: weft.feed.v1.Objects
+	(*End)(nil),               // 16: weft.feed.v1.End
+	(*Changes)(nil),           // 17: weft.feed.v1.Changes
+	(*Object)(nil),            // 18: weft.feed.v1.Object
+	(*Query)(nil),             // 19: weft.feed.v1.Query
+	(*Answer)(nil),            // 20: weft.feed.v1.Answer
 }
 var file_feed_proto_depIdxs = []int32{
-	2,  // 0: weft.feed.v1.ToServer.hello:type_name -> weft.feed.v1.Hello
-	4,  // 1: weft.feed.v1.ToServer.facts:type_name -> weft.feed.v1.Facts
-	3,  // 2: weft.feed.v1.ToServer.heartbeat:type_name -> weft.feed.v1.Heartbeat
-	12, // 3: weft.feed.v1.ToServer.answer:type_name -> weft.feed.v1.Answer
-	6,  // 4: weft.feed.v1.ToHost.begin:type_name -> weft.feed.v1.Begin
-	7,  // 5: weft.feed.v1.ToHost.objects:type_name -> weft.feed.v1.Objects
-	8,  // 6: weft.feed.v1.ToHost.end:type_name -> weft.feed.v1.End
-	9,  // 7: weft.feed.v1.ToHost.changes:type_name -> weft.feed.v1.Changes
-	11, // 8: weft.feed.v1.ToHost.query:type_name -> weft.feed.v1.Query
-	5,  // 9: weft.feed.v1.Facts.ports:type_name -> weft.feed.v1.PortFact
-	10, // 10: weft.feed.v1.Objects.objects:type_name -> weft.feed.v1.Object
-	10, // 11: weft.feed.v1.Changes.objects:type_name -> weft.feed.v1.Object
-	0,  // 12: weft.feed.v1.Feed.Connect:input_type -> weft.feed.v1.ToServer
-	1,  // 13: weft.feed.v1.Feed.Connect:output_type -> weft.feed.v1.ToHost
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	5,  // 0: weft.feed.v1.JoinServerReply.members:type_name -> weft.feed.v1.Member
+	9,  // 1: weft.feed.v1.ToServer.hello:type_name -> weft.feed.v1.Hello
+	11, // 2: weft.feed.v1.ToServer.facts:type_name -> weft.feed.v1.Facts
+	10, // 3: weft.feed.v1.ToServer.heartbeat:type_name -> weft.feed.v1.Heartbeat
+	20, // 4: weft.feed.v1.ToServer.answer:type_name -> weft.feed.v1.Answer
+	14, // 5: weft.feed.v1.ToHost.begin:type_name -> weft.feed.v1.Begin
+	15, // 6: weft.feed.v1.ToHost.objects:type_name -> weft.feed.v1.Objects
+	16, // 7: weft.feed.v1.ToHost.end:type_name -> weft.feed.v1.End
+	17, // 8: weft.feed.v1.ToHost.changes:type_name -> weft.feed.v1.Changes
+	19, // 9: weft.feed.v1.ToHost.query:type_name -> weft.feed.v1.Query
+	13, // 10: weft.feed.v1.ToHost.ping:type_name -> weft.feed.v1.Ping
+	12, // 11: weft.feed.v1.Facts.ports:type_name -> weft.feed.v1.PortFact
+	18, // 12: weft.feed.v1.Objects.objects:type_name -> weft.feed.v1.Object
+	18, // 13: weft.feed.v1.Changes.objects:type_name -> weft.feed.v1.Object
+	7,  // 14: weft.feed.v1.Feed.Connect:input_type -> weft.feed.v1.ToServer
+	0,  // 15: weft.feed.v1.Feed.Join:input_type -> weft.feed.v1.JoinRequest
+	1,  // 16: weft.feed.v1.Feed.Renew:input_type -> weft.feed.v1.RenewRequest
+	3,  // 17: weft.feed.v1.Feed.JoinServer:input_type -> weft.feed.v1.JoinServerRequest
+	6,  // 18: weft.feed.v1.Feed.Ask:input_type -> weft.feed.v1.AskRequest
+	8,  // 19: weft.feed.v1.Feed.Connect:output_type -> weft.feed.v1.ToHost
+	2,  // 20: weft.feed.v1.Feed.Join:output_type -> weft.feed.v1.JoinReply
+	2,  // 21: weft.feed.v1.Feed.Renew:output_type -> weft.feed.v1.JoinReply
+	4,  // 22: weft.feed.v1.Feed.JoinServer:output_type -> weft.feed.v1.JoinServerReply
+	20, // 23: weft.feed.v1.Feed.Ask:output_type -> weft.feed.v1.Answer
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_feed_proto_init() }
@@ -960,18 +1480,19 @@ func file_feed_proto_init() {
 	if File_feed_proto != nil {
 		return
 	}
-	file_feed_proto_msgTypes[0].OneofWrappers = []any{
+	file_feed_proto_msgTypes[7].OneofWrappers = []any{
 		(*ToServer_Hello)(nil),
 		(*ToServer_Facts)(nil),
 		(*ToServer_Heartbeat)(nil),
 		(*ToServer_Answer)(nil),
 	}
-	file_feed_proto_msgTypes[1].OneofWrappers = []any{
+	file_feed_proto_msgTypes[8].OneofWrappers = []any{
 		(*ToHost_Begin)(nil),
 		(*ToHost_Objects)(nil),
 		(*ToHost_End)(nil),
 		(*ToHost_Changes)(nil),
 		(*ToHost_Query)(nil),
+		(*ToHost_Ping)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -979,7 +1500,7 @@ func file_feed_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_feed_proto_rawDesc), len(file_feed_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Feed_Connect_FullMethodName = "/weft.feed.v1.Feed/Connect"
+	Feed_Connect_FullMethodName    = "/weft.feed.v1.Feed/Connect"
+	Feed_Join_FullMethodName       = "/weft.feed.v1.Feed/Join"
+	Feed_Renew_FullMethodName      = "/weft.feed.v1.Feed/Renew"
+	Feed_JoinServer_FullMethodName = "/weft.feed.v1.Feed/JoinServer"
+	Feed_Ask_FullMethodName        = "/weft.feed.v1.Feed/Ask"
 )
 
 // FeedClient is the client API for Feed service.
@@ -38,8 +42,18 @@ const (
 //	 | Facts(full), Facts, Heartbeat -> |  at any time after Hello
 //	 | <------------------ Query(id)    |
 //	 | Answer(id) --------------------> |
+//	 | <------------------ Ping         |  when there was nothing else to say for a while
 type FeedClient interface {
+	// Connect is the stream of a host.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ToServer, ToHost], error)
+	// Join gives a host its first certificate, for a token; the caller has no certificate yet.
+	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinReply, error)
+	// Renew gives the host that asks, by its certificate, a new one.
+	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*JoinReply, error)
+	// JoinServer takes a server into the cluster, for a token; the caller has no certificate yet.
+	JoinServer(ctx context.Context, in *JoinServerRequest, opts ...grpc.CallOption) (*JoinServerReply, error)
+	// Ask passes a query on to a host that is connected to the server asked. Only servers may.
+	Ask(ctx context.Context, in *AskRequest, opts ...grpc.CallOption) (*Answer, error)
 }
 
 type feedClient struct {
@@ -63,6 +77,46 @@ func (c *feedClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Feed_ConnectClient = grpc.BidiStreamingClient[ToServer, ToHost]
 
+func (c *feedClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinReply)
+	err := c.cc.Invoke(ctx, Feed_Join_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *feedClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*JoinReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinReply)
+	err := c.cc.Invoke(ctx, Feed_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *feedClient) JoinServer(ctx context.Context, in *JoinServerRequest, opts ...grpc.CallOption) (*JoinServerReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinServerReply)
+	err := c.cc.Invoke(ctx, Feed_JoinServer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *feedClient) Ask(ctx context.Context, in *AskRequest, opts ...grpc.CallOption) (*Answer, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Answer)
+	err := c.cc.Invoke(ctx, Feed_Ask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FeedServer is the server API for Feed service.
 // All implementations must embed UnimplementedFeedServer
 // for forward compatibility.
@@ -79,8 +133,18 @@ type Feed_ConnectClient = grpc.BidiStreamingClient[ToServer, ToHost]
 //	 | Facts(full), Facts, Heartbeat -> |  at any time after Hello
 //	 | <------------------ Query(id)    |
 //	 | Answer(id) --------------------> |
+//	 | <------------------ Ping         |  when there was nothing else to say for a while
 type FeedServer interface {
+	// Connect is the stream of a host.
 	Connect(grpc.BidiStreamingServer[ToServer, ToHost]) error
+	// Join gives a host its first certificate, for a token; the caller has no certificate yet.
+	Join(context.Context, *JoinRequest) (*JoinReply, error)
+	// Renew gives the host that asks, by its certificate, a new one.
+	Renew(context.Context, *RenewRequest) (*JoinReply, error)
+	// JoinServer takes a server into the cluster, for a token; the caller has no certificate yet.
+	JoinServer(context.Context, *JoinServerRequest) (*JoinServerReply, error)
+	// Ask passes a query on to a host that is connected to the server asked. Only servers may.
+	Ask(context.Context, *AskRequest) (*Answer, error)
 	mustEmbedUnimplementedFeedServer()
 }
 
@@ -93,6 +157,18 @@ type UnimplementedFeedServer struct{}
 
 func (UnimplementedFeedServer) Connect(grpc.BidiStreamingServer[ToServer, ToHost]) error {
 	return status.Error(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedFeedServer) Join(context.Context, *JoinRequest) (*JoinReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedFeedServer) Renew(context.Context, *RenewRequest) (*JoinReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedFeedServer) JoinServer(context.Context, *JoinServerRequest) (*JoinServerReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method JoinServer not implemented")
+}
+func (UnimplementedFeedServer) Ask(context.Context, *AskRequest) (*Answer, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ask not implemented")
 }
 func (UnimplementedFeedServer) mustEmbedUnimplementedFeedServer() {}
 func (UnimplementedFeedServer) testEmbeddedByValue()              {}
@@ -122,13 +198,102 @@ func _Feed_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Feed_ConnectServer = grpc.BidiStreamingServer[ToServer, ToHost]
 
+func _Feed_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FeedServer).Join(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Feed_Join_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FeedServer).Join(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Feed_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FeedServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Feed_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FeedServer).Renew(ctx, req.(*RenewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Feed_JoinServer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinServerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FeedServer).JoinServer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Feed_JoinServer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FeedServer).JoinServer(ctx, req.(*JoinServerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Feed_Ask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FeedServer).Ask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Feed_Ask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FeedServer).Ask(ctx, req.(*AskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Feed_ServiceDesc is the grpc.ServiceDesc for Feed service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Feed_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "weft.feed.v1.Feed",
 	HandlerType: (*FeedServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Join",
+			Handler:    _Feed_Join_Handler,
+		},
+		{
+			MethodName: "Renew",
+			Handler:    _Feed_Renew_Handler,
+		},
+		{
+			MethodName: "JoinServer",
+			Handler:    _Feed_JoinServer_Handler,
+		},
+		{
+			MethodName: "Ask",
+			Handler:    _Feed_Ask_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Connect",

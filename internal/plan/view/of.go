@@ -70,6 +70,11 @@ func Part(c Cloud, host model.HostName) Cloud {
 			part.AddressGroups[id] = a
 		}
 	}
+	for _, p := range part.Ports {
+		if h := p.Binding.Host; h != host && bound(p, h) && c.Peers[h] != nil {
+			part.Peers[h] = c.Peers[h]
+		}
+	}
 	return part
 }
 
@@ -111,9 +116,23 @@ func Of(c Cloud, attachments []Attachment, host model.HostName, vlans map[model.
 			n.DHCPPort = p
 		}
 	}
+	for _, n := range v.Networks {
+		n.Peers = peers(c, n, host)
+	}
 	v.attach(c, attachments, networks)
 	v.guard(c)
 	return v
+}
+
+// peers are the other hosts of a network, sorted by name.
+func peers(c Cloud, n *Network, host model.HostName) []*Peer {
+	found := map[model.HostName]*Peer{}
+	for _, p := range n.Ports {
+		if peer := c.Peers[p.Binding.Host]; peer != nil && p.Binding.Host != host && bound(p, p.Binding.Host) {
+			found[p.Binding.Host] = peer
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b *Peer) int { return cmp.Compare(a.Host, b.Host) })
 }
 
 // attach fills Local and Strangers.

@@ -23,6 +23,8 @@ type Cloud struct {
 	Members map[MemberID]*Member
 	// AddressGroups are those that rules name.
 	AddressGroups map[string]*model.AddressGroup
+	// Peers are hosts: those of ports of these networks.
+	Peers map[model.HostName]*Peer
 }
 
 // NewCloud makes an empty Cloud with usable maps.
@@ -34,7 +36,15 @@ func NewCloud() Cloud {
 		Groups:        map[string]*SecurityGroup{},
 		Members:       map[MemberID]*Member{},
 		AddressGroups: map[string]*model.AddressGroup{},
+		Peers:         map[model.HostName]*Peer{},
 	}
+}
+
+// Peer is a host as another host needs it. It is not changed once it is there.
+type Peer struct {
+	Host model.HostName `json:"host"`
+	// VTEP is where its tunnels end; none if it has none.
+	VTEP netip.Addr `json:"vtep,omitzero"`
 }
 
 // SecurityGroup is a security group as a host needs it. It is not changed once it is there.
@@ -96,6 +106,8 @@ type Network struct {
 	Subnets []*model.Subnet
 	// Ports are all ports of the network, wherever bound, sorted by ID.
 	Ports []*model.Port
+	// Peers are the other hosts that a port of the network is bound to, sorted by name.
+	Peers []*Peer
 	// DHCPPort is the network:dhcp port bound to this host; nil if DHCP of this network is not served here.
 	DHCPPort *model.Port
 }
