@@ -57,7 +57,7 @@ func TestDiskCopy(t *testing.T) {
 	if other.State().FromDisk {
 		t.Error("h2 took h1's cloud")
 	}
-	for _, text := range []string{"", "{", `{"format":99,"host":"h1"}`, `{"format":1,"host":"h1"}`} {
+	for _, text := range []string{"", "{", `{"format":99,"host":"h1"}`, `{"format":1,"host":"h1"}`, `{"format":2,"host":"h1"}`} {
 		if err := os.WriteFile(filepath.Join(dir, diskFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -36,11 +36,13 @@ type diskCloud struct {
 	Groups        []*view.SecurityGroup `json:"security_groups"`
 	Members       []*view.Member        `json:"security_group_members"`
 	AddressGroups []*model.AddressGroup `json:"address_groups"`
+	Peers         []*view.Peer          `json:"hosts"`
 }
 
-// diskFormat 1 had no security groups. A host that filtered by such a file would cut off
-// its guests, so it is refused, and the switch stays as it is until the server comes.
-const diskFormat = 2
+// diskFormat 1 had no security groups, and 2 no other hosts. A host that filtered, or
+// removed its tunnels, by such a file would cut off its guests, so it is refused, and the
+// switch stays as it is until the server comes.
+const diskFormat = 3
 
 // readDisk reads the last known cloud of host; ok is false when there is none.
 func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool, err error) {
@@ -80,6 +82,9 @@ func readDisk(dir string, host model.HostName) (c view.Cloud, rev int64, ok bool
 	for _, a := range d.AddressGroups {
 		c.AddressGroups[a.ID] = a
 	}
+	for _, h := range d.Peers {
+		c.Peers[h.Host] = h
+	}
 	return c, d.Revision, true, nil
 }
 
@@ -88,7 +93,8 @@ func writeDisk(dir string, host model.HostName, c view.Cloud, rev int64) error {
 	d := diskCloud{Format: diskFormat, Host: host, Revision: rev,
 		Networks: slices.Collect(maps.Values(c.Networks)), Subnets: slices.Collect(maps.Values(c.Subnets)),
 		Ports: slices.Collect(maps.Values(c.Ports)), Groups: slices.Collect(maps.Values(c.Groups)),
-		Members: slices.Collect(maps.Values(c.Members)), AddressGroups: slices.Collect(maps.Values(c.AddressGroups))}
+		Members: slices.Collect(maps.Values(c.Members)), AddressGroups: slices.Collect(maps.Values(c.AddressGroups)),
+		Peers: slices.Collect(maps.Values(c.Peers))}
 	data, err := json.Marshal(d)
 	if err == nil {
 		err = makeDir(dir)

@@ -75,6 +75,8 @@ func applyObject(c view.Cloud, o *feedpb.Object) error {
 		maps.DeleteFunc(c.Members, func(id view.MemberID, _ *view.Member) bool { return id.Group == o.Id })
 	case model.KindAddressGroup:
 		err = put(c.AddressGroups, o.Id, o.Value)
+	case model.KindHost:
+		err = put(c.Peers, model.HostName(o.Id), o.Value)
 	default:
 		// A newer server may send kinds that this host has no use for.
 		return nil
@@ -121,6 +123,8 @@ func keepObject(cloud, last view.Cloud, o *feedpb.Object) {
 		keep(cloud.Members, last.Members, parseMemberID(o.Id))
 	case model.KindAddressGroup:
 		keep(cloud.AddressGroups, last.AddressGroups, o.Id)
+	case model.KindHost:
+		keep(cloud.Peers, last.Peers, model.HostName(o.Id))
 	}
 }
 

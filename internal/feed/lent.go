@@ -10,10 +10,10 @@ import (
 
 // lent says which maps of a Cloud somebody else may be reading. To hand out a Cloud then
 // costs nothing, and a change copies only the maps that it concerns, once.
-type lent struct{ networks, subnets, ports, groups, members, addressGroups bool }
+type lent struct{ networks, subnets, ports, groups, members, addressGroups, peers bool }
 
 // all notes that the whole Cloud is handed out.
-func (l *lent) all() { *l = lent{true, true, true, true, true, true} }
+func (l *lent) all() { *l = lent{true, true, true, true, true, true, true} }
 
 // takeBack makes the maps that the objects will change the owner's alone.
 func (l *lent) takeBack(c *view.Cloud, objects []*feedpb.Object) {
@@ -33,6 +33,8 @@ func (l *lent) takeBack(c *view.Cloud, objects []*feedpb.Object) {
 			own(&c.Members, &l.members)
 		case model.KindAddressGroup:
 			own(&c.AddressGroups, &l.addressGroups)
+		case model.KindHost:
+			own(&c.Peers, &l.peers)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,6 +19,9 @@ type part struct {
 	topics map[store.Ref]struct{}
 	// named are, by security group, the topics that its rules name.
 	named map[string][]store.Ref
+	// hosts are those of each network. They are no topics: that a host has entered or left
+	// is a change of a port, and what it is itself reaches those who hear of its networks.
+	hosts map[model.NetworkID][]model.HostName
 }
 
 func (p part) has(kind model.Kind, id string) bool {
@@ -35,17 +39,29 @@ func (p part) within(other part) bool {
 	return true
 }
 
+// knows reports whether a host is one of those of the part's networks.
+func (p part) knows(h model.HostName) bool {
+	for _, hosts := range p.hosts {
+		if _, there := slices.BinarySearch(hosts, h); there {
+			return true
+		}
+	}
+	return false
+}
+
 // need is what a host is to hold, as view.Part has it: a port that failed to bind is on no
 // host. What the rules of a group name is looked up only if the host does not hold the
 // group or it has changed: the cost is that of a pass over the ports bound to the host.
 func need(r store.Reader, host model.HostName, held part, dirty map[store.Ref]store.Change) part {
-	now := part{topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named))}
+	now := part{topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named)),
+		hosts: make(map[model.NetworkID][]model.HostName, len(held.hosts))}
 	for e := range r.PortsOnHost(host) {
 		p := e.Value
 		if p.Binding.VIFType == model.VIFBindingFailed {
 			continue
 		}
 		now.topics[store.Ref{Kind: model.KindNetwork, ID: string(p.NetworkID)}] = struct{}{}
+		now.hosts[p.NetworkID] = r.HostsOf(p.NetworkID)
 		if !p.Filtered() {
 			continue
 		}
@@ -100,7 +116,7 @@ func (b *batch) gone(kind model.Kind, id string) { b.put(kind, id, nil) }
 
 // changes adds what brings a host from the part that it holds to what it is to hold now.
 // What it loses goes first: a port that has changed its network enters after.
-func (b *batch) changes(r store.Reader, held, now part, dirty map[store.Ref]store.Change) {
+func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dirty map[store.Ref]store.Change) {
 	for t := range held.topics {
 		if !now.has(t.Kind, t.ID) {
 			b.gone(t.Kind, t.ID)
@@ -111,9 +127,16 @@ func (b *batch) changes(r store.Reader, held, now part, dirty map[store.Ref]stor
 			b.enter(r, t)
 		}
 	}
+	b.peers(r, host, held, now)
 	stays := func(kind model.Kind, id string) bool { return held.has(kind, id) && now.has(kind, id) }
 	for _, ch := range dirty {
 		kind, id := ch.Kind, ch.ID
+		if h := model.HostName(id); kind == model.KindHost {
+			if h != host && held.knows(h) && now.knows(h) {
+				b.object(r, kind, id)
+			}
+			continue
+		}
 		if ch.Network != "" {
 			kind, id = model.KindNetwork, string(ch.Network)
 		}
@@ -125,6 +148,51 @@ func (b *batch) changes(r store.Reader, held, now part, dirty map[store.Ref]stor
 				b.member(r, group, ch.ID)
 			}
 		}
+	}
+}
+
+// peers adds the other hosts that come to the host's networks, and those that go.
+func (b *batch) peers(r store.Reader, host model.HostName, held, now part) {
+	moved := map[model.HostName]struct{}{}
+	for id := range held.hosts {
+		differ(moved, held.hosts[id], now.hosts[id])
+	}
+	for id := range now.hosts {
+		if _, before := held.hosts[id]; !before {
+			differ(moved, nil, now.hosts[id])
+		}
+	}
+	delete(moved, host)
+	for h := range moved {
+		switch is := now.knows(h); {
+		case is == held.knows(h):
+		case is && r.Host(h) != nil:
+			b.object(r, model.KindHost, string(h))
+		case !is:
+			b.gone(model.KindHost, string(h))
+		}
+	}
+}
+
+// differ adds to a set what is in one of two sorted lists only.
+func differ(set map[model.HostName]struct{}, a, b []model.HostName) {
+	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
+		return // nearly always
+	}
+	for len(a) > 0 && len(b) > 0 {
+		switch c := cmp.Compare(a[0], b[0]); {
+		case c < 0:
+			set[a[0]] = struct{}{}
+			a = a[1:]
+		case c > 0:
+			set[b[0]] = struct{}{}
+			b = b[1:]
+		default:
+			a, b = a[1:], b[1:]
+		}
+	}
+	for _, h := range append(a[:len(a):len(a)], b...) {
+		set[h] = struct{}{}
 	}
 }
 
@@ -164,6 +232,12 @@ func (b *batch) object(r store.Reader, kind model.Kind, id string) {
 		putEntry(b, kind, id, r.Subnet(model.SubnetID(id)))
 	case model.KindPort:
 		putEntry(b, kind, id, r.Port(model.PortID(id)))
+	case model.KindHost:
+		if e := r.Host(model.HostName(id)); e != nil {
+			b.put(kind, id, peerOf(e.Value))
+		} else {
+			b.gone(kind, id)
+		}
 	case model.KindAddressGroup:
 		putEntry(b, kind, id, store.AddressGroups.Get(r, id))
 	case model.KindSecurityGroup:

@@ -21,6 +21,7 @@ import (
 	"weft/internal/control"
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
+	"weft/internal/plan/view"
 	"weft/internal/store"
 )
 
@@ -56,6 +57,9 @@ type Server struct {
 	// interest are the streams to tell of changes about a topic: those whose host holds it,
 	// or is about to.
 	interest map[store.Ref]map[*stream]struct{}
+
+	// peers are the hosts as others see them, when last told; Run's own.
+	peers map[model.HostName]view.Peer
 }
 
 // NewServer makes a Server.
@@ -84,6 +88,12 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { feedpb.RegisterFeedServer(r
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.stop)
 	sub := s.store.Subscribe(ctx)
+	s.peers = map[model.HostName]view.Peer{}
+	s.store.View(func(r store.Reader) {
+		for _, e := range r.Hosts() {
+			s.peers[e.Value.Name] = peerOf(e.Value)
+		}
+	})
 	close(s.started)
 	for {
 		select {
@@ -100,13 +110,21 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) dispatch(changes []store.Change) {
 	// Where a changed port is bound now; a stream whose host it has left is in interest.
 	bound := make(map[string]model.HostName)
+	// The networks of a host of which others are to hear.
+	seen := make(map[string][]model.NetworkID)
 	s.store.View(func(r store.Reader) {
 		for _, ch := range changes {
-			if ch.Kind != model.KindPort {
-				continue
-			}
-			if e := r.Port(model.PortID(ch.ID)); e != nil {
-				bound[ch.ID] = e.Value.Binding.Host
+			switch ch.Kind {
+			case model.KindPort:
+				if e := r.Port(model.PortID(ch.ID)); e != nil {
+					bound[ch.ID] = e.Value.Binding.Host
+				}
+			case model.KindHost:
+				if h := model.HostName(ch.ID); s.peerChanged(r, h) {
+					for e := range r.PortsOnHost(h) {
+						seen[ch.ID] = append(seen[ch.ID], e.Value.NetworkID)
+					}
+				}
 			}
 		}
 	})
@@ -123,6 +141,10 @@ func (s *Server) dispatch(changes []store.Change) {
 			tell(model.KindNetwork, string(ch.Network), ch)
 		case model.KindSecurityGroup, model.KindAddressGroup:
 			tell(ch.Kind, ch.ID, ch)
+		case model.KindHost:
+			for _, id := range seen[ch.ID] {
+				tell(model.KindNetwork, string(id), ch)
+			}
 		}
 		for _, id := range ch.Groups {
 			tell(kindMembers, id, ch)
@@ -134,6 +156,21 @@ func (s *Server) dispatch(changes []store.Change) {
 		}
 	}
 }
+
+// peerChanged notes what a host is to others now, and reports whether that is news.
+func (s *Server) peerChanged(r store.Reader, h model.HostName) bool {
+	old, had := s.peers[h]
+	e := r.Host(h)
+	if e == nil {
+		delete(s.peers, h)
+		return had
+	}
+	s.peers[h] = peerOf(e.Value)
+	return !had || s.peers[h] != old
+}
+
+// peerOf is a host as others need it.
+func peerOf(h *model.Host) view.Peer { return view.Peer{Host: h.Name, VTEP: h.VTEP} }
 
 // Connect serves one host's stream.
 func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {

@@ -133,7 +133,7 @@ func (st *stream) look(dirty map[store.Ref]store.Change) (objects []*feedpb.Obje
 		st.s.store.View(func(r store.Reader) {
 			rev = r.Revision()
 			now = need(r, st.host, st.part, dirty)
-			b.changes(r, st.part, now, dirty)
+			b.changes(r, st.host, st.part, now, dirty)
 		})
 		again = !now.within(st.part) && !st.s.watch(st, now.topics)
 	}

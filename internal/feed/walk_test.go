@@ -80,7 +80,11 @@ func (k *walker) step() {
 		k.changePort(id)
 		return
 	}
-	switch k.rng.IntN(8) {
+	switch k.rng.IntN(10) {
+	case 8:
+		k.host(pick(k.rng, walkHosts[:4]), fmt.Sprint("10.0.0.", 1+k.rng.IntN(2)))
+	case 9:
+		k.dropHost(pick(k.rng, walkHosts[:4]))
 	case 0, 1, 2:
 		if i := k.rng.IntN(most); !k.ports[i] {
 			k.ports[i] = true
@@ -171,7 +175,7 @@ func TestGroupsWalk(t *testing.T) {
 	if testing.Short() {
 		rounds = 30
 	}
-	ports, members := 0, 0 // the most there were at a time
+	ports, members, peers := 0, 0, 0 // the most there were at a time
 	for i := range rounds {
 		for range 1 + i%2*k.rng.IntN(20) { // one by one, and many that are coalesced
 			k.step()
@@ -184,10 +188,10 @@ func TestGroupsWalk(t *testing.T) {
 		w.settled(h1)
 		w.settled(h2)
 		c := w.cloud()
-		ports, members = max(ports, len(c.Ports)), max(members, len(c.Members))
+		ports, members, peers = max(ports, len(c.Ports)), max(members, len(c.Members)), max(peers, len(h1.State().Cloud.Peers))
 	}
-	if ports == 0 || members == 0 {
-		t.Error("a walk without ports or members")
+	if ports == 0 || members == 0 || peers == 0 {
+		t.Error("a walk without ports, members or peers")
 	}
 	// In the end the server tells hosts of what they hold and of nothing else.
 	want := map[store.Ref]int{}

@@ -215,6 +215,9 @@ func (w *world) cloud() view.Cloud {
 		for e := range store.AddressGroups.All(r) {
 			c.AddressGroups[e.Value.ID] = e.Value
 		}
+		for _, e := range r.Hosts() {
+			c.Peers[e.Value.Name] = &view.Peer{Host: e.Value.Name, VTEP: e.Value.VTEP}
+		}
 	})
 	return c
 }

@@ -46,6 +46,10 @@ type mirror struct {
 type networkParts struct {
 	subnets map[model.SubnetID]*Entry[model.Subnet]
 	ports   map[model.PortID]*Entry[model.Port]
+	// bound counts the ports by the host that they are bound to; hosts are these hosts,
+	// sorted: another slice when one comes or goes.
+	bound map[model.HostName]int
+	hosts []model.HostName
 }
 
 type subnetParts struct {
@@ -260,6 +264,7 @@ func (m *mirror) partsOf(id model.NetworkID) *networkParts {
 		n = &networkParts{
 			subnets: map[model.SubnetID]*Entry[model.Subnet]{},
 			ports:   map[model.PortID]*Entry[model.Port]{},
+			bound:   map[model.HostName]int{},
 		}
 		m.perNetwork[id] = n
 	}
@@ -268,9 +273,41 @@ func (m *mirror) partsOf(id model.NetworkID) *networkParts {
 
 func (m *mirror) dropNetworkParts(id model.NetworkID) {
 	n := m.perNetwork[id]
-	if n != nil && len(n.subnets) == 0 && len(n.ports) == 0 && m.networks[id] == nil {
+	if n != nil && len(n.subnets) == 0 && len(n.ports) == 0 && len(n.bound) == 0 && m.networks[id] == nil {
 		delete(m.perNetwork, id)
 	}
+}
+
+// rebind counts the hosts of networks anew after a change of a port; either may be nil.
+func (m *mirror) rebind(before, after *model.Port) {
+	had, has := boundTo(before), boundTo(after)
+	if had == has && (had == "" || before.NetworkID == after.NetworkID) {
+		return
+	}
+	if had != "" {
+		n := m.partsOf(before.NetworkID)
+		if n.bound[had]--; n.bound[had] == 0 {
+			delete(n.bound, had)
+			i, _ := slices.BinarySearch(n.hosts, had)
+			n.hosts = slices.Delete(slices.Clone(n.hosts), i, i+1)
+		}
+		m.dropNetworkParts(before.NetworkID)
+	}
+	if has != "" {
+		n := m.partsOf(after.NetworkID)
+		if n.bound[has]++; n.bound[has] == 1 {
+			i, _ := slices.BinarySearch(n.hosts, has)
+			n.hosts = slices.Insert(slices.Clone(n.hosts), i, has)
+		}
+	}
+}
+
+// boundTo is the host where a port is realised; one that failed to bind is on none.
+func boundTo(p *model.Port) model.HostName {
+	if p == nil || p.Binding.VIFType == model.VIFBindingFailed {
+		return ""
+	}
+	return p.Binding.Host
 }
 
 func (m *mirror) setSubnet(id model.SubnetID, e *Entry[model.Subnet]) {
@@ -316,6 +353,7 @@ func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
 		m.portOrder.insert(e)
 		m.index(e)
 	}
+	m.rebind(before, after)
 	ch.Groups = membership(before, after)
 	m.tell(ch)
 }

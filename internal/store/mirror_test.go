@@ -444,6 +444,51 @@ func TestIndexesForget(t *testing.T) {
 	}
 }
 
+// TestHostsOf: the hosts of a network follow the ports bound to them, and their list is
+// another one only when a host comes or goes.
+func TestHostsOf(t *testing.T) {
+	s, _ := run(t, testEtcd(t, t.TempDir()).Client)
+	seed(t, s, 3) // all on host h
+	hosts := func() (h []model.HostName) {
+		s.View(func(r Reader) { h = r.HostsOf("n1") })
+		return h
+	}
+	first := hosts()
+	for _, step := range []struct {
+		port model.PortID
+		host model.HostName
+		vif  model.VIFType
+		want []model.HostName
+	}{
+		{"p1", "h", model.VIFOVS, []model.HostName{"h"}},
+		{"p1", "a", model.VIFOVS, []model.HostName{"a", "h"}},
+		{"p2", "z", model.VIFOVS, []model.HostName{"a", "h", "z"}},
+		{"p3", "a", model.VIFOVS, []model.HostName{"a", "z"}},
+		{"p1", "a", model.VIFBindingFailed, []model.HostName{"a", "z"}},
+		{"p3", "a", model.VIFBindingFailed, []model.HostName{"z"}},
+		{"p3", "a", model.VIFOVS, []model.HostName{"a", "z"}},
+		{"p3", "", model.VIFUnbound, []model.HostName{"z"}},
+	} {
+		before := hosts()
+		put(t, s, func(x *Txn) {
+			old := s.entryOf(step.port)
+			p := *old.Value
+			p.Binding.Host, p.Binding.VIFType = step.host, step.vif
+			x.UpdatePort(old, &p)
+		})
+		got := hosts()
+		if !slices.Equal(got, step.want) {
+			t.Errorf("%+v: hosts %v", step, got)
+		}
+		if same := &before[0] == &got[0]; same != slices.Equal(before, got) {
+			t.Errorf("%+v: the same list: %v", step, same)
+		}
+	}
+	if !slices.Equal(first, []model.HostName{"h"}) {
+		t.Errorf("a list that was handed out has become %v", first)
+	}
+}
+
 func TestCommitAfterStop(t *testing.T) {
 	e := testEtcd(t, t.TempDir())
 	s, stop := run(t, e.Client)

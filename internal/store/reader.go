@@ -86,6 +86,15 @@ func (r Reader) PortsOnHost(h model.HostName) iter.Seq[*Entry[model.Port]] {
 	return maps.Values(r.m.byHost[h])
 }
 
+// HostsOf returns the hosts that ports of a network are bound to, sorted; not those where
+// all failed to bind. The slice is shared, and the same as long as no host comes or goes.
+func (r Reader) HostsOf(id model.NetworkID) []model.HostName {
+	if n := r.m.perNetwork[id]; n != nil {
+		return n.hosts
+	}
+	return nil
+}
+
 // PortsOfDevice returns the ports with this device_id (which is not empty).
 func (r Reader) PortsOfDevice(id string) []*Entry[model.Port] { return slices.Clone(r.m.byDevice[id]) }
 
