@@ -42,6 +42,7 @@ var layers = map[string]string{
 	"neutron":         "model access control store",
 	"feed":            "model plan/view store control feed/feedpb",
 	"feed/feedpb":     "",
+	"admin":           "model store control feed",
 	"inspect":         "model plan/view plan/firewall store feed trace",
 
 	// The host.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"weft/internal/admin"
 	"weft/internal/control"
 	"weft/internal/feed"
 	"weft/internal/inspect"
@@ -59,7 +60,9 @@ func startAPI(t *testing.T) string {
 		t.Fatal(err)
 	}
 	hosts := feed.NewServer(feed.ServerOptions{Store: st, Control: c, Log: slog.New(slog.DiscardHandler)})
-	srv := httptest.NewServer(apiHandler(&identityParts{}, inspect.Options{Cloud: c, Hosts: hosts}, neutron.Options{Control: c}))
+	srv := httptest.NewServer(apiHandler(&identityParts{},
+		admin.Options{Control: c, Feeds: func() []string { return []string{"192.0.2.1:9697"} }},
+		inspect.Options{Cloud: c, Hosts: hosts}, neutron.Options{Control: c}))
 	t.Cleanup(srv.Close)
 	return srv.URL
 }

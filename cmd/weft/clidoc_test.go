@@ -58,6 +58,15 @@ questions the commonest. It needs weft's own API and an administrator.
 - The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, 3 if record and switch disagree.
   If the port's host cannot be asked, that is said, and the answer of the records counts.`
 
+const cliJoin = `How a further host comes into the cloud: an administrator makes a token, and the new host joins with it.
+
+    controller# weft server token
+    weft1.aAbC...
+    compute-1# weft agent join weft1.aAbC...
+    compute-1# weft agent
+
+What tokens and certificates are worth to a thief is in architecture.md.`
+
 // TestCLIDocument keeps docs/cli.md equal to the commands; -update rewrites it.
 func TestCLIDocument(t *testing.T) {
 	const name = "../../docs/cli.md"
@@ -91,6 +100,12 @@ func cliDocument() []byte {
 	top.AddCommand(allowsCommand())
 	fmt.Fprintf(&b, "\n## weft allows\n\n%s\n\n", cliAllows)
 	describe(&b, top)
+	joining := &cobra.Command{Use: "weft"}
+	server := &cobra.Command{Use: "server"}
+	server.AddCommand(tokenCommand())
+	joining.AddCommand(server)
+	fmt.Fprintf(&b, "\n## weft server token\n\n%s\n\n", cliJoin)
+	describe(&b, joining)
 	return b.Bytes()
 }
 

@@ -50,8 +50,9 @@ type Config struct {
 	KeystoneCA            string        `key:"keystone_ca" use:"server" help:"File with the CA certificate of the outside Keystone. Empty: those of the system."`
 	KeystoneCacheTime     time.Duration `key:"keystone_cache_time" use:"server" help:"How long the outside Keystone's answer about a token is remembered. So long a revoked token may still be good."`
 
-	FeedListen string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
-	FeedNames  []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
+	FeedListen    string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
+	FeedNames     []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
+	FeedAdvertise []string `key:"feed_advertise" use:"server" help:"Addresses (host:port) at which hosts reach this server's feed, told to those who join. Empty: feed_listen, or when that is all addresses, this host's name with its port."`
 
 	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir. An external one needs --max-txn-ops 16384 --max-request-bytes 16777216 for bulk requests of more than 30 ports."`
 	EtcdPrefix    string   `key:"etcd_prefix" use:"server" help:"Prefix of all keys in etcd."`
@@ -132,6 +133,11 @@ func (c *Config) complete() error {
 		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			bad(key, "want HOST:PORT: %v", err)
+		}
+	}
+	for _, addr := range c.FeedAdvertise {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad("feed_advertise", "want HOST:PORT: %v", err)
 		}
 	}
 	if _, err := model.ParseMAC(c.BaseMAC); err != nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"weft/internal/admin"
 	"weft/internal/control"
 	"weft/internal/feed"
 	"weft/internal/inspect"
@@ -49,6 +50,7 @@ start; "weft certificate HOST" makes the certificate with which an agent may con
 		},
 	}
 	addFlags(cmd, "server")
+	cmd.AddCommand(tokenCommand())
 	return cmd
 }
 
@@ -112,7 +114,8 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
-	api := apiHandler(who, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
+	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: func() []string { return c.advertised(feedListener.Addr()) }, Log: log}
+	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: len(c.EtcdEndpoints) > 0, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
@@ -138,9 +141,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 }
 
 // apiHandler is the API; what is not Neutron's is below /weft/.
-func apiHandler(who *identityParts, i inspect.Options, n neutron.Options) http.Handler {
+func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutron.Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", neutron.New(n))
+	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
 	port := who.adminsOnly(inspect.New(i))
 	mux.Handle(inspect.Path, port)
 	mux.Handle(inspect.AllowsPath, port)

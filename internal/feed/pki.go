@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,10 +17,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
+	"weft/internal/control"
 	"weft/internal/model"
 )
 
@@ -48,15 +49,15 @@ const (
 	hostsDir       = "hosts"
 )
 
-// A host's name becomes a directory name and a common name.
-var hostNameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
 // CA is the certificate authority of one cloud: whoever holds its key can be any host.
 type CA struct {
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
+
+// Hash is the SHA-256 of the authority's certificate, by which those who join know it.
+func (ca *CA) Hash() [32]byte { return sha256.Sum256(ca.cert.Raw) }
 
 // EnsureCA reads the authority in dir, making it and dir (0700, keys 0600) if they are
 // not there. A certificate whose key is lost is an error, not a reason to begin anew:
@@ -122,8 +123,8 @@ func (ca *CA) IssueServer(names ...string) error {
 // IssueHost makes a host's certificate and key, unless good ones are there, and returns
 // the directory that holds all that the host needs (see ClientTLS): copy it there.
 func (ca *CA) IssueHost(name model.HostName) (string, error) {
-	if !hostNameForm.MatchString(string(name)) {
-		return "", fmt.Errorf("certificate of host %q: not a host name", name)
+	if err := control.CheckHostName(name); err != nil {
+		return "", fmt.Errorf("certificate of a host: %w", err)
 	}
 	dir := filepath.Join(ca.dir, hostsDir, string(name))
 	err := makeDir(filepath.Join(ca.dir, hostsDir))

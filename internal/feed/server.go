@@ -253,11 +253,11 @@ func peerName(ctx context.Context) (model.HostName, error) {
 	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
 		return "", status.Error(codes.Unauthenticated, "no verified client certificate")
 	}
-	name := info.State.VerifiedChains[0][0].Subject.CommonName
-	if !hostNameForm.MatchString(name) {
-		return "", status.Errorf(codes.Unauthenticated, "certificate is of %q, which is not a host name", name)
+	name := model.HostName(info.State.VerifiedChains[0][0].Subject.CommonName)
+	if err := control.CheckHostName(name); err != nil {
+		return "", status.Errorf(codes.Unauthenticated, "certificate: %v", err)
 	}
-	return model.HostName(name), nil
+	return name, nil
 }
 
 // readHello waits for the first message and checks that it is of the host it should be of.

@@ -254,6 +254,9 @@ func (k *Kind[T]) Unchanged(t *Txn, e *Entry[T]) {
 	t.unchanged(t.s.keys.object(k.dir(), k.id(e.Value)), e.ModRev)
 }
 
+// Absent requires that there is no object with this ID.
+func (k *Kind[T]) Absent(t *Txn, id string) { t.absent(t.s.keys.object(k.dir(), id)) }
+
 // moveRefs makes the keys of what an object refers to follow its change, and requires
 // that what it newly refers to exists.
 func (t *Txn) moveRefs(self Ref, had, has []Ref) {

@@ -16,6 +16,7 @@ func kinds() []anyKind {
 		AddressScopes, SubnetPools,
 		QoSPolicies,
 		Routers, FloatingIPs, PortForwardings,
+		JoinTokens, HostIdentities,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
