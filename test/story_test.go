@@ -4,6 +4,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,7 @@ type host struct {
 	args []string
 	log  string
 	http *http.Client
+	url  string // of the API, if it is not apiURL
 	said int
 }
 
@@ -294,7 +296,7 @@ func (h *host) call(method, path string, in, out any) error {
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequest(method, apiURL+path, body)
+	req, err := http.NewRequest(method, cmp.Or(h.url, apiURL)+path, body)
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,9 @@ type OVSOptions struct {
 	Datapath string
 	// NetNS is the path of the network namespace to run in; empty is that of the process.
 	NetNS string
+	// Machine runs it in a machine instead. Only there it looks at the routes of its
+	// namespace, as a userspace datapath with tunnels must.
+	Machine *Machine
 }
 
 // OVS is a running private Open vSwitch: one ovsdb-server and one ovs-vswitchd.
@@ -69,6 +72,7 @@ type OVS struct {
 	// Datapath is the one that it was started with; bridges want it as datapath_type.
 	Datapath string
 
+	machine *Machine
 	keeper  *keeper
 	server  *exec.Cmd
 	switchd *exec.Cmd
@@ -102,11 +106,11 @@ func StartOVS(ctx context.Context, opt OVSOptions) (*OVS, error) {
 	if n := len(filepath.Join(dir, "ovs-vswitchd.ctl")); n > maxSocketPath {
 		return nil, fmt.Errorf("start ovs: directory %s makes socket paths of %d bytes, more than %d", dir, n, maxSocketPath)
 	}
-	k, err := newKeeper(opt.NetNS)
+	k, err := newKeeper(func() error { return enter(opt.NetNS) })
 	if err != nil {
 		return nil, fmt.Errorf("start ovs: %w", err)
 	}
-	o := &OVS{Dir: dir, OVSDB: "unix:" + filepath.Join(dir, "db.sock"), Datapath: opt.Datapath, keeper: k}
+	o := &OVS{Dir: dir, OVSDB: "unix:" + filepath.Join(dir, "db.sock"), Datapath: opt.Datapath, machine: opt.Machine, keeper: k}
 	if err := o.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start ovs: %w", err), o.Stop())
 	}
@@ -147,7 +151,10 @@ func (o *OVS) start(ctx context.Context) error {
 }
 
 func (o *OVS) startVswitchd(ctx context.Context) error {
-	args := []string{o.OVSDB, "--disable-system-route"}
+	args := []string{o.OVSDB}
+	if o.machine == nil {
+		args = append(args, "--disable-system-route")
+	}
 	switch o.Datapath {
 	case DatapathDummy:
 		args = append(args, "--disable-system", "--enable-dummy=override")
@@ -179,13 +186,20 @@ func (o *OVS) daemon(name string, args ...string) (*exec.Cmd, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = o.Dir
 	cmd.Env = o.env()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := o.keeper.do(cmd.Start); err != nil {
+	if err := o.begin(cmd); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return cmd, nil
+}
+
+func (o *OVS) begin(cmd *exec.Cmd) error {
+	if o.machine != nil {
+		return o.machine.Start(cmd)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	return o.keeper.do(cmd.Start)
 }
 
 // await waits until the daemon listens on its socket, or has died of something.
@@ -322,13 +336,14 @@ type keeper struct {
 	calls chan func()
 }
 
-func newKeeper(netns string) (*keeper, error) {
+// newKeeper keeps a thread on which enter has been called.
+func newKeeper(enter func() error) (*keeper, error) {
 	k := &keeper{calls: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine and takes its namespace along.
 		runtime.LockOSThread()
-		if err := enter(netns); err != nil {
+		if err := enter(); err != nil {
 			ready <- err
 			return
 		}

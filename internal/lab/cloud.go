@@ -1,0 +1,282 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Networks of a cloud's underlay. Hosts talk to servers on the first, tunnels to each other on the second, and the
+// third is the physical network of VLAN and flat networks.
+const (
+	Management = "mgmt"
+	Data       = "data"
+	Provider   = "prov"
+)
+
+// PhysicalNetwork is the name of Provider in the settings of weft.
+const PhysicalNetwork = "physnet1"
+
+// NodeSpec says what a machine of a cloud is.
+type NodeSpec struct {
+	Name   string
+	Server bool
+	// Roles are those of its agent; without any it has no agent and no switch.
+	Roles string
+}
+
+// ReferenceCloud is the cloud that weft has to reproduce: a controller, a network node, and two compute nodes.
+var ReferenceCloud = []NodeSpec{
+	{Name: "controller", Server: true},
+	{Name: "compute-0", Roles: "compute"},
+	{Name: "compute-1", Roles: "compute"},
+	{Name: "network", Roles: "network"},
+}
+
+// CloudOptions say what NewCloud makes.
+type CloudOptions struct {
+	// Dir is an empty directory with a short name, for unix sockets.
+	Dir string
+	// Weft is the program.
+	Weft  string
+	Nodes []NodeSpec
+	// Settings are added to every node's weft.yaml.
+	Settings string
+}
+
+// Cloud is several machines on one underlay, each with its own Open vSwitch, server or agent.
+type Cloud struct {
+	Underlay *Underlay
+	Nodes    []*Node
+
+	o CloudOptions
+}
+
+// Node is a machine of a cloud.
+type Node struct {
+	*Machine
+	Spec NodeSpec
+	// IP is its address on the management network, VTEP where its tunnels end.
+	IP, VTEP netip.Addr
+	OVS      *OVS
+	// What runs, if anything.
+	Server, Agent *Process
+
+	cloud *Cloud
+}
+
+// NewCloud makes machines and switches; no weft runs yet. The process itself gets a leg on the management network.
+func NewCloud(ctx context.Context, o CloudOptions) (*Cloud, error) {
+	c := &Cloud{o: o}
+	if err := c.build(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cloud) build(ctx context.Context) error {
+	var err error
+	if c.Underlay, err = NewUnderlay(c.o.Dir, 1500, Management, Data, Provider); err != nil {
+		return err
+	}
+	if err := c.Underlay.Connect(nil, Management, Management); err != nil {
+		return err
+	}
+	if err := run("ip", "addr", "add", "192.168.0.1/24", "dev", Management); err != nil {
+		return err
+	}
+	for i, spec := range c.o.Nodes {
+		n := &Node{Spec: spec, cloud: c, IP: netip.AddrFrom4([4]byte{192, 168, 0, byte(10 + i)})}
+		if spec.Roles != "" {
+			n.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})
+		}
+		if n.Machine, err = NewMachine(spec.Name, c.o.Dir); err != nil {
+			return err
+		}
+		c.Nodes = append(c.Nodes, n)
+		if err := n.furnish(ctx); err != nil {
+			return fmt.Errorf("%s: %w", spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// furnish gives a machine its NICs, its switch and its settings.
+func (n *Node) furnish(ctx context.Context) error {
+	u := n.cloud.Underlay
+	if err := u.Connect(n.Machine, "eth0", Management); err != nil {
+		return err
+	}
+	if _, err := n.Run("ip", "addr", "add", n.IP.String()+"/24", "dev", "eth0"); err != nil {
+		return err
+	}
+	if n.Spec.Roles != "" {
+		if err := errors.Join(u.Connect(n.Machine, "eth1", Data), u.Connect(n.Machine, "eth2", Provider)); err != nil {
+			return err
+		}
+		var err error
+		n.OVS, err = StartOVS(ctx, OVSOptions{Dir: filepath.Join(n.Dir, "ovs"), Datapath: DatapathNetdev, Machine: n.Machine})
+		if err != nil {
+			return err
+		}
+		// A switch in user space sends tunnels only out of a bridge of its own that has the address.
+		_, err = n.OVS.Vsctl("add-br", "br-phys", "--", "set", "Bridge", "br-phys", "datapath_type=netdev", "fail_mode=standalone", "--", "add-port", "br-phys", "eth1",
+			"--", "add-br", "br-ex", "--", "set", "Bridge", "br-ex", "datapath_type=netdev", "--", "add-port", "br-ex", "eth2")
+		if err != nil {
+			return err
+		}
+		if _, err := n.Run("sh", "-ec", "ip addr add "+n.VTEP.String()+"/24 dev br-phys; ip link set br-phys up"); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(n.config(), []byte(n.settings()), 0o600)
+}
+
+func (n *Node) config() string { return filepath.Join(n.Dir, "weft.yaml") }
+
+// StateDir is where the node's weft keeps everything.
+func (n *Node) StateDir() string { return filepath.Join(n.Dir, "state") }
+
+// Log is where the node's weft logs.
+func (n *Node) Log() string { return filepath.Join(n.Dir, "weft.log") }
+
+// settings are the node's weft.yaml.
+func (n *Node) settings() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("state_dir: %s", n.StateDir())
+	if n.Spec.Server {
+		line("api_listen: %s:9696", n.IP)
+		line("identity_listen: %s:5000", n.IP)
+		line("feed_listen: %s:9697", n.IP)
+	}
+	line("api: %s", n.cloud.API())
+	if n.Spec.Roles != "" {
+		line("server: %s:9697", n.cloud.servers()[0].IP)
+		line("tunnel_ip: %s", n.VTEP)
+		line("serve_dhcp: %v", strings.Contains(n.Spec.Roles, "network"))
+		line("datapath_type: %s", n.OVS.Datapath)
+		line("bridge_mappings: {%s: br-ex}", PhysicalNetwork)
+		line("manager: ptcp:6640:127.0.0.1")
+	}
+	b.WriteString(n.cloud.o.Settings)
+	return b.String()
+}
+
+// Node finds a node by its name.
+func (c *Cloud) Node(name string) *Node {
+	i := slices.IndexFunc(c.Nodes, func(n *Node) bool { return n.Name == name })
+	return c.Nodes[i]
+}
+
+func (c *Cloud) servers() []*Node {
+	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *Node) bool { return !n.Spec.Server })
+}
+
+// Hosts are the nodes with an agent.
+func (c *Cloud) Hosts() []*Node {
+	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *Node) bool { return n.Spec.Roles == "" })
+}
+
+// API is the URL of the first server's API.
+func (c *Cloud) API() string {
+	return fmt.Sprintf("http://%s:9696", c.servers()[0].IP)
+}
+
+// Weft runs a command of weft on the node, with the node's settings.
+func (n *Node) Weft(args ...string) (string, error) {
+	return n.Run("env", slices.Concat(n.env(), []string{n.cloud.o.Weft}, args)...)
+}
+
+func (n *Node) env() []string {
+	return []string{"WEFT_CONFIG=" + n.config()}
+}
+
+// daemon starts weft on the node, without settings of the user's own weft.
+func (n *Node) daemon(args ...string) (*Process, error) {
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "WEFT_") || strings.HasPrefix(e, "OS_") })
+	return n.Daemon(n.Log(), append(env, n.env()...), n.cloud.o.Weft, args...)
+}
+
+// StartServer starts the node's server.
+func (n *Node) StartServer() (err error) {
+	n.Server, err = n.daemon("server")
+	return err
+}
+
+// StartAgent starts the node's agent.
+func (n *Node) StartAgent() (err error) {
+	n.Agent, err = n.daemon("agent")
+	return err
+}
+
+// Join lets the node's agent into the cloud: its certificate is made by the server and copied.
+func (n *Node) Join() error {
+	from, err := n.cloud.servers()[0].Weft("certificate", n.Name)
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(n.StateDir(), "tls", "hosts", n.Name)
+	return os.CopyFS(to, os.DirFS(strings.TrimSpace(from)))
+}
+
+// Start starts all servers, lets all hosts join, and starts their agents.
+func (c *Cloud) Start() error {
+	for _, n := range c.servers() {
+		if err := n.StartServer(); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.Hosts() {
+		if err := n.Join(); err != nil {
+			return err
+		}
+		if err := n.StartAgent(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends everything; the files in Dir stay.
+func (c *Cloud) Close() error {
+	var errs []error
+	for _, n := range slices.Backward(c.Nodes) {
+		for _, p := range []*Process{n.Agent, n.Server} {
+			if p != nil {
+				errs = append(errs, p.Stop())
+			}
+		}
+		if n.OVS != nil {
+			errs = append(errs, n.OVS.Stop())
+		}
+		n.Close()
+	}
+	if c.Underlay != nil {
+		c.Underlay.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// Await polls until f returns nil.
+func Await(ctx context.Context, what string, limit time.Duration, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited %s for %s: %w", limit, what, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
