@@ -159,7 +159,7 @@ func (c *cloud) joinHost(name model.HostName) {
 	tls, _, err := feed.ClientTLS(filepath.Join(state, "tls", "hosts", string(name)))
 	c.must(err)
 	client := feed.NewClient(feed.ClientOptions{Target: feedAddr, TLS: tls, Name: name, Host: func() model.Host {
-		return model.Host{Name: name, ServesDHCP: true, IntegrationBridge: "br-int", DatapathType: "system",
+		return model.Host{Name: name, Roles: model.AllRoles(), IntegrationBridge: "br-int", DatapathType: "system",
 			BridgeMappings: map[string]string{"physnet1": "br-ex"}}
 	}})
 	ctx, cancel := context.WithCancel(context.Background())

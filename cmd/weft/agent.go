@@ -138,7 +138,9 @@ func hostRecord(c Config) model.Host {
 		DatapathType:      c.datapath(),
 		BridgeMappings:    c.BridgeMappings,
 		TunnelTypes:       []string{"vxlan"},
-		ServesDHCP:        c.ServeDHCP,
+	}
+	for _, r := range c.Roles {
+		h.Roles = append(h.Roles, model.HostRole(r))
 	}
 	if c.TunnelIP != "" {
 		// complete has checked it.

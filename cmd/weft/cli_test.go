@@ -54,7 +54,7 @@ func startAPI(t *testing.T) string {
 	_, err := c.RegisterHost(t.Context(), model.Host{
 		Name: "node-1", AgentID: "28ed2da2-49bd-4db2-b2d8-85ba5c47efb3", IntegrationBridge: "br-int", TunnelBridge: "br-tun",
 		DatapathType: "netdev", TunnelTypes: []string{"vxlan"}, VTEP: netip.MustParseAddr("192.0.2.1"),
-		InterfaceTypes: []string{"internal", "tap"}, ServesDHCP: true,
+		InterfaceTypes: []string{"internal", "tap"}, Roles: model.AllRoles(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -81,7 +81,7 @@ type Config struct {
 	Manager           string            `key:"manager" use:"agent" help:"Target to set as manager of Open vSwitch, such as ptcp:6640:127.0.0.1. Empty leaves the manager alone."`
 	BridgeMappings    map[string]string `key:"bridge_mappings" use:"agent" help:"Bridge of each physical network that this host is connected to."`
 	TunnelIP          string            `key:"tunnel_ip" use:"agent" help:"Address of this host that tunnels end at. Empty: no tunnels, as one host needs none."`
-	ServeDHCP         bool              `key:"serve_dhcp" use:"agent" help:"Whether this host may answer DHCP."`
+	Roles             []string          `key:"roles" use:"agent" help:"What this host is for: compute (guests run here), network (it serves DHCP to networks), or both."`
 	LeaseTime         time.Duration     `key:"dhcp_lease_time" use:"agent" help:"Lease time given to guests; they renew after half of it."`
 	ResyncInterval    time.Duration     `key:"resync_interval" use:"agent" help:"How often the agent compares all of the host with the plan, beyond reacting to changes."`
 	RetryMax          time.Duration     `key:"retry_max" use:"agent" help:"What failed on the host is tried again after 100ms, then after twice as long each time, up to this."`
@@ -105,7 +105,7 @@ func defaults() Config {
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
-		ServeDHCP: true, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
+		Roles: []string{"compute", "network"}, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
 		RetryMax: 15 * time.Second, ReconnectMax: 5 * time.Second, ServerWait: time.Second, StatusGrace: 10 * time.Second,
 		API: "http://127.0.0.1:9696",
 	}
@@ -150,6 +150,12 @@ func (c *Config) complete() error {
 			}
 		}
 		bad(key, "%q is none of %s", v, strings.Join(allowed, ", "))
+	}
+	if len(c.Roles) == 0 {
+		bad("roles", "a host needs one")
+	}
+	for _, r := range c.Roles {
+		oneOf("roles", r, "compute", "network")
 	}
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log_format", c.LogFormat, "text", "json")

@@ -36,7 +36,7 @@ func (c *Control) Agents(r store.Reader, now time.Time) []Agent {
 
 func agentTypes(h *model.Host) []string {
 	types := []string{model.AgentSwitch}
-	if h.ServesDHCP {
+	if h.Has(model.RoleNetwork) {
 		types = append(types, model.AgentDHCP)
 	}
 	return types

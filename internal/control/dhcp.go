@@ -121,7 +121,7 @@ func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
 // when there is none.
 func (c *Control) dhcpHost(r store.Reader, d dhcpState) *model.Host {
 	able := func(h *model.Host) bool {
-		return h.ServesDHCP && !h.Agents[model.AgentDHCP].Disabled && c.cannotServe(h, d.at.network.Value) == ""
+		return h.Has(model.RoleNetwork) && !h.Agents[model.AgentDHCP].Disabled && c.cannotServe(h, d.at.network.Value) == ""
 	}
 	if e := r.Host(d.at.network.Value.DHCPHost); e != nil && able(e.Value) {
 		return e.Value

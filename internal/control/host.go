@@ -49,7 +49,7 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		return nil, err
 	}
 	c.retryBindings(ctx, h.Name)
-	if made.ServesDHCP {
+	if made.Has(model.RoleNetwork) {
 		c.ensureAllDHCP(ctx)
 	}
 	return made, nil
@@ -79,7 +79,7 @@ func (c *Control) Heartbeat(ctx context.Context, host model.HostName) error {
 	if !wasAlive {
 		c.retryBindings(ctx, host)
 	}
-	if old.Value.ServesDHCP {
+	if old.Value.Has(model.RoleNetwork) {
 		c.ensureAllDHCP(ctx)
 	}
 	return nil

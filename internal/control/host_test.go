@@ -116,7 +116,7 @@ func TestDHCPPort(t *testing.T) {
 	if c.dhcpPort(n.ID) != nil {
 		t.Fatal("a DHCP port without a DHCP host")
 	}
-	c.host(model.Host{Name: "nbl-node", ServesDHCP: true})
+	c.host(model.Host{Name: "nbl-node", Roles: model.AllRoles()})
 	d := c.dhcpPort(n.ID)
 	if d == nil {
 		t.Fatal("no DHCP port after a DHCP host joined")
@@ -148,7 +148,7 @@ func TestDHCPPort(t *testing.T) {
 	}
 	// The host dies, another joins: the port moves there and keeps its address.
 	clk.forward(80 * time.Second)
-	c.host(model.Host{Name: "h2", ServesDHCP: true})
+	c.host(model.Host{Name: "h2", Roles: model.AllRoles()})
 	if d := c.dhcpPort(n.ID); d.Binding.Host != "h2" || d.DeviceID != control.DHCPDeviceID("h2", n.ID) || d.FixedIPs[0].Addr != addr("10.10.0.2") {
 		t.Errorf("%+v", d)
 	}
@@ -169,7 +169,7 @@ func TestDHCPWhereThereIsSpace(t *testing.T) {
 	client := storetest.Etcd(t)
 	c := &cloud{t: t, client: client, Control: control.New(control.Options{Store: storetest.Open(t, client), Config: testConfig(),
 		Now: clk.now, Log: slog.New(slog.NewTextHandler(&told, nil))})}
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	n := c.network(control.NetworkRequest{})
 	e, err := c.CreateSubnet(t.Context(), control.SubnetRequest{NetworkID: n.ID, CIDR: netip.MustParsePrefix("10.0.0.0/24"), Pools: ptr([]model.Pool{})})
 	if err != nil || c.dhcpPort(n.ID) != nil {
@@ -206,7 +206,7 @@ func TestDHCPWhereThereIsSpace(t *testing.T) {
 func TestHostComesBack(t *testing.T) {
 	clk := newClock()
 	c := cloudOn(t, storetest.Etcd(t), clk.now)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	clk.forward(80 * time.Second)
 	n := c.network(control.NetworkRequest{})
 	c.subnet(n, "10.0.0.0/24")
@@ -224,7 +224,7 @@ func TestHostComesBack(t *testing.T) {
 
 func TestStatusFollowsFacts(t *testing.T) {
 	c := newCloud(t)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	c.host(model.Host{Name: "h2"})
 	n := c.network(control.NetworkRequest{})
 	c.subnet(n, "10.0.0.0/24")

@@ -202,7 +202,7 @@ func TestNewMACNewAddresses(t *testing.T) {
 // address when it comes, and takes it when it goes.
 func TestSubnetGivesPortsTheirAddress(t *testing.T) {
 	c := newCloud(t)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	n := c.network(control.NetworkRequest{})
 	c.subnet(n, "10.0.0.0/16")
 	var reqs []control.PortRequest
@@ -250,7 +250,7 @@ func TestSubnetGivesPortsTheirAddress(t *testing.T) {
 // TestPortOnSLAACAlone: a port without any IPv4 address does not wait for DHCP.
 func TestPortOnSLAACAlone(t *testing.T) {
 	c := newCloud(t)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	n := c.network(control.NetworkRequest{})
 	c.subnet6(n, "2001:db8::/64", model.SLAAC)
 	p := c.port(control.PortRequest{NetworkID: n.ID, HostID: ptr("h1")})

@@ -145,7 +145,7 @@ func TestUpdateNetwork(t *testing.T) {
 
 func TestDeleteNetwork(t *testing.T) {
 	c := newCloud(t)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	n := c.network(control.NetworkRequest{})
 	c.subnet(n, "10.0.0.0/24")
 	if c.dhcpPort(n.ID) == nil {

@@ -67,7 +67,7 @@ func TestTwoServersOneSlash24(t *testing.T) {
 func TestRandomWritersStaySound(t *testing.T) {
 	client := storetest.Etcd(t)
 	servers := []*cloud{cloudOn(t, client, nil), cloudOn(t, client, nil)}
-	servers[0].host(model.Host{Name: "h1", ServesDHCP: true})
+	servers[0].host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	var nets []*model.Network
 	for range 3 {
 		n := servers[0].network(control.NetworkRequest{})

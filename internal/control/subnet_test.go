@@ -120,7 +120,7 @@ func TestUpdateSubnet(t *testing.T) {
 
 func TestDeleteSubnet(t *testing.T) {
 	c := newCloud(t)
-	c.host(model.Host{Name: "h1", ServesDHCP: true})
+	c.host(model.Host{Name: "h1", Roles: model.AllRoles()})
 	n := c.network(control.NetworkRequest{})
 	a, b := c.subnet(n, "10.0.0.0/24"), c.subnet(n, "10.1.0.0/24")
 	if d := c.dhcpPort(n.ID); len(d.FixedIPs) != 2 {

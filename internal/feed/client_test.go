@@ -152,7 +152,7 @@ func TestHeartbeats(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.client("h1", func(o *ClientOptions) {
 		o.Heartbeat = 5 * time.Millisecond
-		o.Host = func() model.Host { return model.Host{Name: "h1", ServesDHCP: true} }
+		o.Host = func() model.Host { return model.Host{Name: "h1", Roles: model.AllRoles()} }
 	})
 	w.settled(c)
 	if !eventually(func() bool { w.rec.mu.Lock(); defer w.rec.mu.Unlock(); return w.rec.beats["h1"] >= 3 }) {
@@ -160,7 +160,7 @@ func TestHeartbeats(t *testing.T) {
 	}
 	w.rec.mu.Lock()
 	defer w.rec.mu.Unlock()
-	if len(w.rec.registered) != 1 || !w.rec.registered[0].ServesDHCP {
+	if len(w.rec.registered) != 1 || !w.rec.registered[0].Has(model.RoleNetwork) {
 		t.Errorf("registered %+v", w.rec.registered)
 	}
 }

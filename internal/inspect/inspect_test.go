@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 		return json.Marshal(trace.Evidence{PortID: q.PortID, Host: h, Known: true, LocalVLAN: 3})
 	}
 	w.in = New(Options{Cloud: w.c, Hosts: hosts(func(h model.HostName, q trace.Query) ([]byte, error) { return w.ask(h, q) }), Timeout: 200 * time.Millisecond})
-	if _, err := w.c.RegisterHost(t.Context(), model.Host{Name: "h1", IntegrationBridge: "br-int", TunnelTypes: []string{"vxlan"}, ServesDHCP: true}); err != nil {
+	if _, err := w.c.RegisterHost(t.Context(), model.Host{Name: "h1", IntegrationBridge: "br-int", TunnelTypes: []string{"vxlan"}, Roles: model.AllRoles()}); err != nil {
 		t.Fatal(err)
 	}
 	n, err := w.c.CreateNetwork(t.Context(), control.NetworkRequest{Name: control.Some("demo")})

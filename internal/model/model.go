@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -279,13 +280,49 @@ type Host struct {
 	VTEP              netip.Addr        `json:"vtep,omitzero"`
 	InterfaceTypes    []string          `json:"interface_types,omitempty"`
 	OVSVersion        string            `json:"ovs_version,omitempty"`
-	ServesDHCP        bool              `json:"serves_dhcp"`
+	Roles             []HostRole        `json:"roles"`
 	CreatedAt         time.Time         `json:"created_at"`
 	StartedAt         time.Time         `json:"started_at"`
 	HeartbeatAt       time.Time         `json:"heartbeat_at"`
 	// Agents are what administrators said of the agents as which the host shows itself, by
 	// type; none of a type without a word.
 	Agents map[string]AgentSetting `json:"agents,omitempty"`
+}
+
+// HostRole is what a host is for.
+type HostRole string
+
+// The roles of hosts.
+const (
+	// RoleCompute: guests are to run there.
+	RoleCompute HostRole = "compute"
+	// RoleNetwork: it serves what networks need, such as DHCP.
+	RoleNetwork HostRole = "network"
+)
+
+// AllRoles are those of a host that nobody has told what it is for.
+func AllRoles() []HostRole { return []HostRole{RoleCompute, RoleNetwork} }
+
+// Has reports whether the host has a role.
+func (h *Host) Has(role HostRole) bool { return slices.Contains(h.Roles, role) }
+
+// UnmarshalJSON reads also hosts from before there were roles.
+func (h *Host) UnmarshalJSON(text []byte) error {
+	type plain Host
+	older := struct {
+		*plain
+		ServesDHCP bool `json:"serves_dhcp"`
+	}{plain: (*plain)(h)}
+	if err := json.Unmarshal(text, &older); err != nil {
+		return err
+	}
+	if h.Roles == nil {
+		h.Roles = []HostRole{RoleCompute}
+		if older.ServesDHCP {
+			h.Roles = AllRoles()
+		}
+	}
+	return nil
 }
 
 // The types of agent as which a host shows itself.

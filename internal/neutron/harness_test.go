@@ -59,7 +59,7 @@ func (a *api) host(name model.HostName) {
 	_, err := a.control.RegisterHost(a.t.Context(), model.Host{
 		Name: name, AgentID: "28ed2da2-49bd-4db2-b2d8-85ba5c47efb3", IntegrationBridge: "br-int", TunnelBridge: "br-tun",
 		DatapathType: "netdev", BridgeMappings: map[string]string{"physnet1": "br-ex"}, TunnelTypes: []string{"vxlan"},
-		VTEP: netip.MustParseAddr("192.0.2.1"), InterfaceTypes: []string{"internal", "tap"}, ServesDHCP: true,
+		VTEP: netip.MustParseAddr("192.0.2.1"), InterfaceTypes: []string{"internal", "tap"}, Roles: model.AllRoles(),
 	})
 	if err != nil {
 		a.t.Fatal(err)

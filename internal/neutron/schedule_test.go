@@ -14,7 +14,7 @@ import (
 func joins(t *testing.T, c *control.Control, name model.HostName) {
 	t.Helper()
 	_, err := c.RegisterHost(t.Context(), model.Host{Name: name, IntegrationBridge: "br-int", DatapathType: "netdev",
-		TunnelTypes: []string{"vxlan"}, ServesDHCP: true})
+		TunnelTypes: []string{"vxlan"}, Roles: model.AllRoles()})
 	if err != nil {
 		t.Fatal(err)
 	}
