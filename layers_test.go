@@ -92,7 +92,7 @@ var owners = map[string]string{
 	"github.com/insomniacslk/dhcp":       "plan/dhcp host/dhcpd",
 	"github.com/spf13/cobra":             "",
 	"go.yaml.in/yaml":                    "client",
-	"golang.org/x/crypto":                "identity",
+	"golang.org/x/crypto":                "identity plan/vif",
 	// Small ones that do no work of their own.
 	"golang.org/x/sys":       "*",
 	"golang.org/x/sync":      "*",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -18,6 +19,8 @@ type Settings struct {
 	// TunnelBridge is the name of the bridge that leads to other hosts: br-tun. Empty means
 	// that there are no tunnels: vxlan networks end at this host.
 	TunnelBridge string
+	// VTEP is the address of this host that tunnels end at; without one there are none.
+	VTEP netip.Addr
 	// DatapathType of every bridge: "system" (the kernel's), "netdev" (userspace) or
 	// "dummy" (tests).
 	DatapathType string
@@ -99,7 +102,7 @@ func (s Settings) Validate() error {
 
 func (s Settings) pipeline() pipeline.Settings {
 	return pipeline.Settings{
-		IntegrationBridge: s.IntegrationBridge, TunnelBridge: s.TunnelBridge, DatapathType: s.DatapathType,
+		IntegrationBridge: s.IntegrationBridge, TunnelBridge: s.TunnelBridge, VTEP: s.VTEP, DatapathType: s.DatapathType,
 		Controller: s.Controller, Manager: s.Manager, BridgeMappings: s.BridgeMappings, CookieOwner: s.CookieOwner,
 	}
 }

@@ -36,6 +36,7 @@ var scenes = []struct {
 	{"web", web(), settings()},
 	{"stateless", stateless(), settings()},
 	{"pairs", paired(), settings()},
+	{"peers", peers(), settings()},
 }
 
 func TestGolden(t *testing.T) {

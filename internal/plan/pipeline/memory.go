@@ -19,11 +19,13 @@ type Memory struct {
 	groups   *firewall.Groups
 	ports    map[model.PortID]*portMemo
 	networks map[model.NetworkID]networkMemo
+	tun      tunMemory
 	// others are the parts of the other bridges, by bridge and cookie.
 	others map[string]map[uint64]*vswitch.Part
-	// layout are the bridges, which follow from wires and settings.
-	layout []vswitch.Bridge
-	wires  []wire
+	// layout are the bridges, which follow from wires, tunnels and settings.
+	layout  []vswitch.Bridge
+	wires   []wire
+	tunnels []view.Tunnel
 }
 
 // wire is what a port of br-int follows from, or those of a network.
@@ -112,7 +114,7 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 	m.networks = networks
 	all := map[string]vswitch.Flows{l.IntegrationBridge: flows}
 	if l.TunnelBridge != "" {
-		all[l.TunnelBridge] = m.parts(l.TunnelBridge, l.tunFlows())
+		all[l.TunnelBridge] = m.tun.flows(l)
 	}
 	for _, b := range l.physical {
 		all[b] = m.parts(b, l.physFlows(b))
@@ -130,8 +132,8 @@ func (m *Memory) bridges(l *layout) []vswitch.Bridge {
 		p := &l.view.Local[i]
 		wires = append(wires, wire{network: p.Network.Network, tag: tag(p.Network, p.Port), device: p.Attachment.Device})
 	}
-	if m.layout == nil || !slices.Equal(m.wires, wires) {
-		m.wires, m.layout = wires, l.bridges()
+	if m.layout == nil || !slices.Equal(m.wires, wires) || !slices.Equal(m.tunnels, l.view.Tunnels) {
+		m.wires, m.tunnels, m.layout = wires, l.view.Tunnels, l.bridges()
 	}
 	return m.layout
 }
@@ -189,7 +191,7 @@ func (m *Memory) parts(bridge string, flows []vswitch.Flow) vswitch.Flows {
 }
 
 func (s Settings) equal(o Settings) bool {
-	return maps.Equal(s.BridgeMappings, o.BridgeMappings) && s.IntegrationBridge == o.IntegrationBridge && s.TunnelBridge == o.TunnelBridge && s.DatapathType == o.DatapathType &&
+	return maps.Equal(s.BridgeMappings, o.BridgeMappings) && s.IntegrationBridge == o.IntegrationBridge && s.TunnelBridge == o.TunnelBridge && s.VTEP == o.VTEP && s.DatapathType == o.DatapathType &&
 		s.Controller == o.Controller && s.Manager == o.Manager && s.CookieOwner == o.CookieOwner
 }
 

@@ -10,6 +10,7 @@ package pipeline
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"weft/internal/model"
@@ -24,6 +25,8 @@ type Settings struct {
 	IntegrationBridge string
 	// TunnelBridge is the name of br-tun; empty means that there are no tunnels.
 	TunnelBridge string
+	// VTEP is the address of this host that tunnels end at.
+	VTEP netip.Addr
 	// DatapathType of every bridge: "system", "netdev" or "dummy".
 	DatapathType string
 	// Controller is the OpenFlow target of every bridge.
@@ -47,6 +50,8 @@ type layout struct {
 	// patch port that leads there from br-int.
 	physical []string
 	intPort  map[string]uint32
+	// tunnels are the ports of br-tun by the VTEP that they lead to.
+	tunnels map[netip.Addr]uint32
 }
 
 // Switch returns all that the Open vSwitch of a host must be for its view.
@@ -57,6 +62,10 @@ func newLayout(v view.View, s Settings) *layout {
 	l.physical = slices.Compact(slices.Sorted(maps.Values(s.BridgeMappings)))
 	for i, b := range l.physical {
 		l.intPort[b] = OFIntPatch + uint32(i)
+	}
+	l.tunnels = make(map[netip.Addr]uint32, len(v.Tunnels))
+	for _, t := range v.Tunnels {
+		l.tunnels[t.VTEP] = uint32(t.OFPort)
 	}
 	return l
 }

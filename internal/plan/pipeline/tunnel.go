@@ -1,26 +1,36 @@
 package pipeline
 
 import (
+	"net/netip"
+	"slices"
+
 	"weft/internal/model"
+	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
 )
 
-// tunnel lays out br-tun.
+// tunnel lays out br-tun: the way to br-int, and a port for each host that shares a network.
 func (l *layout) tunnel() vswitch.Bridge {
 	b := l.bridge(l.TunnelBridge)
 	b.TableNames = TunTables()
 	b.Ports = []vswitch.Port{patchPort(vif.PatchInt, vif.PatchTun, OFPatchInt)}
+	for _, t := range l.view.Tunnels {
+		b.Ports = append(b.Ports, vswitch.Port{
+			Name: vif.Tunnel(model.SegmentVXLAN, t.VTEP), Type: "vxlan", OFPort: uint32(t.OFPort),
+			Options: map[string]string{"remote_ip": t.VTEP.String(), "local_ip": l.VTEP.String(),
+				"in_key": "flow", "out_key": "flow", "df_default": "true", "egress_pkt_mark": "0"},
+		})
+	}
 	return b
 }
 
-// tunFlows fills br-tun. There are no tunnels yet: what is sent towards them is dropped
-// in table 22.
-func (l *layout) tunFlows() []vswitch.Flow {
+// tunBase are the flows of br-tun that are there whatever the view.
+func (l *layout) tunBase() []vswitch.Flow {
 	c := l.base()
-	flows := []vswitch.Flow{
-		flow(TunnelStart, 1, c, match().InPort(OFPatchInt), goTo(PatchLVToTun)),
+	return []vswitch.Flow{
 		flow(TunnelStart, 0, c, match()),
+		flow(PatchLVToTun, 1, c, match().ARP().EthDst(allHosts).Is(vswitch.ARPOp, vswitch.Num(arpRequest)), goTo(ARPResponder)),
 		flow(PatchLVToTun, 0, c, match().Unicast(), goTo(UnicastToTun)),
 		flow(PatchLVToTun, 0, c, match().Multicast(), goTo(FloodToTun)),
 		flow(GRETunToLV, 0, c, match()),
@@ -31,61 +41,104 @@ func (l *layout) tunFlows() []vswitch.Flow {
 		flow(ARPResponder, 0, c, match(), goTo(FloodToTun)),
 		flow(FloodToTun, 0, c, match()),
 	}
-	taken := map[uint32]bool{}
-	for _, n := range l.view.Networks {
-		if n.LocalVLAN != 0 && n.Segment.Type == model.SegmentVXLAN && !taken[n.Segment.ID] {
-			taken[n.Segment.ID] = true // see place
-			flows = append(flows, flow(VXLANTunToLV, 1, l.ofNetwork(n), match().Is(vswitch.TunID, vswitch.Num(uint64(n.Segment.ID))),
-				vswitch.PushVLAN{}, vswitch.SetVLAN(uint16(n.LocalVLAN)), goTo(LearnFromTun)))
-		}
-	}
-	return flows
 }
 
+const (
+	arpRequest = 1
+	arpReply   = 2
+)
+
+var allHosts = model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
 // learn remembers behind which tunnel a MAC address is: a flow in table 20 that sends
-// what is for it back there, untagged, with the same VNI.
+// what is for it back there, untagged. It matches the VNI, which the network alone has, and not the local
+// VLAN, which another may get while the flow lives.
 func (l *layout) learn() vswitch.Action {
 	return vswitch.Learn{
 		Table: UnicastToTun, Priority: 1, HardTimeout: 300, Cookie: vswitch.Cookie(l.CookieOwner, vswitch.KindLearned, 0),
 		Specs: []vswitch.LearnSpec{
-			{Kind: vswitch.LearnMatch, Dst: vswitch.VLANTCI, NBits: 12, Src: vswitch.VLANTCI},
+			{Kind: vswitch.LearnMatch, Dst: vswitch.TunID, NBits: 64, Src: vswitch.TunID},
 			{Kind: vswitch.LearnMatch, Dst: vswitch.EthDst, NBits: 48, Src: vswitch.EthSrc},
 			{Kind: vswitch.LearnLoad, Dst: vswitch.VLANTCI, NBits: 16},
-			{Kind: vswitch.LearnLoad, Dst: vswitch.TunID, NBits: 64, Src: vswitch.TunID},
 			{Kind: vswitch.LearnOutput, NBits: 32, Src: vswitch.InPortField},
 		},
 	}
 }
 
-// physicalBridge lays out the bridge that leads to a physical network. Its other ports,
-// such as the network card, are the operator's.
-func (l *layout) physicalBridge(name string) vswitch.Bridge {
-	b := l.bridge(name)
-	b.Ports = []vswitch.Port{patchPort(vif.PhyPatch(name), vif.IntPatch(name), OFPhyPatch)}
-	return b
+// tunPort is the flow of a tunnel: what comes out of it goes to table 4, and from there to br-int only.
+func (l *layout) tunPort(t view.Tunnel) *vswitch.Part {
+	b := t.VTEP.As16()
+	c := vswitch.Cookie(l.CookieOwner, vswitch.KindTunnel, uint32(b[12])<<24|uint32(b[13])<<16|uint32(b[14])<<8|uint32(b[15]))
+	return vswitch.NewPart(c, flow(TunnelStart, 1, c, match().InPort(uint32(t.OFPort)), goTo(VXLANTunToLV)))
 }
 
-// physFlows turns local VLANs into those of the physical network. Everything else that
-// crosses the bridge is an ordinary switch's business.
-func (l *layout) physFlows(bridge string) []vswitch.Flow {
-	c := l.base()
+// tunNetwork are the flows of a network on br-tun: its VNI, the way in, and the tunnels to all hosts
+// where it lives. entry: what comes in with its VNI is the network's.
+func (l *layout) tunNetwork(n *view.Network, to []uint32, entry bool) *vswitch.Part {
+	c, vlan := l.ofNetwork(n), uint16(n.LocalVLAN)
+	vni := vswitch.SetField{Field: vswitch.TunID, Value: vswitch.Num(uint64(n.Segment.ID))}
 	flows := []vswitch.Flow{
-		flow(0, 2, c, match().InPort(OFPhyPatch)),
-		flow(0, 0, c, match(), vswitch.Normal{}),
+		flow(TunnelStart, 1, c, match().InPort(OFPatchInt).VLAN(vlan), vni, goTo(PatchLVToTun)),
 	}
-	for _, n := range l.view.Networks {
-		if n.LocalVLAN == 0 || n.Segment.Physical == "" || l.BridgeMappings[n.Segment.Physical] != bridge {
-			continue
-		}
-		var to vswitch.Action = vswitch.PopVLAN{}
-		switch n.Segment.Type {
-		case model.SegmentVLAN:
-			to = vswitch.SetVLAN(uint16(n.Segment.ID))
-		case model.SegmentFlat:
-		default:
-			continue
-		}
-		flows = append(flows, flow(0, 4, l.ofNetwork(n), match().InPort(OFPhyPatch).VLAN(uint16(n.LocalVLAN)), to, vswitch.Normal{}))
+	if entry {
+		flows = append(flows, flow(VXLANTunToLV, 1, c, match().Is(vswitch.TunID, vni.Value),
+			vswitch.PushVLAN{}, vswitch.SetVLAN(vlan), goTo(LearnFromTun)))
 	}
-	return flows
+	if len(to) > 0 {
+		out := []vswitch.Action{vswitch.PopVLAN{}, vni}
+		for _, t := range to {
+			out = append(out, vswitch.Output{Port: t})
+		}
+		flows = append(flows, flow(FloodToTun, 1, c, match().VLAN(vlan), out...))
+	}
+	return vswitch.NewPart(c, flows...)
+}
+
+// remote is a port of another host, as its network sends to it.
+type remote struct {
+	port *model.Port
+	vlan view.LocalVLAN
+	vni  uint32
+	// tunnel leads to its host.
+	tunnel uint32
+	// hasMAC: nobody before it on the network has its MAC address; addrs are the fixed IPs of which
+	// that is true as well.
+	hasMAC bool
+	addrs  []netip.Addr
+}
+
+func (r remote) equal(o remote) bool {
+	return r.port == o.port && r.vlan == o.vlan && r.vni == o.vni && r.tunnel == o.tunnel && r.hasMAC == o.hasMAC && slices.Equal(r.addrs, o.addrs)
+}
+
+// toRemote are the flows of a port of another host: what is for its MAC address goes there and
+// nowhere else, and who asks for its addresses gets the answer from here.
+func (l *layout) toRemote(r remote) (cookie uint64, flows []vswitch.Flow) {
+	c := vswitch.Cookie(l.CookieOwner, vswitch.KindPort, vswitch.CookieObject(string(r.port.ID)))
+	here := match().VLAN(uint16(r.vlan))
+	if r.hasMAC {
+		flows = append(flows, flow(UnicastToTun, 2, c, here.EthDst(r.port.MAC), vswitch.PopVLAN{},
+			vswitch.SetField{Field: vswitch.TunID, Value: vswitch.Num(uint64(r.vni))}, vswitch.Output{Port: r.tunnel}))
+	}
+	for _, a := range r.addrs {
+		if a.Is4() {
+			flows = append(flows, flow(ARPResponder, 1, c, here.ARP().Addr(vswitch.ARPTPA, a), arpAnswer(r.port.MAC, a)...))
+		}
+	}
+	return c, flows
+}
+
+// arpAnswer turns a request for an address into its answer, and sends it back.
+func arpAnswer(mac model.MAC, a netip.Addr) []vswitch.Action {
+	whole := func(from, to vswitch.Field) vswitch.Action {
+		return vswitch.Move{Src: from, Dst: to, NBits: from.Width()}
+	}
+	return []vswitch.Action{
+		whole(vswitch.EthSrc, vswitch.EthDst), vswitch.SetField{Field: vswitch.EthSrc, Value: vswitch.MACValue(mac)},
+		vswitch.SetField{Field: vswitch.ARPOp, Value: vswitch.Num(arpReply)},
+		whole(vswitch.ARPSHA, vswitch.ARPTHA), whole(vswitch.ARPSPA, vswitch.ARPTPA),
+		vswitch.SetField{Field: vswitch.ARPSHA, Value: vswitch.MACValue(mac)},
+		vswitch.SetField{Field: vswitch.ARPSPA, Value: vswitch.AddrValue(a)},
+		vswitch.InPort{},
+	}
 }

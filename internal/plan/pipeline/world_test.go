@@ -21,6 +21,7 @@ const (
 	vm2   model.PortID    = "a0000012-0000-4000-8000-000000000000"
 	vm3   model.PortID    = "b0000013-0000-4000-8000-000000000000"
 	far   model.PortID    = "a0000014-0000-4000-8000-000000000000"
+	farB  model.PortID    = "b0000014-0000-4000-8000-000000000000"
 	open  model.PortID    = "a0000015-0000-4000-8000-000000000000"
 	pairs model.PortID    = "a0000016-0000-4000-8000-000000000000"
 	down  model.PortID    = "a0000017-0000-4000-8000-000000000000"
@@ -42,7 +43,36 @@ func newWorld() *world {
 	}
 }
 
-func (w *world) view() view.View { return view.Of(w.Cloud, w.at, "host1", w.vlans) }
+// vtep1 is where tunnels to host1 end.
+var vtep1 = netip.MustParseAddr("10.0.0.1")
+
+// view is that of host1. A tunnel's number is the last octet of its VTEP.
+func (w *world) view() view.View {
+	v := view.Of(w.Cloud, w.at, "host1", w.vlans)
+	for _, a := range v.VTEPs(vtep1) {
+		v.Tunnels = append(v.Tunnels, view.Tunnel{VTEP: a, OFPort: view.OFPort(a.As4()[3])})
+	}
+	return v
+}
+
+// peer adds another host; addr is its VTEP, or empty.
+func (w *world) peer(name model.HostName, addr string) {
+	p := &view.Peer{Host: name}
+	if addr != "" {
+		p.VTEP = netip.MustParseAddr(addr)
+	}
+	w.Peers[name] = p
+}
+
+// remote adds a port bound to another host.
+func (w *world) remote(id model.PortID, n model.NetworkID, host model.HostName, addrs ...string) *model.Port {
+	p := w.port(id, n, addrs[0], 0)
+	p.Binding.Host = host
+	for _, a := range addrs[1:] {
+		p.FixedIPs = append(p.FixedIPs, model.FixedIP{Addr: netip.MustParseAddr(a)})
+	}
+	return p
+}
 
 // The security groups of the tests.
 const (
@@ -148,6 +178,27 @@ func kinds() *world {
 	return w
 }
 
+// peers is a network whose DHCP is on host2 and that has ports on host3 and host4, which has no
+// VTEP; the second network has one on host3.
+func peers() *world {
+	w := newWorld()
+	w.peer("host2", "10.0.0.2")
+	w.peer("host3", "10.0.0.3")
+	w.peer("host4", "")
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	w.network(netB, model.Segment{Type: model.SegmentVXLAN, ID: 14746})
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.port(vm3, netB, "10.10.0.11", 6)
+	d := w.remote(dhcpA, netA, "host2", "10.10.0.2")
+	d.DeviceOwner, d.PortSecurity = model.OwnerDHCP, false
+	w.remote(far, netA, "host3", "10.10.0.14", "2001:db8::14")
+	w.remote(down, netA, "host3", "10.10.0.17").AdminStateUp = false
+	w.remote(vm2, netA, "host4", "10.10.0.12")
+	w.remote(farB, netB, "host3", "10.10.0.14")
+	w.join(openGroup(), vm1, vm3)
+	return w
+}
+
 // provider has networks that leave by physical networks, one of them not mapped here.
 func providers() *world {
 	w := newWorld()
@@ -163,7 +214,7 @@ func providers() *world {
 
 func settings() Settings {
 	return Settings{
-		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "system",
+		IntegrationBridge: "br-int", TunnelBridge: "br-tun", VTEP: vtep1, DatapathType: "system",
 		Controller: "tcp:127.0.0.1:6633", Manager: "ptcp:6640:127.0.0.1", CookieOwner: 0x3ef7,
 	}
 }

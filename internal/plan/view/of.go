@@ -3,6 +3,7 @@ package view
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"weft/internal/model"
@@ -133,6 +134,23 @@ func peers(c Cloud, n *Network, host model.HostName) []*Peer {
 		}
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b *Peer) int { return cmp.Compare(a.Host, b.Host) })
+}
+
+// VTEPs are where tunnels from a VTEP must lead, sorted: to the hosts that share a vxlan network
+// with this one. There is no tunnel between an IPv4 and an IPv6 address, nor to oneself.
+func (v View) VTEPs(from netip.Addr) []netip.Addr {
+	found := map[netip.Addr]bool{}
+	for _, n := range v.Networks {
+		if n.LocalVLAN == 0 || n.Segment.Type != model.SegmentVXLAN {
+			continue
+		}
+		for _, p := range n.Peers {
+			if p.VTEP.IsValid() && p.VTEP.BitLen() == from.BitLen() && p.VTEP != from {
+				found[p.VTEP] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), netip.Addr.Compare)
 }
 
 // attach fills Local and Strangers.

@@ -122,9 +122,18 @@ type LocalPort struct {
 	Groups []*SecurityGroup
 }
 
+// Tunnel is the port of the tunnel bridge that leads to a VTEP.
+type Tunnel struct {
+	VTEP   netip.Addr
+	OFPort OFPort
+}
+
 // View is everything that concerns one host, sorted.
 type View struct {
 	Host model.HostName
+	// Tunnels are those that there are numbers for, sorted by VTEP; Of leaves them to its caller.
+	// Without one a peer is not reached.
+	Tunnels []Tunnel
 	// Networks are those with a port bound to this host (a DHCP port counts), sorted by ID.
 	// One for which no local VLAN was left has LocalVLAN 0.
 	Networks []*Network

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"golang.org/x/crypto/blake2b"
+
 	"weft/internal/model"
 )
 
@@ -58,17 +60,19 @@ func patch(prefix, bridge string) string {
 	return prefix + bridge[:MaxName-len(prefix)-6] + fmt.Sprintf("%06x", h.Sum32()&0xffffff)
 }
 
-// Tunnel is the name of a tunnel port to a remote VTEP: vxlan-0a000003 for 10.0.0.3.
-// An IPv6 address does not fit and is hashed.
+// Tunnel is the name of a tunnel port to a remote VTEP: vxlan-0a000003 for 10.0.0.3. The text
+// of an IPv6 address does not fit and is hashed, as by Neutron: BLAKE2b of 20 bytes in base32.
 func Tunnel(t model.SegmentType, remote netip.Addr) string {
 	remote = remote.Unmap()
 	if remote.Is4() {
 		b := remote.As4()
 		return fmt.Sprintf("%s-%02x%02x%02x%02x", t, b[0], b[1], b[2], b[3])
 	}
-	h := fnv.New64a()
-	b := remote.As16()
-	h.Write(b[:])
+	h, err := blake2b.New(20, nil)
+	if err != nil { // it has no key that could be too long
+		panic(err)
+	}
+	h.Write([]byte(remote.String()))
 	name := string(t) + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))
 	return name[:min(MaxName, len(name))]
 }

@@ -27,6 +27,7 @@ func TestNames(t *testing.T) {
 		{"longest bridge that fits", IntPatch("br-physnet1"), "int-br-physnet1"},
 		{"tunnel", Tunnel(model.SegmentVXLAN, netip.MustParseAddr("10.0.0.3")), "vxlan-0a000003"},
 		{"tunnel to a mapped address", Tunnel(model.SegmentVXLAN, netip.MustParseAddr("::ffff:10.0.0.3")), "vxlan-0a000003"},
+		{"tunnel to an IPv6 address, as Neutron names it", Tunnel(model.SegmentVXLAN, netip.MustParseAddr("2001:db8::1")), "vxlan-xsyzhsi4u"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %q, want %q", c.what, c.got, c.want)
