@@ -66,7 +66,8 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	}
 	k := kernel.New(kernel.Options{Log: log})
 	d := dhcpd.New(dhcpd.Options{Log: log})
-	machine := host.New(host.Parts{Switch: sw, Kernel: k, DHCP: d, IntegrationBridge: c.IntegrationBridge, Log: log})
+	machine := host.New(host.Parts{Switch: sw, Kernel: k, DHCP: d,
+		IntegrationBridge: c.IntegrationBridge, TunnelBridge: c.TunnelBridge, Log: log})
 	a, err := newAgent(c, log, certDir, machine)
 	if err != nil {
 		sw.Close()
@@ -121,6 +122,7 @@ func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine)
 func agentSettings(c Config) plan.Settings {
 	s := plan.Defaults()
 	s.IntegrationBridge, s.TunnelBridge = c.IntegrationBridge, c.TunnelBridge
+	s.VTEP = c.vtep()
 	s.DatapathType = c.datapath()
 	s.Controller = "tcp:" + c.OpenFlowListen
 	s.Manager = c.Manager
@@ -138,15 +140,21 @@ func hostRecord(c Config) model.Host {
 		DatapathType:      c.datapath(),
 		BridgeMappings:    c.BridgeMappings,
 		TunnelTypes:       []string{"vxlan"},
+		VTEP:              c.vtep(),
 	}
 	for _, r := range c.Roles {
 		h.Roles = append(h.Roles, model.HostRole(r))
 	}
-	if c.TunnelIP != "" {
-		// complete has checked it.
-		h.VTEP, _ = netip.ParseAddr(c.TunnelIP)
-	}
 	return h
+}
+
+// vtep is where this host's tunnels end; the zero address if it has none.
+func (c Config) vtep() netip.Addr {
+	a, err := netip.ParseAddr(c.TunnelIP)
+	if err != nil {
+		return netip.Addr{} // empty: complete has checked it
+	}
+	return a.Unmap()
 }
 
 // dryRunAgent reads the switch and the feed, and writes to neither.
@@ -157,7 +165,7 @@ func dryRunAgent(cmd *cobra.Command, c Config, log *slog.Logger) error {
 		return err
 	}
 	defer sw.Close()
-	machine := host.New(host.Parts{Switch: sw, IntegrationBridge: c.IntegrationBridge, Log: log})
+	machine := host.New(host.Parts{Switch: sw, IntegrationBridge: c.IntegrationBridge, TunnelBridge: c.TunnelBridge, Log: log})
 	a, err := newAgent(c, log, c.agentCertDir(), machine)
 	if err != nil {
 		return err

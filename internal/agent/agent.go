@@ -88,6 +88,7 @@ type Agent struct {
 
 	// The rest belongs to the goroutine of Run; what evidence reads is published in now.
 	zones    zones
+	tunnels  tunnels
 	memory   plan.Memory
 	waiting  string
 	plugged  map[model.PortID]plugged

@@ -15,6 +15,7 @@ import (
 // plan makes the plan of what is known now, with these local VLANs.
 func (a *Agent) plan(st feed.State, obs host.Observed, vlans map[model.NetworkID]view.LocalVLAN) (view.View, plan.Plan) {
 	v := view.Of(st.Cloud, obs.Attachments, a.o.Feed.Name, vlans)
+	v.Tunnels = a.tunnels.number(v.VTEPs(a.o.Settings.VTEP), obs.TunnelPorts)
 	return v, a.memory.Make(v, a.o.Settings)
 }
 

@@ -17,6 +17,7 @@ import (
 	"weft/internal/plan"
 	"weft/internal/plan/dhcp"
 	"weft/internal/plan/netns"
+	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
 )
@@ -57,6 +58,8 @@ type Parts struct {
 	DHCP   DHCP
 	// IntegrationBridge is the one whose interfaces are VIFs.
 	IntegrationBridge string
+	// TunnelBridge is the one of the tunnels to other hosts; empty if there is none.
+	TunnelBridge string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -299,6 +302,15 @@ func (h *Host) Observe() Observed {
 		InterfaceTypes: o.InterfaceTypes, Problems: o.Problems}
 	if !o.Connected {
 		out.Err = errors.New("the switch's database cannot be reached")
+	}
+	for _, b := range o.Bridges {
+		if b.Name != h.p.TunnelBridge {
+			continue
+		}
+		out.TunnelPorts = make(map[string]vif.Numbered[view.OFPort], len(b.Ports))
+		for _, p := range b.Ports {
+			out.TunnelPorts[p.Name] = vif.Numbered[view.OFPort]{Has: p.OFPort, Asks: p.OFPortRequest}
+		}
 	}
 	i := slices.IndexFunc(o.Bridges, func(b ovs.Bridge) bool { return b.Name == h.p.IntegrationBridge })
 	switch {

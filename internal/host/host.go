@@ -14,6 +14,7 @@ import (
 	"weft/internal/host/kernel"
 	"weft/internal/model"
 	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
 )
 
@@ -62,6 +63,8 @@ type Observed struct {
 	Attachments []view.Attachment
 	// OtherConfig are those of the ports of the integration bridge, for reading back local VLANs.
 	OtherConfig []map[string]string
+	// TunnelPorts are the ports of the tunnel bridge, by name, with their numbers.
+	TunnelPorts map[string]vif.Numbered[view.OFPort]
 	OVSVersion  string
 	// InterfaceTypes are those that the switch supports.
 	InterfaceTypes []string

@@ -23,6 +23,7 @@ type walk struct {
 	c        view.Cloud
 	at       map[model.PortID]view.OFPort
 	vlans    map[model.NetworkID]view.LocalVLAN
+	numbers  []view.OFPort // of tunnels
 	settings Settings
 }
 
@@ -35,9 +36,9 @@ func uid(kind, n int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", k
 // step changes one thing.
 func (w *walk) step() {
 	w.c = view.Cloud{Networks: maps.Clone(w.c.Networks), Subnets: maps.Clone(w.c.Subnets), Ports: maps.Clone(w.c.Ports),
-		Groups: maps.Clone(w.c.Groups), Members: maps.Clone(w.c.Members), AddressGroups: maps.Clone(w.c.AddressGroups)}
+		Groups: maps.Clone(w.c.Groups), Members: maps.Clone(w.c.Members), AddressGroups: maps.Clone(w.c.AddressGroups), Peers: maps.Clone(w.c.Peers)}
 	gone := w.one("gone", 5) == 0
-	switch n := w.one("which", 4); w.one("what", 9) {
+	switch n := w.one("which", 6); w.one("what", 11) {
 	case 0:
 		id := model.NetworkID(uid(1, n%2))
 		segment := model.Segment{Type: model.SegmentVXLAN, ID: uint32(100 + w.one("vni", 2))}
@@ -70,6 +71,14 @@ func (w *walk) step() {
 		w.settings.LeaseTime = uint32(60 + w.one("lease time", 2))
 		w.settings.BridgeMappings = map[string]string{"physnet1": fmt.Sprint("br-", w.one("bridge", 2))}
 		w.settings.TunnelBridge = []string{"", "br-tun"}[w.one("tunnels", 2)]
+	case 9:
+		p := &view.Peer{Host: model.HostName(fmt.Sprint("host", 2+n%2))}
+		if vtep := w.one("VTEP", 4); vtep > 0 {
+			p.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, byte(vtep + 1)})
+		}
+		put(w.c.Peers, p.Host, p, gone)
+	case 10:
+		w.numbers = rapid.Permutation([]view.OFPort{2, 3, 4, 5, 6}).Draw(w.T, "tunnel numbers")
 	}
 }
 
@@ -98,9 +107,7 @@ func (w *walk) port(n int, gone bool) {
 			p.SecurityGroups = append(p.SecurityGroups, uid(4, g))
 		}
 	}
-	if w.one("elsewhere", 5) == 0 {
-		p.Binding.Host = "host2"
-	}
+	p.Binding.Host = []model.HostName{"host1", "host1", "host1", "host2", "host3"}[w.one("host", 5)]
 	put(w.c.Ports, p.ID, p, gone)
 }
 
@@ -132,19 +139,27 @@ func (w *walk) view() view.View {
 		at = append(at, view.Attachment{PortID: id, Device: vif.TapName(id), OFPort: n})
 	}
 	w.vlans, _ = vif.LocalVLANs(w.vlans, view.NetworksOf(w.c, "host1"))
-	return view.Of(w.c, at, "host1", w.vlans)
+	v := view.Of(w.c, at, "host1", w.vlans)
+	for i, a := range v.VTEPs(netip.MustParseAddr("10.0.0.1")) {
+		v.Tunnels = append(v.Tunnels, view.Tunnel{VTEP: a, OFPort: w.numbers[i]})
+	}
+	return v
 }
 
 // TestMemory: with whatever memory of earlier views, the plan is the one that is made without any; and a
 // part of the flows is another one only if it says something else.
 func TestMemory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &walk{T: t, c: view.NewCloud(), at: map[model.PortID]view.OFPort{}, settings: Defaults()}
+		w := &walk{T: t, c: view.NewCloud(), at: map[model.PortID]view.OFPort{}, settings: Defaults(), numbers: []view.OFPort{2, 3, 4}}
+		for n := range 2 {
+			name := model.HostName(fmt.Sprint("host", 2+n))
+			w.c.Peers[name] = &view.Peer{Host: name, VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(2 + n)})}
+		}
 		for n := range 2 {
 			id := model.NetworkID(uid(1, n))
 			w.c.Networks[id] = &model.Network{ID: id, AdminStateUp: true, MTU: 1450, Segment: model.Segment{Type: model.SegmentVXLAN, ID: uint32(100 + n)}}
 		}
-		for n := range 4 {
+		for n := range 6 {
 			w.port(n, false)
 			w.at[model.PortID(uid(3, n))] = view.OFPort(n + 1)
 		}

@@ -36,7 +36,7 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	if !db.connected() {
 		// Flows need no database: go on with them.
 		faults := []Fault{{Object: "database", Op: "reach", Err: errNoDatabase}}
-		return append(faults, s.applyFlows(ctx, &want, nil)...)
+		return append(faults, s.applyFlows(ctx, &want, flowOptions{})...)
 	}
 	list := s.changes(db, &want)
 	faults := s.do(ctx, db, list)
@@ -44,8 +44,8 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 	for _, c := range list {
 		fresh[c.object] = true
 	}
-	faults = append(faults, s.awaitPorts(ctx, db, &want, fresh)...)
-	return append(faults, s.applyFlows(ctx, &want, fresh)...)
+	missing, misled := s.awaitPorts(ctx, db, &want, fresh)
+	return slices.Concat(faults, missing, s.applyFlows(ctx, &want, flowOptions{fresh: fresh, without: misled}))
 }
 
 // settled is what was found to need no change of the database: the same need not be looked at again.
@@ -99,6 +99,11 @@ func (s *Switch) setTargets(want *vswitch.Switch) {
 		b.set(list, named[bridge])
 		if bridge == s.opt.IntegrationBridge {
 			b.planned(ports)
+		}
+	}
+	for i := range want.Bridges {
+		if b := &want.Bridges[i]; b.Name != s.opt.IntegrationBridge && want.Flows[b.Name] != nil {
+			s.flowsOf(b.Name).plannedOwn(b.Ports)
 		}
 	}
 	s.mu.Lock()
@@ -157,15 +162,18 @@ func (s *Switch) transact(ctx context.Context, db *database, ops []ovsdb.Operati
 }
 
 // awaitPorts waits for the interfaces of our own ports that were just made or changed,
-// so that who comes after finds their devices; of the others it only says which fail.
-func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) []Fault {
-	var faults []Fault
+// so that who comes after finds their devices; of the others it only says which fail. One
+// that has another number than it was planned with has not been made yet, or never will: Open
+// vSwitch gives another one if that is taken. The flows of its bridge must wait for a plan that
+// begins with what is there; misled are such bridges.
+func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Switch, fresh map[string]bool) (faults []Fault, misled map[string]bool) {
+	misled = map[string]bool{}
 	there := db.current().interfaces
 	// One wait for all of them: what keeps one from being made keeps them all.
 	begin := time.Now()
 	for i := range want.Bridges {
 		for _, p := range want.Bridges[i].Ports {
-			if r := there[p.Name]; r != nil && attached(r) {
+			if r := there[p.Name]; r != nil && attached(r) && (p.OFPort == 0 || or(r.OFPort) == int(p.OFPort)) {
 				continue
 			}
 			// A port of an earlier attempt may still be in the making; but an
@@ -174,12 +182,13 @@ func (s *Switch) awaitPorts(ctx context.Context, db *database, want *vswitch.Swi
 			if fresh["port "+p.Name] {
 				wait = portTimeout
 			}
-			if _, err := s.awaitPort(ctx, db, p.Name, begin.Add(wait)); err != nil {
+			if _, err := s.awaitPort(ctx, db, p.Name, view.OFPort(p.OFPort), begin.Add(wait)); err != nil {
 				faults = append(faults, Fault{Object: "port " + p.Name, Op: "make", Err: err})
+				misled[want.Bridges[i].Name] = misled[want.Bridges[i].Name] || errors.Is(err, errMoved)
 			}
 		}
 	}
-	return faults
+	return faults, misled
 }
 
 func rowsByName(db *database) map[string]*rowInterface {
@@ -190,18 +199,21 @@ func rowsByName(db *database) map[string]*rowInterface {
 	return m
 }
 
-// awaitPort waits until the interface has an OpenFlow port number.
-func (s *Switch) awaitPort(ctx context.Context, db *database, name string, deadline time.Time) (view.OFPort, error) {
+// awaitPort waits until the interface has an OpenFlow port number: this one, or any if it is 0.
+func (s *Switch) awaitPort(ctx context.Context, db *database, name string, number view.OFPort, deadline time.Time) (view.OFPort, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		row := rowsByName(db)[name]
 		switch {
 		case row == nil:
 			return 0, errors.New("there is no such interface in the database")
-		case attached(row):
+		case attached(row) && (number == 0 || or(row.OFPort) == int(number)):
 			return view.OFPort(or(row.OFPort)), nil
 		case or(row.Error) != "":
 			return 0, fmt.Errorf("ovs-vswitchd: %s", or(row.Error))
 		case time.Now().After(deadline):
+			if number != 0 && attached(row) {
+				return 0, fmt.Errorf("%w: ovs-vswitchd has made it as port %d, not as %d", errMoved, or(row.OFPort), number)
+			}
 			return 0, fmt.Errorf("ovs-vswitchd has not made it in time (ofport: %s)", ofportText(row.OFPort))
 		}
 		select {
@@ -212,14 +224,17 @@ func (s *Switch) awaitPort(ctx context.Context, db *database, name string, deadl
 	}
 }
 
+// flowOptions say what was done before flows: objects that are new, bridges to leave alone.
+type flowOptions struct{ fresh, without map[string]bool }
+
 // applyFlows brings the flows of all bridges to their targets, bridges side by side.
-func (s *Switch) applyFlows(ctx context.Context, want *vswitch.Switch, fresh map[string]bool) []Fault {
-	names := slices.Sorted(maps.Keys(want.Flows))
+func (s *Switch) applyFlows(ctx context.Context, want *vswitch.Switch, o flowOptions) []Fault {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(want.Flows)), func(b string) bool { return o.without[b] })
 	faults := make([][]Fault, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {
-			faults[i] = s.applyBridge(ctx, name, fresh["bridge "+name])
+			faults[i] = s.applyBridge(ctx, name, o.fresh["bridge "+name])
 		})
 	}
 	wg.Wait()
@@ -329,7 +344,7 @@ func (s *Switch) AddPort(ctx context.Context, bridge string, p vswitch.Port) (vi
 			return 0, fmt.Errorf("add port %s: %w", p.Name, err)
 		}
 	}
-	of, err := s.awaitPort(ctx, db, p.Name, time.Now().Add(portTimeout))
+	of, err := s.awaitPort(ctx, db, p.Name, 0, time.Now().Add(portTimeout))
 	if err != nil {
 		return 0, fmt.Errorf("add port %s: %w", p.Name, err)
 	}

@@ -22,8 +22,10 @@ type flows struct {
 
 	mu     sync.Mutex
 	target *target // nil before the first Apply: then nothing is touched
-	// ports are those that the target was planned for, with their numbers.
+	// ports are those that the target was planned for, with their numbers; own are those that the
+	// plan makes itself, such as tunnels.
 	ports []view.Attachment
+	own   []vswitch.Port
 	conn  *conn
 	// known: in are the parts, and foreign the flows of others, that the bridge holds, as
 	// it acknowledged on conn.
@@ -56,6 +58,13 @@ func (b *flows) planned(ports []view.Attachment) {
 	b.ports = ports
 }
 
+// plannedOwn notes the bridge's ports of the plan.
+func (b *flows) plannedOwn(ports []vswitch.Port) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.own = ports
+}
+
 // errMoved is why flows are not put in over a new connection.
 var errMoved = errors.New("the ports of the bridge are not those that its flows were planned for")
 
@@ -66,7 +75,7 @@ const maxPortName = 15
 // that has been restarted numbers its ports anew: one would get the flows of another. As long
 // as it runs it does not give a number away.
 func (b *flows) moved(ctx context.Context, c *conn) error {
-	if len(b.ports) == 0 {
+	if len(b.ports)+len(b.own) == 0 {
 		return nil
 	}
 	numbers, err := c.ports(ctx)
@@ -76,6 +85,19 @@ func (b *flows) moved(ctx context.Context, c *conn) error {
 	for _, p := range b.ports {
 		if len(p.Device) <= maxPortName && numbers[p.Device] != uint32(p.OFPort) {
 			return fmt.Errorf("%w: %s was port %d", errMoved, p.Device, p.OFPort)
+		}
+	}
+	if len(b.own) == 0 {
+		return nil
+	}
+	holder := make(map[uint32]string, len(numbers))
+	for name, n := range numbers {
+		holder[n] = name
+	}
+	for _, p := range b.own {
+		// One that is missing harms nobody, as long as no other port has its number.
+		if h := holder[p.OFPort]; p.OFPort != 0 && len(p.Name) <= maxPortName && h != "" && h != p.Name {
+			return fmt.Errorf("%w: port %d should be %s and is %s", errMoved, p.OFPort, p.Name, h)
 		}
 	}
 	return nil

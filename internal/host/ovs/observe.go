@@ -72,6 +72,8 @@ type Port struct {
 	// OFPort is 0 while the interface does not work; Error may say why.
 	OFPort view.OFPort
 	Error  string
+	// OFPortRequest is the number that it asks for; 0 is none.
+	OFPortRequest view.OFPort
 	// MAC is mac_in_use, Link is "up" or "down"; both as OVS writes them, empty if unknown.
 	MAC, Link string
 	MTU       int
@@ -148,6 +150,7 @@ func (s *snapshot) bridge(r *rowBridge) Bridge {
 		if i := s.iface(p); i != nil {
 			op.Type, op.ExternalIDs, op.Options, op.Error = i.Type, i.ExternalIDs, i.Options, or(i.Error)
 			op.MAC, op.Link, op.MTU = or(i.MACInUse), or(i.LinkState), or(i.MTU)
+			op.OFPortRequest = view.OFPort(or(i.OFPortRequest))
 			if attached(i) {
 				op.OFPort = view.OFPort(or(i.OFPort))
 			}
