@@ -11,10 +11,12 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo test test-kernel check check-root golden fuzz bench setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test test-kernel check check-root golden fuzz bench setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
+	@echo "make demo-cloud   the same on a controller, two compute nodes and a network node"
+	@echo "make cloud-shell  demo-cloud, then a shell from which to look into each node"
 	@echo "make test         all tests, as root in private namespaces"
 	@echo "make test-kernel  the tests of the host again, on the kernel datapath in a Debian guest"
 	@echo "make build        bin/weft"
@@ -38,6 +40,12 @@ build:
 
 demo: setup-demo build
 	@$(SUDO) bin/weft demo
+
+demo-cloud: setup-demo build
+	@$(SUDO) bin/weft demo --cloud
+
+cloud-shell: setup-demo build
+	@$(SUDO) bin/weft demo --cloud --keep
 
 # Test binaries run as root (through sudo for others) and isolate themselves. The stories of
 # the whole system come last and alone: they measure time. Nothing is taken from Go's cache of

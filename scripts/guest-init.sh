@@ -2,8 +2,9 @@
 # The whole user space of the small guest. It asks for its address by DHCP.
 #
 # On the kernel command line:
-#   weft.demo   report each step on the console, take the NIC down and up once, wait
-#   (nothing)   one DHCP exchange, then a shell on the console
+#   weft.demo       report each step on the console, take the NIC down and up once, wait
+#   weft.peer=ADDR  report on DHCP and on pings to that address, wait
+#   (nothing)       one DHCP exchange, then a shell on the console
 #
 # Reports are lines "weft-guest: WHAT key=value ...", read by internal/lab.
 
@@ -66,24 +67,30 @@ ip link set eth0 up
 echo "weft-guest: booted mac=$(cat /sys/class/net/eth0/address) mtu=$(cat /sys/class/net/eth0/mtu) uptime=$(cut -d' ' -f1 /proc/uptime)"
 
 dhcp() { udhcpc -i eth0 -f -n -q -t 8 -T 1 -O staticroutes -O mtu -s /etc/udhcpc.sh >/tmp/udhcpc.log 2>&1; grep weft-guest /tmp/udhcpc.log; }
-ping_server() {
-	if ping -c 2 -W 3 "$(cat /tmp/server)" >/tmp/ping.log 2>&1; then
-		echo "weft-guest: ping to=$(cat /tmp/server) ok=yes $(sed -n 's/.*= \([0-9.]*\)\/\([0-9.]*\)\/\([0-9.]*\).*/avg=\2ms/p' /tmp/ping.log)"
+ping_to() {
+	if ping -c "$2" -W 3 "$1" >/tmp/ping.log 2>&1; then
+		echo "weft-guest: ping to=$1 ok=yes $(sed -n 's/.*= \([0-9.]*\)\/\([0-9.]*\)\/\([0-9.]*\).*/avg=\2ms/p' /tmp/ping.log)"
 	else
-		echo "weft-guest: ping to=$(cat /tmp/server) ok=no"
+		echo "weft-guest: ping to=$1 ok=no"
 	fi
 }
 
 dhcp
+peer=$(sed -n 's/.*weft\.peer=\([^ ]*\).*/\1/p' /proc/cmdline)
+if [ -n "$peer" ]; then
+	ping_to "$peer" 5
+	echo "weft-guest: done"
+	while :; do sleep 60; done
+fi
 if grep -q weft.demo /proc/cmdline; then
-	ping_server
+	ping_to "$(cat /tmp/server)" 2
 	ip link set eth0 down
 	echo "weft-guest: nic state=down"
 	sleep 1
 	ip link set eth0 up
 	echo "weft-guest: nic state=up"
 	dhcp
-	ping_server
+	ping_to "$(cat /tmp/server)" 2
 	echo "weft-guest: show"
 	ip addr show eth0
 	ip route

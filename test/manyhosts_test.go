@@ -31,7 +31,7 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec) *manyHosts {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	c, err := lab.NewCloud(t.Context(), lab.CloudOptions{Dir: dir, Weft: weftBinary(t), Nodes: nodes,
-		Settings: "identity: none\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n"})
+		Settings: "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,18 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,12 +28,22 @@ its DHCP server, takes its NIC down and up and asks again. Every step is printed
 time since the start, and the DHCP packets on the tap as tcpdump prints them.
 
 The last line compares MAC and IP address in the virtual machine, on the tap and in the
-API; the exit code is not 0 unless they agree. Nothing of this machine is touched, and
-nothing stays behind. It needs root, Open vSwitch, QEMU, and the kernel that
-scripts/guest.sh downloads: "make demo" sees to all of that.`
+API; the exit code is not 0 unless they agree.
+
+With --cloud there are a controller, two compute nodes and a network node, each a machine of
+its own (namespaces, an Open vSwitch, a weft) on one underlay. The virtual machine on the first
+compute node gets its address from the network node, by VXLAN, and another on the second one
+pings it. Each node's own view is printed.
+
+Nothing of this machine is touched, and nothing stays behind. It needs root, Open vSwitch,
+QEMU, and the kernel that scripts/guest.sh downloads: "make demo" and "make demo-cloud" see
+to all of that.`
 
 func demoCommand() *cobra.Command {
-	var o struct{ guest, accel string }
+	var o struct {
+		guest, accel string
+		cloud, keep  bool
+	}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole chain with a real virtual machine, then clean up",
@@ -53,12 +58,21 @@ func demoCommand() *cobra.Command {
 				return fmt.Errorf("demo: %w", err)
 			}
 			d := newDemo(cmd.OutOrStdout())
+			if o.cloud {
+				c := &cloudDemo{demo: d, keep: o.keep}
+				if err := c.run(cmd.Context(), guest, o.accel); err != nil {
+					return errors.Join(err, c.explain())
+				}
+				return nil
+			}
 			if err := d.run(cmd.Context(), guest, o.accel); err != nil {
 				return errors.Join(err, d.explain())
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&o.cloud, "cloud", false, "show a controller, two compute nodes and a network node instead of one host")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "with --cloud: give a shell in which each node is a command, before cleaning up")
 	cmd.Flags().StringVar(&o.guest, "guest", "", "directory with the guest's vmlinuz and initrd (default: where scripts/guest.sh puts them)")
 	cmd.Flags().StringVar(&o.accel, "accel", "", "QEMU's accelerator, kvm or tcg (default: kvm if it works)")
 	return cmd
@@ -81,7 +95,9 @@ type demo struct {
 	up    *process
 	vm    *lab.GuestVM
 
-	port apiPort
+	// guest is what its reports are printed as.
+	guest string
+	port  apiPort
 	// What was seen, for the last line.
 	tap     kernel.Link
 	leases  []lab.GuestEvent
@@ -90,7 +106,7 @@ type demo struct {
 }
 
 func newDemo(out io.Writer) *demo {
-	return &demo{out: &lineWriter{w: out}, start: time.Now()}
+	return &demo{out: &lineWriter{w: out}, start: time.Now(), guest: "guest"}
 }
 
 // say prints one step with the time since the start.
@@ -281,6 +297,11 @@ func (d *demo) boot(ctx context.Context, guest lab.Guest, accel string) error {
 		return err
 	}
 	d.say("QEMU (%s) boots a Linux with a virtio NIC %s on %s", d.vm.Accel, d.port.MAC, tap)
+	return d.listen(ctx)
+}
+
+// listen hears the guest until it is done.
+func (d *demo) listen(ctx context.Context) error {
 	for {
 		e, err := d.vm.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -299,24 +320,25 @@ func (d *demo) boot(ctx context.Context, guest lab.Guest, accel string) error {
 // hear prints what the guest reports, and keeps it.
 func (d *demo) hear(e lab.GuestEvent) {
 	f := e.Fields
+	say := func(format string, args ...any) { d.say("%s: "+format, append([]any{d.guest}, args...)...) }
 	switch e.Name {
 	case "booted":
-		d.say("guest: booted after %s s; its NIC has MAC %s", f["uptime"], f["mac"])
+		say("booted after %s s; its NIC has MAC %s", f["uptime"], f["mac"])
 	case "lease":
 		d.leases = append(d.leases, e)
-		d.say("guest: got %s/%s by DHCP from %s: router %s, MTU %s, host name %s, lease %s s",
+		say("got %s/%s by DHCP from %s: router %s, MTU %s, host name %s, lease %s s",
 			f["ip"], f["mask"], f["server"], f["router"], f["mtu"], f["hostname"], f["lease"])
 	case "ping":
 		if f["ok"] == "yes" {
 			d.pings++
-			d.say("guest: ping %s answered, %s on average", f["to"], f["avg"])
+			say("ping %s answered, %s on average", f["to"], f["avg"])
 		} else {
-			d.say("guest: ping %s NOT answered", f["to"])
+			say("ping %s NOT answered", f["to"])
 		}
 	case "nic":
-		d.say("guest: NIC taken %s", f["state"])
+		say("NIC taken %s", f["state"])
 	case "no-answer":
-		d.say("guest: no DHCP server answers")
+		say("no DHCP server answers")
 	}
 }
 
@@ -407,72 +429,4 @@ func (d *demo) explain() error {
 	}
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return fmt.Errorf("the end of weft's log:\n%s", strings.Join(lines[max(0, len(lines)-30):], "\n"))
-}
-
-// process is a child whose end can be waited for.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error
-}
-
-// startSelf starts this program with other arguments, its output in a file.
-func startSelf(log string, args ...string) (*process, error) {
-	out, err := os.OpenFile(filepath.Clean(log), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer out.Close()
-	p := &process{cmd: exec.Command(lab.SelfExe, args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.Env = demoEnv()
-	// Ctrl-C is for the demo, which then stops its children in order.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
-	return p, nil
-}
-
-// stop asks a process to end, and insists after the grace.
-func (p *process) stop(grace time.Duration) error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-		return p.err
-	case <-time.After(grace):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return fmt.Errorf("did not end within %s of SIGTERM", grace)
-	}
-}
-
-// demoVars are the settings and the credentials of the demo.
-var demoVars = map[string]string{"WEFT_CONFIG": "/dev/null", "WEFT_HOST": "demo-host", "WEFT_STATE_DIR": demoState,
-	"OS_CLIENT_CONFIG_FILE": demoState + "/clouds.yaml"}
-
-// demoEnv is the environment without settings of the user's own weft and cloud, which are
-// not for the demo.
-func demoEnv() []string {
-	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "WEFT_") || strings.HasPrefix(e, "OS_") })
-	for k, v := range demoVars {
-		env = append(env, k+"="+v)
-	}
-	return env
-}
-
-// runSelf runs this program with other arguments and returns what it prints.
-func runSelf(ctx context.Context, args ...string) (string, error) {
-	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, lab.SelfExe, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.Env = demoEnv()
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("weft %s: %w: %s", args[0], err, strings.TrimSpace(errOut.String()))
-	}
-	return out.String(), nil
 }

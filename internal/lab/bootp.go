@@ -5,20 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Capture watches the DHCP traffic on one device, as `tcpdump -n -i DEV port 67 or port 68` does.
+// Capture watches some of the traffic on one device, as tcpdump does.
 type Capture struct {
+	text func(frame []byte) string // empty for what is not watched
 	fd   int
 	stop chan struct{}
 	done chan struct{}
 }
 
-// Packet is one captured DHCP packet.
+// Packet is one captured packet.
 type Packet struct {
 	At   time.Time
 	Text string // as tcpdump prints it, without the time
@@ -28,8 +28,13 @@ type Packet struct {
 func (p Packet) String() string { return p.At.Format("15:04:05.000000") + " " + p.Text }
 
 // CaptureBOOTP opens a capture on a device of the current namespace and hands each DHCP
-// packet, sent or received there, to fn, on a goroutine of its own, until Close.
+// packet, sent or received there, to fn, on a goroutine of its own, until Close. It is
+// `tcpdump -n -i DEV port 67 or port 68`.
 func CaptureBOOTP(device string, fn func(Packet)) (*Capture, error) {
+	return capture(device, bootpText, fn)
+}
+
+func capture(device string, text func([]byte) string, fn func(Packet)) (*Capture, error) {
 	link, err := net.InterfaceByName(device)
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", device, err)
@@ -47,7 +52,7 @@ func CaptureBOOTP(device string, fn func(Packet)) (*Capture, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("capture on %s: %w", device, err)
 	}
-	c := &Capture{fd: fd, stop: make(chan struct{}), done: make(chan struct{})}
+	c := &Capture{text: text, fd: fd, stop: make(chan struct{}), done: make(chan struct{})}
 	go c.run(fn)
 	return c, nil
 }
@@ -64,7 +69,7 @@ func (c *Capture) run(fn func(Packet)) {
 		n, _, err := unix.Recvfrom(c.fd, buf, 0)
 		switch {
 		case err == nil:
-			if text := bootpText(buf[:n]); text != "" {
+			if text := c.text(buf[:n]); text != "" {
 				fn(Packet{At: time.Now(), Text: text})
 			}
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
@@ -83,19 +88,10 @@ func (c *Capture) Close() {
 
 // bootpText describes an Ethernet frame as tcpdump does, or is empty when the frame is no DHCP.
 func bootpText(b []byte) string {
-	if len(b) < 14 || binary.BigEndian.Uint16(b[12:]) != unix.ETH_P_IP {
+	src, dst, proto, u := ipv4(b)
+	if proto != unix.IPPROTO_UDP || len(u) < 8 {
 		return ""
 	}
-	b = b[14:]
-	if len(b) < 20 || b[0]>>4 != 4 || b[9] != unix.IPPROTO_UDP {
-		return ""
-	}
-	hlen := int(b[0]&15) * 4
-	if hlen < 20 || len(b) < hlen+8 {
-		return ""
-	}
-	src, dst := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	u := b[hlen:]
 	sport, dport := binary.BigEndian.Uint16(u), binary.BigEndian.Uint16(u[2:])
 	if (sport != 67 && sport != 68) || (dport != 67 && dport != 68) {
 		return ""

@@ -46,8 +46,9 @@ type CloudOptions struct {
 	// Weft is the program.
 	Weft  string
 	Nodes []NodeSpec
-	// Settings are added to every node's weft.yaml.
+	// Settings are added to every node's weft.yaml, Env to the environment of every weft.
 	Settings string
+	Env      []string
 }
 
 // Cloud is several machines on one underlay, each with its own Open vSwitch, server or agent.
@@ -135,10 +136,11 @@ func (n *Node) furnish(ctx context.Context) error {
 			return err
 		}
 	}
-	return os.WriteFile(n.config(), []byte(n.settings()), 0o600)
+	return os.WriteFile(n.Config(), []byte(n.settings()), 0o600)
 }
 
-func (n *Node) config() string { return filepath.Join(n.Dir, "weft.yaml") }
+// Config is the node's settings file.
+func (n *Node) Config() string { return filepath.Join(n.Dir, "weft.yaml") }
 
 // StateDir is where the node's weft keeps everything.
 func (n *Node) StateDir() string { return filepath.Join(n.Dir, "state") }
@@ -156,7 +158,6 @@ func (n *Node) settings() string {
 		line("identity_listen: %s:5000", n.IP)
 		line("feed_listen: %s:9697", n.IP)
 	}
-	line("api: %s", n.cloud.API())
 	if n.Spec.Roles != "" {
 		line("server: %s:9697", n.cloud.servers()[0].IP)
 		line("tunnel_ip: %s", n.VTEP)
@@ -195,7 +196,7 @@ func (n *Node) Weft(args ...string) (string, error) {
 }
 
 func (n *Node) env() []string {
-	return []string{"WEFT_CONFIG=" + n.config()}
+	return append([]string{"WEFT_CONFIG=" + n.Config()}, n.cloud.o.Env...)
 }
 
 // daemon starts weft on the node, without settings of the user's own weft.
@@ -242,6 +243,13 @@ func (c *Cloud) Start() error {
 		}
 	}
 	return nil
+}
+
+// Script writes a shell script that runs its arguments on the node, or a shell without any.
+func (n *Node) Script(file string) error {
+	text := fmt.Sprintf("#!/bin/sh\n[ $# -gt 0 ] || set -- ${SHELL:-sh}\nexec nsenter -t %d -n -m -u -p -- env %s PATH=\"$PATH\" \"$@\"\n",
+		n.init.Process.Pid, strings.Join(n.env(), " "))
+	return os.WriteFile(file, []byte(text), 0o755)
 }
 
 // Close ends everything; the files in Dir stay.

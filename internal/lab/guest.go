@@ -64,9 +64,13 @@ type GuestOptions struct {
 	Tap string
 	MAC string
 	MTU int
-	// Demo makes the guest run through the demo's steps, reporting each; without it the
-	// guest gets an address and then offers a shell. Either way it runs until Stop.
+	// Demo makes the guest run through the demo's steps, reporting each; with Peer it gets an
+	// address and pings that one; with neither it gets an address and then offers a shell. It
+	// always runs until Stop.
 	Demo bool
+	Peer string
+	// Machine is where it runs, if not beside the caller.
+	Machine *Machine
 	// Accel is "kvm", "tcg" or empty: kvm if it works.
 	Accel string
 	// Console receives all that the guest prints; nil means nobody does.
@@ -107,20 +111,26 @@ func StartGuest(ctx context.Context, o GuestOptions) (*GuestVM, error) {
 	if o.Demo {
 		kernelArgs += " weft.demo"
 	}
+	if o.Peer != "" {
+		kernelArgs += " weft.peer=" + o.Peer
+	}
 	cmd := exec.CommandContext(ctx, qemu,
 		"-accel", accel, "-m", "128", "-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot", "-serial", "stdio",
 		"-kernel", o.Guest.Kernel, "-initrd", o.Guest.Initrd, "-append", kernelArgs,
 		"-netdev", "tap,id=nic0,ifname="+o.Tap+",script=no,downscript=no",
 		"-device", nic)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	start := startHere
+	if o.Machine != nil {
+		start = o.Machine.Start
+	}
 	vm := &GuestVM{Accel: accel, cmd: cmd, errOut: &strings.Builder{}, events: make(chan GuestEvent, 64), done: make(chan struct{})}
 	cmd.Stderr = vm.errOut
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	if err := startHere(cmd); err != nil {
+	if err := start(cmd); err != nil {
 		return nil, fmt.Errorf("start guest: %w", err)
 	}
 	go vm.read(out, o.Console)
@@ -202,6 +212,7 @@ func (vm *GuestVM) Stop() {
 // the thread that started the child, and Go ends threads when it likes; so one thread
 // is kept for it.
 func startHere(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	parent.once.Do(func() {
 		parent.calls = make(chan func())
 		go func() {
