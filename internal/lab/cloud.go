@@ -161,7 +161,7 @@ func (n *Node) settings() string {
 	if n.Spec.Roles != "" {
 		line("server: %s:9697", n.cloud.servers()[0].IP)
 		line("tunnel_ip: %s", n.VTEP)
-		line("serve_dhcp: %v", strings.Contains(n.Spec.Roles, "network"))
+		line("roles: [%s]", n.Spec.Roles)
 		line("datapath_type: %s", n.OVS.Datapath)
 		line("bridge_mappings: {%s: br-ex}", PhysicalNetwork)
 		line("manager: ptcp:6640:127.0.0.1")
