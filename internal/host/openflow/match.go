@@ -85,6 +85,12 @@ const (
 	CTLabel Field = classNXM1 | 108<<9 | 16
 )
 
+// The fields of neighbour discovery that Ericsson added to Open vSwitch.
+const (
+	NDReserved    Field = 0x1000<<16 | 1<<9 | 4
+	NDOptionsType Field = 0x1000<<16 | 2<<9 | 1
+)
+
 // VLANPresent is the bit of VLANVID that says that there is a tag at all.
 const VLANPresent = 0x1000
 

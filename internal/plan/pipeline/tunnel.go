@@ -3,6 +3,7 @@ package pipeline
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -31,6 +32,7 @@ func (l *layout) tunBase() []vswitch.Flow {
 	return []vswitch.Flow{
 		flow(TunnelStart, 0, c, match()),
 		flow(PatchLVToTun, 1, c, match().ARP().EthDst(allHosts).Is(vswitch.ARPOp, vswitch.Num(arpRequest)), goTo(ARPResponder)),
+		flow(PatchLVToTun, 1, c, match().ICMPv6(solicitation).Multicast(), goTo(ARPResponder)),
 		flow(PatchLVToTun, 0, c, match().Unicast(), goTo(UnicastToTun)),
 		flow(PatchLVToTun, 0, c, match().Multicast(), goTo(FloodToTun)),
 		flow(GRETunToLV, 0, c, match()),
@@ -38,6 +40,8 @@ func (l *layout) tunBase() []vswitch.Flow {
 		flow(GeneveTunToLV, 0, c, match()),
 		flow(LearnFromTun, 1, c, match(), l.learn(), vswitch.Output{Port: OFPatchInt}),
 		flow(UnicastToTun, 0, c, match(), goTo(FloodToTun)),
+		// A solicitation that does not say who asks has no room for the answer.
+		flow(ARPResponder, 2, c, neighbour(solicitation).Is(vswitch.NDSLL, vswitch.Value{}), goTo(FloodToTun)),
 		flow(ARPResponder, 0, c, match(), goTo(FloodToTun)),
 		flow(FloodToTun, 0, c, match()),
 	}
@@ -46,7 +50,16 @@ func (l *layout) tunBase() []vswitch.Flow {
 const (
 	arpRequest = 1
 	arpReply   = 2
+	// ICMPv6 types of neighbour discovery.
+	solicitation  = 135
+	advertisement = 136
 )
+
+// neighbour matches neighbour discovery. Without the code Open vSwitch does not tell the kernel of
+// what is in it.
+func neighbour(typ uint8) vswitch.Match {
+	return match().ICMPv6(typ).Is(vswitch.ICMPv6Code, vswitch.Value{})
+}
 
 var allHosts = model.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
@@ -123,22 +136,59 @@ func (l *layout) toRemote(r remote) (cookie uint64, flows []vswitch.Flow) {
 	for _, a := range r.addrs {
 		if a.Is4() {
 			flows = append(flows, flow(ARPResponder, 1, c, here.ARP().Addr(vswitch.ARPTPA, a), arpAnswer(r.port.MAC, a)...))
+			continue
 		}
+		about := func(typ uint8) vswitch.Match {
+			return append(neighbour(typ), here...).Addr(vswitch.NDTarget, a)
+		}
+		// The answer's own fields can be written only to what is an advertisement already.
+		flows = append(flows, flow(ARPResponder, 1, c, about(solicitation),
+			vswitch.SetField{Field: vswitch.ICMPv6Type, Value: vswitch.Num(advertisement)}, vswitch.Resubmit{Table: ARPResponder}),
+			flow(ARPResponder, 1, c, about(advertisement), ndAnswer(r.port, a)...))
 	}
 	return c, flows
 }
 
+func whole(from, to vswitch.Field) vswitch.Action {
+	return vswitch.Move{Src: from, Dst: to, NBits: from.Width()}
+}
+
 // arpAnswer turns a request for an address into its answer, and sends it back.
 func arpAnswer(mac model.MAC, a netip.Addr) []vswitch.Action {
-	whole := func(from, to vswitch.Field) vswitch.Action {
-		return vswitch.Move{Src: from, Dst: to, NBits: from.Width()}
-	}
 	return []vswitch.Action{
 		whole(vswitch.EthSrc, vswitch.EthDst), vswitch.SetField{Field: vswitch.EthSrc, Value: vswitch.MACValue(mac)},
 		vswitch.SetField{Field: vswitch.ARPOp, Value: vswitch.Num(arpReply)},
 		whole(vswitch.ARPSHA, vswitch.ARPTHA), whole(vswitch.ARPSPA, vswitch.ARPTPA),
 		vswitch.SetField{Field: vswitch.ARPSHA, Value: vswitch.MACValue(mac)},
 		vswitch.SetField{Field: vswitch.ARPSPA, Value: vswitch.AddrValue(a)},
+		vswitch.InPort{},
+	}
+}
+
+// Flags of an advertisement (RFC 4861 section 4.4).
+const (
+	ndRouter    = 1 << 31
+	ndSolicited = 1 << 30
+	ndOverride  = 1 << 29
+)
+
+// targetLinkLayer is the option of an advertisement that has the MAC address.
+const targetLinkLayer = 2
+
+// ndAnswer turns a solicitation, whose type has been written already, into the advertisement of an
+// address, and sends it back. Its first option, which had the MAC address of who asks, gets the
+// one asked for. Who takes a router for none forgets its routes.
+func ndAnswer(p *model.Port, a netip.Addr) []vswitch.Action {
+	flags := uint64(ndSolicited | ndOverride)
+	if strings.HasPrefix(p.DeviceOwner, model.OwnerRouterInterface) {
+		flags |= ndRouter
+	}
+	return []vswitch.Action{
+		whole(vswitch.EthSrc, vswitch.EthDst), vswitch.SetField{Field: vswitch.EthSrc, Value: vswitch.MACValue(p.MAC)},
+		whole(vswitch.IPv6Src, vswitch.IPv6Dst), vswitch.SetField{Field: vswitch.IPv6Src, Value: vswitch.AddrValue(a)},
+		vswitch.SetField{Field: vswitch.NDReserved, Value: vswitch.Num(flags)},
+		vswitch.SetField{Field: vswitch.NDOptionsType, Value: vswitch.Num(targetLinkLayer)},
+		vswitch.SetField{Field: vswitch.NDTLL, Value: vswitch.MACValue(p.MAC)},
 		vswitch.InPort{},
 	}
 }

@@ -188,6 +188,10 @@ const (
 	NDTarget
 	NDSLL
 	NDTLL
+	// NDReserved is the second word of a neighbour solicitation or advertisement: R, S and O flags in
+	// the highest bits. NDOptionsType is the type of its first option.
+	NDReserved
+	NDOptionsType
 	// The last two exist only in learn() and move: the whole 16-bit TCI.
 	VLANTCI
 	numFields

@@ -14,7 +14,7 @@ var printOrder = []Field{
 	Reg0, Reg1, Reg2, Reg3, Reg4, Reg5, Reg6, Reg7,
 	TunID, InPortField, VLANVID, VLANTCI, EthSrc, EthDst,
 	IPv4Src, IPv6Src, IPv4Dst, IPv6Dst, ARPSPA, ARPTPA, IPProto, ARPOp, ARPSHA, ARPTHA,
-	ICMPType, ICMPCode, ICMPv6Type, ICMPv6Code, NDTarget, NDSLL, NDTLL,
+	ICMPType, ICMPCode, ICMPv6Type, ICMPv6Code, NDTarget, NDSLL, NDTLL, NDReserved, NDOptionsType,
 	TCPSrc, UDPSrc, SCTPSrc, TCPDst, UDPDst, SCTPDst,
 }
 
