@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"weft/internal/control"
+	"weft/internal/feed"
 	"weft/internal/model"
 )
 
@@ -50,9 +51,10 @@ type Config struct {
 	KeystoneCA            string        `key:"keystone_ca" use:"server" help:"File with the CA certificate of the outside Keystone. Empty: those of the system."`
 	KeystoneCacheTime     time.Duration `key:"keystone_cache_time" use:"server" help:"How long the outside Keystone's answer about a token is remembered. So long a revoked token may still be good."`
 
-	FeedListen    string   `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
-	FeedNames     []string `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
-	FeedAdvertise []string `key:"feed_advertise" use:"server" help:"Addresses (host:port) at which hosts reach this server's feed, told to those who join. Empty: feed_listen, or when that is all addresses, this host's name with its port."`
+	FeedListen      string        `key:"feed_listen" use:"server" help:"Address at which the server awaits agents (gRPC with mutual TLS)."`
+	FeedNames       []string      `key:"feed_names" use:"server" help:"Further host names and addresses that the server's certificate is made for, when agents reach it by another one than feed_listen. Takes effect when the certificate is made."`
+	FeedAdvertise   []string      `key:"feed_advertise" use:"server" help:"Addresses (host:port) at which hosts reach this server's feed, told to those who join. Empty: feed_listen, or when that is all addresses, this host's name with its port."`
+	CertificateLife time.Duration `key:"certificate_life" use:"server" help:"How long the certificates of hosts and servers are good. Each is renewed by itself after two thirds of it; a host that is away for the last third needs a new token."`
 
 	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir. An external one needs --max-txn-ops 16384 --max-request-bytes 16777216 for bulk requests of more than 30 ports."`
 	EtcdPrefix    string   `key:"etcd_prefix" use:"server" help:"Prefix of all keys in etcd."`
@@ -99,7 +101,7 @@ func defaults() Config {
 		APIListen: "127.0.0.1:9696",
 		Identity:  "builtin", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
 		KeystoneUsername: "neutron", KeystoneProject: "service", KeystoneUserDomain: "Default", KeystoneProjectDomain: "Default", KeystoneCacheTime: 5 * time.Minute,
-		FeedListen: "127.0.0.1:9697", EtcdPrefix: "/weft/v1/",
+		FeedListen: "127.0.0.1:9697", CertificateLife: feed.DefaultLife, EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
@@ -188,7 +190,7 @@ func (c *Config) complete() error {
 			bad(key, "%d is not above 0", n)
 		}
 	}
-	for key, d := range map[string]time.Duration{"token_lifetime": c.TokenLifetime, "keystone_cache_time": c.KeystoneCacheTime, "agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
+	for key, d := range map[string]time.Duration{"token_lifetime": c.TokenLifetime, "certificate_life": c.CertificateLife, "keystone_cache_time": c.KeystoneCacheTime, "agent_down_time": c.AgentDownTime, "heartbeat_interval": c.HeartbeatInterval,
 		"dhcp_lease_time": c.LeaseTime, "resync_interval": c.ResyncInterval,
 		"retry_max": c.RetryMax, "reconnect_max": c.ReconnectMax, "server_wait": c.ServerWait, "status_grace": c.StatusGrace} {
 		if d <= 0 {

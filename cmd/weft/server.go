@@ -107,14 +107,15 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	}
 
 	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c), Policy: policy})
-	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, Log: log})
+	feeds := func() []string { return c.advertised(feedListener.Addr()) }
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, Log: log})
 	if err := who.start(ctx, tasks, st, log); err != nil {
 		return err
 	}
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
-	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: func() []string { return c.advertised(feedListener.Addr()) }, Log: log}
+	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feeds, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: len(c.EtcdEndpoints) > 0, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
@@ -177,6 +178,7 @@ func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	ca.Life = c.CertificateLife
 	names := c.FeedNames
 	if host, _, err := net.SplitHostPort(c.FeedListen); err == nil && host != "" {
 		names = append([]string{host}, names...)
@@ -291,6 +293,7 @@ start the agent there with --cert-dir. The server's own host has its certificate
 			if err != nil {
 				return err
 			}
+			ca.Life = c.CertificateLife
 			dir, err := ca.IssueHost(model.HostName(args[0]))
 			if err == nil {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), dir)

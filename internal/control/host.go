@@ -22,7 +22,17 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 	var made *model.Host
 	err := c.attempt(ctx, func(*store.Reservation) error {
 		var old *store.Entry[model.Host]
-		c.Read(func(r store.Reader) { old = r.Host(h.Name) })
+		var identity *store.Entry[model.HostIdentity]
+		var err error
+		c.Read(func(r store.Reader) {
+			old, identity = r.Host(h.Name), store.HostIdentities.Get(r, string(h.Name))
+			if identity != nil {
+				err = Welcome(r, h.Name, identity.Value.Generation)
+			}
+		})
+		if err != nil {
+			return err
+		}
 		n := h
 		now := c.stamp()
 		n.CreatedAt, n.HeartbeatAt = now, now
@@ -39,6 +49,11 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		txn := c.store.Txn()
 		txn.PutHost(old, &n)
 		txn.PutHeartbeat(n.Name, now)
+		if identity == nil {
+			store.HostIdentities.Absent(txn, string(n.Name))
+		} else {
+			store.HostIdentities.Unchanged(txn, identity)
+		}
 		if _, err := txn.Commit(ctx); err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func fullHost(w *world) (here, away model.PortID) {
 func BenchmarkLook(b *testing.B) {
 	w := newWorld(b)
 	here, away := fullHost(w)
-	st := newStream(w.server, "h1", nil, nil)
+	st := newStream(w.server, caller{host: "h1"}, nil, nil)
 	if _, _, err := st.look(nil); err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func BenchmarkLook(b *testing.B) {
 	b.Run("snapshot", func(b *testing.B) {
 		bytes := 0
 		for b.Loop() {
-			st := newStream(w.server, "h1", nil, nil)
+			st := newStream(w.server, caller{host: "h1"}, nil, nil)
 			objects, _, err := st.look(nil)
 			if err != nil {
 				b.Fatal(err)

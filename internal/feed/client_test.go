@@ -205,7 +205,7 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serverAsHost, err := ServerTLS(w.dir)
+	serverAsHost, err := AskingTLS(w.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,14 +223,12 @@ func TestRefused(t *testing.T) {
 		}, ""},
 		{"no certificate", func(o *ClientOptions) {
 			tc := ourTLS.Clone()
-			tc.Certificates = nil
+			tc.GetClientCertificate = nil
 			o.TLS = tc
-		}, ""},
+		}, "no verified client certificate"},
 		{"the server's certificate as a host's", func(o *ClientOptions) {
-			tc := ourTLS.Clone()
-			tc.Certificates = serverAsHost.Certificates
-			o.TLS = tc
-		}, ""},
+			o.TLS = serverAsHost
+		}, "not one of those"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			cl, stop := w.client("h1", c.change)

@@ -159,7 +159,7 @@ func TestRuleBetweenReadingAndWatching(t *testing.T) {
 	w.create(guarded(1, n1, "h1", "g"))
 	p2 := w.create(guarded(2, n1, "", "remote")).ID
 	s := NewServer(ServerOptions{Store: w.store, Control: w.rec}) // does not run: marks nothing
-	st := newStream(s, "h1", nil, nil)
+	st := newStream(s, caller{host: "h1"}, nil, nil)
 	s.mu.Lock()
 	found := make(chan []*feedpb.Object)
 	go func() {

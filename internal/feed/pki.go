@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -18,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"weft/internal/control"
@@ -28,16 +28,22 @@ import (
 // so that a host may reach the server by any address.
 const ServerName = "weft-server"
 
-// A certificate outlives its machine: nothing here renews one while in use, so one
-// that ran out would cut the host off. EnsureCA and the Issue functions replace those
-// that have less than renewBefore left, at the next start.
+// DefaultLife is how long a certificate of a host or a server is good. Each is renewed by
+// its holder after two thirds of its life (dueAt); one that ran out is good for nothing.
+const DefaultLife = 90 * 24 * time.Hour
+
 const (
-	caLife      = 30 * 365 * 24 * time.Hour
-	leafLife    = 20 * 365 * 24 * time.Hour
-	renewBefore = 180 * 24 * time.Hour
+	caLife = 30 * 365 * 24 * time.Hour
+	// renewCA is what the authority's certificate must have left when a server starts.
+	renewCA = 180 * 24 * time.Hour
 	// backdate tolerates a host whose clock is behind.
 	backdate = 24 * time.Hour
 )
+
+// dueAt is when a certificate is to be renewed.
+func dueAt(cert *x509.Certificate) time.Time {
+	return cert.NotAfter.Add(-cert.NotAfter.Sub(cert.NotBefore.Add(backdate)) / 3)
+}
 
 const (
 	caCertFile     = "ca.crt"
@@ -51,6 +57,8 @@ const (
 
 // CA is the certificate authority of one cloud: whoever holds its key can be any host.
 type CA struct {
+	// Life is how long the certificates that it makes are good; DefaultLife unless changed.
+	Life time.Duration
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -81,9 +89,9 @@ func EnsureCA(dir string) (*CA, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("certificate authority: %w", err)
 	}
-	if cert == nil || !key.PublicKey.Equal(cert.PublicKey) || time.Until(cert.NotAfter) < renewBefore {
+	if cert == nil || !key.PublicKey.Equal(cert.PublicKey) || time.Until(cert.NotAfter) < renewCA {
 		// The same key and subject: certificates issued before stay good.
-		cert, err = sign(filepath.Join(dir, caCertFile), &x509.Certificate{
+		cert, err = sign(&x509.Certificate{
 			Subject:               pkix.Name{CommonName: "weft CA"},
 			NotAfter:              time.Now().Add(caLife),
 			KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -91,11 +99,14 @@ func EnsureCA(dir string) (*CA, error) {
 			IsCA:                  true,
 			MaxPathLenZero:        true,
 		}, nil, &key.PublicKey, key)
+		if err == nil {
+			err = writeFile(filepath.Join(dir, caCertFile), encodeCert(cert.Raw))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("certificate authority: %w", err)
 		}
 	}
-	return &CA{dir: dir, cert: cert, key: key}, nil
+	return &CA{Life: DefaultLife, dir: dir, cert: cert, key: key}, nil
 }
 
 // IssueServer makes the server's certificate and key in the authority's own directory,
@@ -105,7 +116,7 @@ func (ca *CA) IssueServer(names ...string) error {
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: ServerName},
 		DNSNames:    []string{ServerName, "localhost"},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, // servers ask each other
 	}
 	for _, n := range names {
 		if a, err := netip.ParseAddr(n); err == nil {
@@ -132,11 +143,11 @@ func (ca *CA) IssueHost(name model.HostName) (string, error) {
 		err = makeDir(dir)
 	}
 	if err == nil {
-		err = ca.issue(filepath.Join(dir, hostCertFile), filepath.Join(dir, hostKeyFile), &x509.Certificate{
-			Subject: pkix.Name{CommonName: string(name)},
-			// Client only: a host's certificate cannot pose as the server.
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		})
+		certFile, generation := filepath.Join(dir, hostCertFile), 0
+		if old, e := readCert(certFile); e == nil && old.CheckSignatureFrom(ca.cert) == nil {
+			generation = generationOf(old) // a host that joined stays the one that it is
+		}
+		err = ca.issue(certFile, filepath.Join(dir, hostKeyFile), hostTemplate(name, generation))
 	}
 	if err == nil {
 		err = writeFile(filepath.Join(dir, caCertFile), encodeCert(ca.cert.Raw))
@@ -145,50 +156,6 @@ func (ca *CA) IssueHost(name model.HostName) (string, error) {
 		return "", fmt.Errorf("certificate of host %s: %w", name, err)
 	}
 	return dir, nil
-}
-
-// ServerTLS is the server's side of mutual TLS, read from the authority's directory
-// after IssueServer: only certificates of this authority may connect.
-func ServerTLS(dir string) (*tls.Config, error) {
-	pool, cert, err := loadTLS(dir, serverCertFile, serverKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("server certificates: %w", err)
-	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    pool,
-	}, nil
-}
-
-// ClientTLS is a host's side of mutual TLS, read from the directory that IssueHost made.
-// The name is the host's, as its certificate has it.
-func ClientTLS(dir string) (*tls.Config, model.HostName, error) {
-	pool, cert, err := loadTLS(dir, hostCertFile, hostKeyFile)
-	if err != nil {
-		return nil, "", fmt.Errorf("host certificates: %w", err)
-	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		RootCAs:      pool,
-		ServerName:   ServerName,
-	}, model.HostName(cert.Leaf.Subject.CommonName), nil
-}
-
-func loadTLS(dir, certFile, keyFile string) (*x509.CertPool, tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
-	if err != nil {
-		return nil, cert, err
-	}
-	ca, err := readCert(filepath.Join(dir, caCertFile))
-	if err != nil {
-		return nil, cert, err
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
-	return pool, cert, nil
 }
 
 // issue makes a certificate for template unless the one on disk is as good.
@@ -207,18 +174,54 @@ func (ca *CA) issue(certFile, keyFile string, template *x509.Certificate) error 
 	if old != nil && ca.good(old, key, template) {
 		return nil
 	}
-	template.NotAfter = time.Now().Add(leafLife)
+	cert, err := ca.leaf(template, &key.PublicKey)
+	if err != nil {
+		return err
+	}
+	return writeFile(certFile, encodeCert(cert.Raw))
+}
+
+// leaf makes a certificate that makes no others.
+func (ca *CA) leaf(template *x509.Certificate, public *ecdsa.PublicKey) (*x509.Certificate, error) {
+	template.NotAfter = time.Now().Add(ca.Life)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
-	_, err = sign(certFile, template, ca.cert, &key.PublicKey, ca.key)
-	return err
+	return sign(template, ca.cert, public, ca.key)
+}
+
+// hostTemplate is what a host's certificate says. The serial number in its subject is the
+// host's generation; that of a certificate made without a token is not said.
+func hostTemplate(name model.HostName, generation int) *x509.Certificate {
+	t := &x509.Certificate{
+		Subject: pkix.Name{CommonName: string(name)},
+		// Client only: a host's certificate cannot pose as the server.
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if generation > 0 {
+		t.Subject.SerialNumber = strconv.Itoa(generation)
+	}
+	return t
+}
+
+// generationOf is the generation in a host's certificate; -1, which is good for nothing,
+// if what it says is no number.
+func generationOf(cert *x509.Certificate) int {
+	if cert.Subject.SerialNumber == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(cert.Subject.SerialNumber)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 func (ca *CA) good(old *x509.Certificate, key *ecdsa.PrivateKey, want *x509.Certificate) bool {
 	return key.PublicKey.Equal(old.PublicKey) &&
 		old.CheckSignatureFrom(ca.cert) == nil &&
-		time.Until(old.NotAfter) > renewBefore &&
+		time.Now().Before(dueAt(old)) &&
 		old.Subject.CommonName == want.Subject.CommonName &&
+		slices.Equal(old.ExtKeyUsage, want.ExtKeyUsage) &&
 		slices.Equal(old.DNSNames, want.DNSNames) &&
 		slices.EqualFunc(old.IPAddresses, want.IPAddresses, func(a, b net.IP) bool {
 			x, _ := netip.AddrFromSlice(a)
@@ -227,8 +230,8 @@ func (ca *CA) good(old *x509.Certificate, key *ecdsa.PrivateKey, want *x509.Cert
 		})
 }
 
-// sign writes a certificate for template, signed by parent (nil: by itself).
-func sign(file string, template, parent *x509.Certificate, public *ecdsa.PublicKey, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
+// sign makes a certificate for template, signed by parent (nil: by itself).
+func sign(template, parent *x509.Certificate, public *ecdsa.PublicKey, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		return nil, err
@@ -240,9 +243,6 @@ func sign(file string, template, parent *x509.Certificate, public *ecdsa.PublicK
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
-		return nil, err
-	}
-	if err := writeFile(file, encodeCert(der)); err != nil {
 		return nil, err
 	}
 	return x509.ParseCertificate(der)

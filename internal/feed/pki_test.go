@@ -39,7 +39,11 @@ func TestPKIFilesAndModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := cfg.Certificates[0].Leaf.DNSNames; len(got) != 3 || got[0] != ServerName || got[2] != "cloud.example" {
+	shown, err := cfg.GetCertificate(nil)
+	if err != nil || len(shown.Certificate) != 2 {
+		t.Fatalf("%d certificates, %v: want the server's and the authority's", len(shown.Certificate), err)
+	}
+	if got := shown.Leaf.DNSNames; len(got) != 3 || got[0] != ServerName || got[2] != "cloud.example" {
 		t.Errorf("names %v", got)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"weft/internal/control"
@@ -33,12 +32,17 @@ type Control interface {
 	RegisterHost(ctx context.Context, h model.Host) (*model.Host, error)
 	Heartbeat(ctx context.Context, h model.HostName) error
 	ReportPorts(ctx context.Context, h model.HostName, facts []control.PortFact) error
+	JoinHost(ctx context.Context, secret []byte, h model.HostName) (generation int, err error)
 }
 
 // ServerOptions are what a Server is made of.
 type ServerOptions struct {
 	Store   *store.Store
 	Control Control
+	// CA certifies hosts.
+	CA *CA
+	// Feeds returns the addresses of the feeds of all servers, for hosts that join.
+	Feeds func() []string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -49,6 +53,9 @@ type Server struct {
 	store   *store.Store
 	control Control
 	log     *slog.Logger
+	ca      *CA
+	feeds   func() []string
+	guesses guesses
 	// started is closed when the store's changes are being collected, stop when no longer.
 	started, stop chan struct{}
 
@@ -67,7 +74,7 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: o.Store, control: o.Control, log: o.Log, started: make(chan struct{}), stop: make(chan struct{}),
+	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, feeds: o.Feeds, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
 }
 
@@ -76,6 +83,9 @@ func NewGRPC(tc *tls.Config) *grpc.Server {
 	return grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(tc)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.UnaryInterceptor(guardCall),
+		grpc.StreamInterceptor(guardStream),
+		grpc.ConnectionTimeout(10*time.Second), // for the handshake, of those who may be nobody
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
@@ -128,6 +138,11 @@ func (s *Server) dispatch(changes []store.Change) {
 			}
 		}
 	})
+	for _, ch := range changes {
+		if ch.Kind == model.KindHostIdentity {
+			s.expel(model.HostName(ch.ID))
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tell := func(kind model.Kind, id string, ch store.Change) {
@@ -174,8 +189,12 @@ func peerOf(h *model.Host) view.Peer { return view.Peer{Host: h.Name, VTEP: h.VT
 
 // Connect serves one host's stream.
 func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
-	name, err := peerName(g.Context())
+	who, err := callerOf(g.Context())
 	if err != nil {
+		return err
+	}
+	name := who.host
+	if err := s.welcome(who); err != nil {
 		return err
 	}
 	host, observe, err := readHello(g, name)
@@ -191,15 +210,18 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	}
 	if observe {
 		s.log.Info("host is observed", "host", name)
-		return s.observe(ctx, newStream(s, name, g, cancel))
+		return s.observe(ctx, newStream(s, who, g, cancel))
 	}
 	// Before the snapshot: registering makes the DHCP ports that the host will serve.
 	if _, err := s.control.RegisterHost(ctx, host); err != nil {
 		return status.Errorf(codes.Unavailable, "register host %s: %v", name, err)
 	}
-	st := newStream(s, name, g, cancel)
+	st := newStream(s, who, g, cancel)
 	s.join(st)
 	defer s.leave(st)
+	if err := s.welcome(who); err != nil { // from here on expel would find the stream
+		return err
+	}
 	s.log.Info("host joined", "host", name)
 
 	var wg sync.WaitGroup
@@ -241,23 +263,6 @@ func (s *Server) observe(ctx context.Context, st *stream) error {
 	case <-s.stop:
 		return status.Error(codes.Unavailable, "server is stopping")
 	}
-}
-
-// peerName is the host's name: the common name of the verified client certificate.
-func peerName(ctx context.Context) (model.HostName, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "", status.Error(codes.Unauthenticated, "no peer")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
-		return "", status.Error(codes.Unauthenticated, "no verified client certificate")
-	}
-	name := model.HostName(info.State.VerifiedChains[0][0].Subject.CommonName)
-	if err := control.CheckHostName(name); err != nil {
-		return "", status.Errorf(codes.Unauthenticated, "certificate: %v", err)
-	}
-	return name, nil
 }
 
 // readHello waits for the first message and checks that it is of the host it should be of.

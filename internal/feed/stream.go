@@ -16,8 +16,8 @@ import (
 
 // stream is the server's end of one host's stream.
 type stream struct {
-	s      *Server
-	host   model.HostName
+	s *Server
+	caller
 	g      feedpb.Feed_ConnectServer
 	cancel context.CancelCauseFunc
 	wakeup chan struct{}
@@ -42,8 +42,8 @@ type stream struct {
 	asked    map[uint64]chan *feedpb.Answer
 }
 
-func newStream(s *Server, host model.HostName, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
-	return &stream{s: s, host: host, g: g, cancel: cancel,
+func newStream(s *Server, who caller, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
+	return &stream{s: s, caller: who, g: g, cancel: cancel,
 		wakeup: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
 		watched: map[store.Ref]struct{}{}, dirty: map[store.Ref]store.Change{}, facts: map[model.PortID]control.PortFact{},
 		asked: map[uint64]chan *feedpb.Answer{}}

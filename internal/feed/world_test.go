@@ -30,6 +30,12 @@ type recorder struct {
 	facts      map[model.HostName]map[model.PortID]control.PortFact
 	reports    int
 	fail       error
+	// joins is who decides about joining.
+	joins *control.Control
+}
+
+func (r *recorder) JoinHost(ctx context.Context, secret []byte, h model.HostName) (int, error) {
+	return r.joins.JoinHost(ctx, secret, h)
 }
 
 func (r *recorder) RegisterHost(_ context.Context, h model.Host) (*model.Host, error) {
@@ -77,6 +83,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, store: storetest.New(t), dir: filepath.Join(t.TempDir(), "pki"),
 		rec: &recorder{beats: map[model.HostName]int{}, facts: map[model.HostName]map[model.PortID]control.PortFact{}}}
+	w.rec.joins = control.New(control.Options{Store: w.store, Config: control.DefaultConfig()})
 	var err error
 	if w.ca, err = EnsureCA(w.dir); err != nil {
 		t.Fatal(err)
@@ -100,7 +107,7 @@ func (w *world) serve() {
 		w.t.Fatal(err)
 	}
 	w.addr = l.Addr().String()
-	w.server = NewServer(ServerOptions{Store: w.store, Control: w.rec})
+	w.server = NewServer(ServerOptions{Store: w.store, Control: w.rec, CA: w.ca, Feeds: func() []string { return []string{w.addr} }})
 	g := NewGRPC(tc)
 	w.server.Register(g)
 	ctx, cancel := context.WithCancel(context.Background())
