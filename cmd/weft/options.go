@@ -72,6 +72,9 @@ type Config struct {
 	MaxRoutes     int           `key:"max_subnet_host_routes" use:"server" help:"Most host routes of a subnet."`
 	AgentDownTime time.Duration `key:"agent_down_time" use:"server" help:"An agent that has not been heard of for so long counts as dead."`
 
+	DHCPPerNetwork int  `key:"dhcp_agents_per_network" use:"server" help:"On how many hosts DHCP of a network is answered, as far as there are so many. The server that was started last decides for all."`
+	DHCPFailover   bool `key:"allow_automatic_dhcp_failover" use:"server" help:"Whether DHCP of a network moves to another host when the agent of its host is dead."`
+
 	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. weft up uses its own."`
 	CertDir           string            `key:"cert_dir" use:"server agent" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft certificate has made for its host (empty: tls/hosts/HOST in state_dir)."`
 	HeartbeatInterval time.Duration     `key:"heartbeat_interval" use:"agent" help:"How often the agent tells the server that it lives."`
@@ -104,6 +107,7 @@ func defaults() Config {
 		FeedListen: "127.0.0.1:9697", CertificateLife: feed.DefaultLife, EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
+		DHCPPerNetwork: 1, DHCPFailover: true,
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
@@ -185,7 +189,7 @@ func (c *Config) complete() error {
 			bad("vlan_ranges", "%v", err)
 		}
 	}
-	for key, n := range map[string]int{"physical_mtu": c.PhysicalMTU, "max_dns_nameservers": c.MaxDNS, "max_subnet_host_routes": c.MaxRoutes} {
+	for key, n := range map[string]int{"physical_mtu": c.PhysicalMTU, "max_dns_nameservers": c.MaxDNS, "max_subnet_host_routes": c.MaxRoutes, "dhcp_agents_per_network": c.DHCPPerNetwork} {
 		if n <= 0 {
 			bad(key, "%d is not above 0", n)
 		}

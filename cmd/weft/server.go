@@ -114,6 +114,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	}
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
+	tasks.Go(func() error { return verbs.RunDHCP(ctx) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feeds, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
@@ -168,6 +169,7 @@ func controlConfig(c Config) control.Config {
 	k.DNSDomain = c.DNSDomain
 	k.MaxNameservers, k.MaxHostRoutes = c.MaxDNS, c.MaxRoutes
 	k.AgentDownTime = c.AgentDownTime
+	k.DHCP.PerNetwork, k.DHCPFailover = c.DHCPPerNetwork, c.DHCPFailover
 	k.Quotas, _ = parseQuotas(c.Quotas)
 	return k
 }

@@ -52,19 +52,22 @@ func (a *Agent) facts(c view.Cloud, v view.View, p plan.Plan, faults []host.Faul
 		}
 	}
 	for _, n := range v.Networks {
-		if n.DHCPPort == nil && servedElsewhere(n) {
-			for _, port := range n.Ports {
-				if f, ok := facts[port.ID]; ok {
-					f.DHCP = true
-					facts[port.ID] = f
-				}
+		if n.DHCPPort != nil {
+			continue
+		}
+		elsewhere := servedElsewhere(n)
+		for _, port := range n.Ports {
+			// A guest that has its address loses nothing while DHCP moves to another host.
+			if f, ok := facts[port.ID]; ok && (elsewhere || port.Status == model.PortActive) {
+				f.DHCP = true
+				facts[port.ID] = f
 			}
 		}
 	}
 	return facts
 }
 
-// servedElsewhere: another host's DHCP port of the network is up. That host answers from
+// servedElsewhere: another host's DHCP port of the network is up, and so the host lives. It answers from
 // the same records; whether it has read the newest is not known here.
 func servedElsewhere(n *view.Network) bool {
 	return slices.ContainsFunc(n.Ports, func(p *model.Port) bool {

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -88,7 +89,7 @@ func (c *Control) UpdateAgent(ctx context.Context, id string, ch Change[model.Ag
 		return err
 	}
 	c.retryBindings(ctx, a.Host.Name)
-	c.ensureAllDHCP(ctx)
+	c.ensureAllDHCP(ctx, false)
 	return nil
 }
 
@@ -150,17 +151,22 @@ func settingsKept(old map[string]model.AgentSetting) map[string]model.AgentSetti
 	return kept
 }
 
-// DHCPServer returns the host that serves DHCP on a network: where its DHCP port is, or
-// would be as soon as there is one; "" when that is nowhere.
-func DHCPServer(r store.Reader, n *model.Network) model.HostName {
-	if e := r.Port(dhcpPortID(n.ID)); e != nil {
-		return e.Value.Binding.Host
+// DHCPHosts returns the hosts that serve DHCP on a network, sorted: where its DHCP ports are,
+// or are to be as soon as there is something to serve.
+func DHCPHosts(r store.Reader, n *model.Network) []model.HostName {
+	var hosts []model.HostName
+	for _, e := range dhcpPorts(r, n.ID) {
+		hosts = append(hosts, e.Value.Binding.Host)
 	}
-	return n.DHCPHost
+	if len(hosts) == 0 {
+		return n.DHCPHosts
+	}
+	slices.Sort(hosts)
+	return hosts
 }
 
-// PutDHCP puts the DHCP port of a network on the host of a DHCP agent. There is one such
-// port to a network, so it leaves where it was; it stays while the host can serve it.
+// PutDHCP lets a DHCP agent serve a network beside those that do. From then on the network
+// is served where administrators have said, each host as long as it can.
 func (c *Control) PutDHCP(ctx context.Context, agent string, id model.NetworkID) error {
 	return c.scheduleDHCP(ctx, id, func(w *work, n *model.Network) error {
 		a, err := c.Agent(w.r, agent)
@@ -170,26 +176,32 @@ func (c *Control) PutDHCP(ctx context.Context, agent string, id model.NetworkID)
 		if a.Type != model.AgentDHCP || a.Host.Agents[a.Type].Disabled {
 			return model.Faultf(model.InvalidDHCPAgent, "Agent %s is not a valid DHCP Agent or has been disabled.", agent)
 		}
-		if DHCPServer(w.r, n) == a.Host.Name {
+		on := DHCPHosts(w.r, n)
+		if slices.Contains(on, a.Host.Name) {
 			return model.Faultf(model.DHCPHosted, "The network %s has been already hosted by the DHCP Agent %s.", id, agent)
 		}
-		n.DHCPHost, n.DHCPAway = a.Host.Name, false
+		n.DHCPHosts, n.DHCPAway = append(slices.Clone(on), a.Host.Name), false
+		slices.Sort(n.DHCPHosts)
 		return nil
 	})
 }
 
-// TakeDHCP takes DHCP on a network away from a DHCP agent. It comes back when it is put
-// somewhere.
+// TakeDHCP takes a network from a DHCP agent. Without the last of them it has no DHCP, until
+// it is given to one.
 func (c *Control) TakeDHCP(ctx context.Context, agent string, id model.NetworkID) error {
 	return c.scheduleDHCP(ctx, id, func(w *work, n *model.Network) error {
 		a, err := c.Agent(w.r, agent)
 		if err != nil {
 			return err
 		}
-		if a.Type != model.AgentDHCP || DHCPServer(w.r, n) != a.Host.Name {
+		on := DHCPHosts(w.r, n)
+		if a.Type != model.AgentDHCP || !slices.Contains(on, a.Host.Name) {
 			return model.Faultf(model.DHCPNotHosted, "The network %s is not hosted by the DHCP Agent %s.", id, agent)
 		}
-		n.DHCPHost, n.DHCPAway = "", true
+		n.DHCPHosts = slices.DeleteFunc(slices.Clone(on), func(h model.HostName) bool { return h == a.Host.Name })
+		if len(n.DHCPHosts) == 0 {
+			n.DHCPHosts, n.DHCPAway = nil, true
+		}
 		return nil
 	})
 }

@@ -48,12 +48,17 @@ func (c *Control) cannotBind(host *store.Entry[model.Host], b *model.Binding, n 
 
 // cannotServe says in words why a host cannot realise a network now, or "".
 func (c *Control) cannotServe(h *model.Host, n *model.Network) string {
-	now := c.now()
+	if now := c.now(); !c.HostAlive(h, now) {
+		return fmt.Sprintf("the agent on host %q was last heard of %s ago", h.Name, now.Sub(h.HeartbeatAt).Round(1e9))
+	}
+	return c.cannotCarry(h, n)
+}
+
+// cannotCarry says in words why a host cannot realise a network even if it lives, or "".
+func (c *Control) cannotCarry(h *model.Host, n *model.Network) string {
 	switch g := n.Segment; {
 	case h.Agents[model.AgentSwitch].Disabled:
 		return fmt.Sprintf("the agent on host %q is disabled", h.Name)
-	case !c.HostAlive(h, now):
-		return fmt.Sprintf("the agent on host %q was last heard of %s ago", h.Name, now.Sub(h.HeartbeatAt).Round(1e9))
 	case g.Physical != "" && h.BridgeMappings[g.Physical] == "":
 		return fmt.Sprintf("host %q has no bridge mapped to physical network %q", h.Name, g.Physical)
 	case g.Type == model.SegmentVXLAN && len(h.TunnelTypes) > 0 && !slices.Contains(h.TunnelTypes, string(g.Type)):

@@ -40,6 +40,10 @@ type Config struct {
 	Quotas map[string]int
 	// AgentDownTime is how old the last heartbeat of a live host may be.
 	AgentDownTime time.Duration
+	// DHCP is how DHCP is served.
+	DHCP model.DHCPSetting
+	// DHCPFailover lets DHCP ports leave dead hosts.
+	DHCPFailover bool
 }
 
 // DefaultConfig returns Neutron's defaults.
@@ -54,6 +58,8 @@ func DefaultConfig() Config {
 		MaxRoutes:       30,
 		MaxAddressPairs: 10,
 		AgentDownTime:   75 * time.Second,
+		DHCP:            model.DHCPSetting{Mode: model.DHCPAgents, PerNetwork: 1},
+		DHCPFailover:    true,
 		Quotas: map[string]int{"network": 100, "subnet": 100, "port": 500, "security_group": 10, "security_group_rule": 100,
 			"router": 10, "floatingip": 50, "rbac_policy": 10},
 	}

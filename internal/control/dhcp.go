@@ -3,7 +3,7 @@ package control
 import (
 	"context"
 	"errors"
-	"hash/fnv"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -15,56 +15,61 @@ import (
 	"weft/internal/store"
 )
 
-// dhcpPortID returns the ID of a network's DHCP port. It follows from the network, so
+// dhcpPortID returns the ID of a network's DHCP port in a slot. It follows from the two, so
 // that two servers that both find it missing make the same port, and one of them loses.
-func dhcpPortID(id model.NetworkID) model.PortID {
-	return model.PortID(uuid.NewSHA1(uuid.NameSpaceDNS, []byte("dhcp."+string(id))).String())
+func dhcpPortID(id model.NetworkID, slot int) model.PortID {
+	name := "dhcp." + string(id)
+	if slot > 0 {
+		name = fmt.Sprintf("dhcp.%d.%s", slot, id)
+	}
+	return model.PortID(uuid.NewSHA1(uuid.NameSpaceDNS, []byte(name)).String())
 }
+
+// maxDHCPSlots is how many DHCP ports a network can have.
+const maxDHCPSlots = 64
 
 // DHCPDeviceID returns the device_id of the DHCP port of a network on a host, as Neutron forms it.
 func DHCPDeviceID(host model.HostName, id model.NetworkID) string {
 	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(host)).String() + "-" + string(id)
 }
 
-// EnsureDHCP makes the DHCP port of a network what its subnets ask for: one port, with
-// the lowest free address of each subnet that has DHCP enabled, bound to a live host that
-// serves DHCP. It stays on its host while that lives, unless an administrator has put it
-// elsewhere. Without such a subnet, or when DHCP was taken away, the port
-// goes; without such a host it stays as it is, or is not made. A subnet without a free
+// EnsureDHCP makes the DHCP ports of a network what its subnets ask for. Each has the lowest
+// free address of each subnet that has DHCP enabled. Where they are, placement decides; a
+// dead host keeps what it has. In distributed mode it is one port, of all hosts. Without
+// such a subnet, or when DHCP was taken away, the ports go. A subnet without a free
 // address is left out, which is an error, and the others are served.
 func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
+	return c.tendDHCP(ctx, id, false)
+}
+
+// tendDHCP is EnsureDHCP; with failover, dead hosts lose their ports.
+func (c *Control) tendDHCP(ctx context.Context, id model.NetworkID, failover bool) error {
 	var left error
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		left = nil
 		var d dhcpState
-		c.Read(func(r store.Reader) { d = c.dhcpState(r, id) })
-		if d.at.network == nil || d.settled {
+		c.Read(func(r store.Reader) { d = c.dhcpState(r, id, failover) })
+		if d.settled {
 			return nil
 		}
 		txn := c.store.Txn()
-		switch {
-		case d.port != nil && len(d.wanted) == 0:
-			txn.DeletePort(d.port, d.revision)
+		for slot, old := range d.ports {
+			if _, stays := d.slots[slot]; !stays {
+				txn.DeletePort(old, d.revision)
+			}
+		}
+		for _, slot := range slices.Sorted(maps.Keys(d.slots)) {
+			full, err := c.putDHCPPort(txn, d, slot, res)
+			if err != nil {
+				return err
+			}
+			if full != nil {
+				left = full
+			}
+		}
+		if len(d.slots) == 0 {
 			txn.UnchangedNetwork(d.at.network)
-		case d.port == nil:
-			p := c.newDHCPPort(d)
-			var err error
-			if left, err = c.placeDHCP(p, d, res); err != nil {
-				return err
-			}
-			txn.CreatePort(p)
-			d.at.keep(txn)
-		default:
-			p := *d.port.Value
-			var err error
-			if left, err = c.placeDHCP(&p, d, res); err != nil {
-				return err
-			}
-			if reflect.DeepEqual(&p, d.port.Value) {
-				return nil
-			}
-			c.touch(&p.Meta)
-			txn.UpdatePort(d.port, &p)
+		} else {
 			d.at.keep(txn)
 		}
 		_, err := txn.Commit(ctx)
@@ -76,79 +81,180 @@ func (c *Control) EnsureDHCP(ctx context.Context, id model.NetworkID) error {
 	return left
 }
 
-// dhcpState is what EnsureDHCP decides from.
+// putDHCPPort adds to a transaction what makes the port of a slot as it is to be. full is
+// the fault of a subnet without a free address; a port without any is not made.
+func (c *Control) putDHCPPort(txn *store.Txn, d dhcpState, slot int, res *store.Reservation) (full, err error) {
+	old := d.ports[slot]
+	var p model.Port
+	if old != nil {
+		p = *old.Value
+	} else {
+		p = c.newDHCPPort(d, slot)
+	}
+	if full, err = c.placeDHCP(&p, d, res); err != nil {
+		return nil, err
+	}
+	if len(p.FixedIPs) == 0 {
+		if old != nil {
+			txn.DeletePort(old, d.revision)
+		}
+		return full, nil
+	}
+	if !d.seatedAt(&p, d.slots[slot]) {
+		p = d.seat(p, d.slots[slot])
+	}
+	switch {
+	case old == nil:
+		txn.CreatePort(&p)
+	case !reflect.DeepEqual(&p, old.Value):
+		c.touch(&p.Meta)
+		txn.UpdatePort(old, &p)
+	}
+	return full, nil
+}
+
+// dhcpState is what tendDHCP decides from.
 type dhcpState struct {
 	at       place
 	wanted   []model.SubnetID // subnets with DHCP, oldest first
-	port     *store.Entry[model.Port]
-	revision int64       // of the mirror
-	host     *model.Host // where the port is to be; nil: nowhere new
+	ports    map[int]*store.Entry[model.Port]
+	revision int64 // of the mirror
+	// slots are the ports that there are to be.
+	slots map[int]seat
 	// settled says that nothing is to be done.
 	settled bool
 }
 
-func (c *Control) dhcpState(r store.Reader, id model.NetworkID) dhcpState {
-	d := dhcpState{at: place{network: r.Network(id), subnets: r.SubnetsOf(id)}, port: r.Port(dhcpPortID(id)), revision: r.Revision()}
+// seat is where a DHCP port is to be.
+type seat struct {
+	// host is nil where the port stays as it is, or for a port of all hosts.
+	host        *model.Host
+	distributed bool
+	// silent: it stays on a host that is dead.
+	silent bool
+}
+
+func (c *Control) dhcpState(r store.Reader, id model.NetworkID, failover bool) dhcpState {
+	d := dhcpState{at: place{network: r.Network(id), subnets: r.SubnetsOf(id)}, revision: r.Revision()}
 	if d.at.network == nil {
+		d.settled = true
 		return d
 	}
+	d.ports = dhcpPorts(r, id)
 	for _, s := range d.at.subnets {
 		if s.Value.EnableDHCP && !d.at.network.Value.DHCPAway {
 			d.wanted = append(d.wanted, s.Value.ID)
 		}
 	}
-	if len(d.wanted) == 0 {
-		d.settled = d.port == nil
-		return d
+	if len(d.wanted) > 0 {
+		d.slots = c.dhcpSeats(r, d, failover)
 	}
-	d.host = c.dhcpHost(r, d)
-	if d.port == nil {
-		d.settled = d.host == nil
-		return d
+	d.settled = len(d.slots) == len(d.ports)
+	for slot, s := range d.slots {
+		old := d.ports[slot]
+		d.settled = d.settled && old != nil && d.seatedAt(old.Value, s) && d.addressed(old.Value)
 	}
-	has := map[model.SubnetID]bool{}
-	for _, f := range d.port.Value.FixedIPs {
-		has[f.SubnetID] = true
-	}
-	lacks := func(id model.SubnetID) bool { return !has[id] }
-	moves := d.host != nil && (d.host.Name != d.port.Value.Binding.Host || d.port.Value.Binding.VIFType != model.VIFOVS)
-	d.settled = len(has) == len(d.wanted) && !slices.ContainsFunc(d.wanted, lacks) && !moves
 	return d
 }
 
-// dhcpHost returns the host for a network's DHCP port: where it was put, else where it is,
-// if that lives, else one of the live ones, the same for the same network and hosts; nil
-// when there is none.
-func (c *Control) dhcpHost(r store.Reader, d dhcpState) *model.Host {
-	able := func(h *model.Host) bool {
-		return h.Has(model.RoleNetwork) && !h.Agents[model.AgentDHCP].Disabled && c.cannotServe(h, d.at.network.Value) == ""
-	}
-	if e := r.Host(d.at.network.Value.DHCPHost); e != nil && able(e.Value) {
-		return e.Value
-	}
-	if d.port != nil {
-		if e := r.Host(d.port.Value.Binding.Host); e != nil && able(e.Value) {
-			return e.Value
+// dhcpPorts returns the DHCP ports of a network by slot; those that somebody else has made
+// are not among them.
+func dhcpPorts(r store.Reader, id model.NetworkID) map[int]*store.Entry[model.Port] {
+	all := r.DHCPPortsOf(id)
+	ports := make(map[int]*store.Entry[model.Port], len(all))
+	for slot := 0; len(ports) < len(all) && slot < maxDHCPSlots; slot++ {
+		want := dhcpPortID(id, slot)
+		for _, e := range all {
+			if e.Value.ID == want {
+				ports[slot] = e
+			}
 		}
 	}
-	var live []*model.Host
-	for _, e := range r.Hosts() {
-		if able(e.Value) {
-			live = append(live, e.Value)
-		}
-	}
-	if len(live) == 0 {
-		return nil
-	}
-	sum := fnv.New32a()
-	_, _ = sum.Write([]byte(d.at.network.Value.ID)) // never fails
-	return live[sum.Sum32()%uint32(len(live))]
+	return ports
 }
 
-func (c *Control) newDHCPPort(d dhcpState) *model.Port {
+// dhcpSeats decides where the ports of a network are to be.
+func (c *Control) dhcpSeats(r store.Reader, d dhcpState, failover bool) map[int]seat {
+	n, setting := d.at.network.Value, c.DHCPSetting(r)
+	if setting.Mode == model.DHCPDistributed {
+		return map[int]seat{0: {distributed: true}}
+	}
+	p := placement{network: n.ID, number: min(setting.PerNetwork, maxDHCPSlots), byHand: n.DHCPHosts,
+		ports: make(map[int]model.HostName, len(d.ports)), hosts: map[model.HostName]candidate{}, failover: failover && c.cfg.DHCPFailover}
+	for slot, e := range d.ports {
+		p.ports[slot] = e.Value.Binding.Host
+	}
+	hosts := r.Hosts()
+	for _, e := range hosts {
+		if able, dead := c.canServeDHCP(e.Value, n); able || dead {
+			p.hosts[e.Value.Name] = candidate{able: able, dead: dead, load: r.DHCPPortCountOn(e.Value.Name)}
+		}
+	}
+	seats := map[int]seat{}
+	for slot, name := range p.slots() {
+		s := seat{silent: failover && p.hosts[name].dead}
+		if e := r.Host(name); e != nil && p.hosts[name].able {
+			s.host = e.Value
+		}
+		seats[slot] = s
+	}
+	return seats
+}
+
+// canServeDHCP reports whether a host can serve a network, or could if it were alive.
+func (c *Control) canServeDHCP(h *model.Host, n *model.Network) (able, dead bool) {
+	if !h.Has(model.RoleNetwork) || h.Agents[model.AgentDHCP].Disabled || c.cannotCarry(h, n) != "" {
+		return false, false
+	}
+	alive := c.HostAlive(h, c.now())
+	return alive, !alive
+}
+
+// seatedAt reports whether a port is where it is to be.
+func (d *dhcpState) seatedAt(p *model.Port, s seat) bool {
+	switch {
+	case s.distributed:
+		return p.Distributed()
+	case s.host != nil:
+		return p.Binding.Host == s.host.Name && p.Binding.VIFType == model.VIFOVS
+	case s.silent:
+		return p.Status != model.PortActive
+	}
+	return true
+}
+
+// seat returns a port that is where it is to be.
+func (d *dhcpState) seat(p model.Port, s seat) model.Port {
+	p.Status = model.PortDown
+	switch {
+	case s.distributed:
+		p.DeviceID = model.DeviceIDReservedDHCPPort
+		p.Binding = model.Binding{VNICType: defaultVNIC, VIFType: model.VIFDistributed}
+		if p.AdminStateUp {
+			p.Status = model.PortActive
+		}
+	case s.host != nil:
+		p.DeviceID = DHCPDeviceID(s.host.Name, p.NetworkID)
+		p.Binding.Host, p.Binding.VIFType, p.Binding.Reason = s.host.Name, model.VIFOVS, ""
+		p.Binding.BridgeName, p.Binding.DatapathType = s.host.IntegrationBridge, s.host.DatapathType
+	}
+	return p
+}
+
+// addressed reports whether a port has an address on each subnet with DHCP, and on no other.
+func (d *dhcpState) addressed(p *model.Port) bool {
+	has := map[model.SubnetID]bool{}
+	for _, f := range p.FixedIPs {
+		has[f.SubnetID] = true
+	}
+	lacks := func(id model.SubnetID) bool { return !has[id] }
+	return len(has) == len(d.wanted) && !slices.ContainsFunc(d.wanted, lacks)
+}
+
+func (c *Control) newDHCPPort(d dhcpState, slot int) model.Port {
 	n, now := d.at.network.Value, c.stamp()
-	return &model.Port{
-		ID:           dhcpPortID(n.ID),
+	return model.Port{
+		ID:           dhcpPortID(n.ID, slot),
 		Project:      n.Project,
 		NetworkID:    n.ID,
 		AdminStateUp: true,
@@ -159,9 +265,8 @@ func (c *Control) newDHCPPort(d dhcpState) *model.Port {
 	}
 }
 
-// placeDHCP gives a DHCP port its MAC if it has none, the addresses it lacks, and its
-// host. full is the fault of a subnet without a free address; it is err when no subnet
-// has one.
+// placeDHCP gives a DHCP port its MAC if it has none, and the addresses it lacks. full is
+// the fault of a subnet without a free address.
 func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) (full, err error) {
 	if p.MAC.IsZero() {
 		if err := c.chooseMAC(p, Opt[model.MAC]{}, res); err != nil {
@@ -186,46 +291,16 @@ func (c *Control) placeDHCP(p *model.Port, d dhcpState, res *store.Reservation) 
 		ips = append(ips, got...)
 	}
 	p.FixedIPs = ips
-	if err := c.autoAddresses(p, had, nil, d.at, res); err != nil {
-		return nil, err
-	}
-	if len(p.FixedIPs) == 0 {
-		return nil, full
-	}
-	if d.host != nil && (p.Binding.Host != d.host.Name || p.Binding.VIFType != model.VIFOVS) {
-		p.DeviceID = DHCPDeviceID(d.host.Name, p.NetworkID)
-		p.Binding.Host = d.host.Name
-		p.Binding.VIFType = model.VIFOVS
-		p.Binding.BridgeName, p.Binding.DatapathType = d.host.IntegrationBridge, d.host.DatapathType
-		p.Binding.Reason = ""
-		p.Status = model.PortDown
-	}
-	return full, nil
-}
-
-// ensureAllDHCP ensures the DHCP port of every network that lacks something, and the
-// addresses of ports that a server did not get to give them.
-func (c *Control) ensureAllDHCP(ctx context.Context) {
-	c.ensureAllAuto(ctx)
-	var todo []model.NetworkID
-	c.Read(func(r store.Reader) {
-		for e := range r.Networks() {
-			if !c.dhcpState(r, e.Value.ID).settled {
-				todo = append(todo, e.Value.ID)
-			}
-		}
-	})
-	slices.Sort(todo)
-	c.dhcpFaults.keep(todo)
-	for _, id := range todo {
-		c.ensureDHCP(ctx, id)
-	}
+	return full, c.autoAddresses(p, had, nil, d.at, res)
 }
 
 // ensureDHCP is EnsureDHCP for verbs that have already succeeded: what fails is logged,
-// once while it stays the same, and made good at a heartbeat of a host that serves DHCP.
+// once while it stays the same, and made good in a later pass of RunDHCP.
 func (c *Control) ensureDHCP(ctx context.Context, id model.NetworkID) {
-	err := c.EnsureDHCP(ctx, id)
+	c.noteDHCP(id, c.EnsureDHCP(ctx, id))
+}
+
+func (c *Control) noteDHCP(id model.NetworkID, err error) {
 	if c.dhcpFaults.changed(id, err) {
 		c.log.Warn("network without DHCP, or a subnet of it", "network", id, "err", err)
 	}

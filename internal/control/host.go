@@ -20,6 +20,7 @@ import (
 // host serves DHCP, networks without a living DHCP port get one.
 func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, error) {
 	var made *model.Host
+	same := false // it is the host that was there, alive, a moment ago
 	err := c.attempt(ctx, func(*store.Reservation) error {
 		var old *store.Entry[model.Host]
 		var identity *store.Entry[model.HostIdentity]
@@ -46,6 +47,7 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		if n.AgentID == "" {
 			n.AgentID = uuid.NewString()
 		}
+		same = old != nil && c.HostAlive(old.Value, c.now()) && dhcpHost(&n) == dhcpHost(old.Value)
 		txn := c.store.Txn()
 		txn.PutHost(old, &n)
 		txn.PutHeartbeat(n.Name, now)
@@ -64,15 +66,14 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		return nil, err
 	}
 	c.retryBindings(ctx, h.Name)
-	if made.Has(model.RoleNetwork) {
-		c.ensureAllDHCP(ctx)
+	if made.Has(model.RoleNetwork) && !same {
+		c.ensureAllDHCP(ctx, false)
 	}
 	return made, nil
 }
 
 // Heartbeat records that a host lives now: one small key, and nobody is woken. When the
-// host had been taken for dead, what was refused to it meanwhile is tried again; and a
-// DHCP port that could not be made earlier is, now that someone asks. A host that never
+// host had been taken for dead, what was refused to it meanwhile is tried again. A host that never
 // joined is model.NotFound.
 func (c *Control) Heartbeat(ctx context.Context, host model.HostName) error {
 	var old *store.Entry[model.Host]
@@ -93,9 +94,9 @@ func (c *Control) Heartbeat(ctx context.Context, host model.HostName) error {
 	}
 	if !wasAlive {
 		c.retryBindings(ctx, host)
-	}
-	if old.Value.Has(model.RoleNetwork) {
-		c.ensureAllDHCP(ctx)
+		if old.Value.Has(model.RoleNetwork) {
+			c.ensureAllDHCP(ctx, false)
+		}
 	}
 	return nil
 }

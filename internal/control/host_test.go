@@ -149,6 +149,7 @@ func TestDHCPPort(t *testing.T) {
 	// The host dies, another joins: the port moves there and keeps its address.
 	clk.forward(80 * time.Second)
 	c.host(model.Host{Name: "h2", Roles: model.AllRoles()})
+	c.FailOver(t.Context())
 	if d := c.dhcpPort(n.ID); d.Binding.Host != "h2" || d.DeviceID != control.DHCPDeviceID("h2", n.ID) || d.FixedIPs[0].Addr != addr("10.10.0.2") {
 		t.Errorf("%+v", d)
 	}

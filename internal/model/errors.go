@@ -15,6 +15,7 @@ const (
 	KindFloatingIP     Kind = "floatingip"
 	KindPortForwarding Kind = "port_forwarding"
 	KindHost           Kind = "host"
+	KindDHCPSetting    Kind = "dhcp_setting"
 	KindQuota          Kind = "quota"
 	KindRBAC           Kind = "rbac_policy"
 

@@ -86,11 +86,27 @@ type Network struct {
 	Segments []NetworkSegment `json:"segments,omitempty"`
 	// QoSPolicy is the ID of the policy that its ports are under unless they have their own.
 	QoSPolicy string `json:"qos_policy,omitempty"`
-	// DHCPHost is where an administrator has put the DHCP port; empty leaves it to the cloud.
-	DHCPHost HostName `json:"dhcp_host,omitempty"`
+	// DHCPHosts is where an administrator has put DHCP, sorted; none leaves it to the cloud.
+	DHCPHosts []HostName `json:"dhcp_hosts,omitempty"`
 	// DHCPAway says that an administrator has taken DHCP away until it is put somewhere again.
 	DHCPAway bool `json:"dhcp_away,omitempty"`
 	Meta
+}
+
+// UnmarshalJSON reads also what was stored when DHCP could be put on one host only.
+func (n *Network) UnmarshalJSON(text []byte) error {
+	type plain Network
+	older := struct {
+		*plain
+		DHCPHost HostName `json:"dhcp_host"`
+	}{plain: (*plain)(n)}
+	if err := json.Unmarshal(text, &older); err != nil {
+		return err
+	}
+	if older.DHCPHost != "" {
+		n.DHCPHosts = []HostName{older.DHCPHost}
+	}
+	return nil
 }
 
 // AllSegments returns what the network occupies, the segment that hosts use first.
@@ -177,6 +193,8 @@ const (
 	VIFUnbound       VIFType = "unbound"
 	VIFOVS           VIFType = "ovs"
 	VIFBindingFailed VIFType = "binding_failed"
+	// VIFDistributed is that of a port which is realised on every host with ports of its network.
+	VIFDistributed VIFType = "distributed"
 )
 
 // Binding says where and how a port is realised.
@@ -263,6 +281,10 @@ type Port struct {
 // is on, and the port does not belong to the cloud itself.
 func (p *Port) Filtered() bool { return p.PortSecurity && !TrustedOwner(p.DeviceOwner) }
 
+// Distributed reports whether the port is realised on every host that has other ports of
+// its network, the same on each, and unseen by the others.
+func (p *Port) Distributed() bool { return p.Binding.VIFType == VIFDistributed }
+
 // TrustedOwner reports whether ports of this owner belong to the cloud itself (DHCP,
 // router): they may send whatever they like.
 func TrustedOwner(owner string) bool { return strings.HasPrefix(owner, OwnerNetworkPrefix) }
@@ -323,6 +345,23 @@ func (h *Host) UnmarshalJSON(text []byte) error {
 		}
 	}
 	return nil
+}
+
+// The ways in which DHCP is served.
+const (
+	// DHCPAgents: from some hosts, chosen for each network.
+	DHCPAgents = "agents"
+	// DHCPDistributed: by each host for the ports that it has itself.
+	DHCPDistributed = "distributed"
+)
+
+// DHCPSetting says how DHCP is served in the whole cloud. The server that was started last
+// has its way, so that no two work against each other.
+type DHCPSetting struct {
+	// Mode is DHCPAgents or DHCPDistributed.
+	Mode string `json:"mode"`
+	// PerNetwork is on how many hosts a network is served, as far as there are so many.
+	PerNetwork int `json:"per_network"`
 }
 
 // The types of agent as which a host shows itself.

@@ -3,15 +3,14 @@ package neutron
 import (
 	"iter"
 	"net/http"
+	"slices"
 
 	"weft/internal/control"
 	"weft/internal/model"
 	"weft/internal/store"
 )
 
-// registerSchedules serves which agents serve which networks. A network has one DHCP port
-// here: put on an agent it leaves the one where it was, and taken from an agent it stays
-// away until it is put somewhere.
+// registerSchedules serves which agents serve which networks.
 func (s *Server) registerSchedules(networks *collection[model.Network, networkRequest], agents *collection[agent, agentRequest]) {
 	s.honour("dhcp_agent_scheduler")
 	s.handle("/v2.0/networks/{parent}/dhcp-agents", func(w http.ResponseWriter, r *http.Request) error {
@@ -20,7 +19,7 @@ func (s *Server) registerSchedules(networks *collection[model.Network, networkRe
 		}
 		return serving(agents, func(rd store.Reader, a *agent) bool {
 			n := rd.Network(model.NetworkID(r.PathValue("parent")))
-			return n != nil && a.Type == model.AgentDHCP && control.DHCPServer(rd, n.Value) == a.Host.Name
+			return n != nil && a.Type == model.AgentDHCP && slices.Contains(control.DHCPHosts(rd, n.Value), a.Host.Name)
 		}).serveList(s, w, r)
 	})
 	s.handle("/v2.0/agents/{parent}/dhcp-networks", func(w http.ResponseWriter, r *http.Request) error {
@@ -38,7 +37,7 @@ func (s *Server) registerSchedules(networks *collection[model.Network, networkRe
 		c := *networks
 		c.list = func(rd store.Reader, _ *query[model.Network, networkRequest]) iter.Seq[*store.Entry[model.Network]] {
 			return only(rd.Networks(), func(n *model.Network) bool {
-				return a.Type == model.AgentDHCP && control.DHCPServer(rd, n) == a.Host.Name
+				return a.Type == model.AgentDHCP && slices.Contains(control.DHCPHosts(rd, n), a.Host.Name)
 			})
 		}
 		return c.serveList(s, w, r)

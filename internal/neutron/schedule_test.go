@@ -74,8 +74,12 @@ func TestDHCPAgents(t *testing.T) {
 	if r := s.step("admin", "POST", path(there), body, "201"); r.text != "null" {
 		t.Errorf("answer: %s", r.text)
 	}
+	if on := hosts(); len(on) != 2 {
+		t.Errorf("put on %s too it is served on %v", there, on)
+	}
+	s.step("admin", "DELETE", path(here)+"/"+net, nil, "204")
 	if on := hosts(); len(on) != 1 || on[0] != there {
-		t.Errorf("put on %s it is served on %v", there, on)
+		t.Errorf("taken from %s it is served on %v", here, on)
 	}
 	s.step("admin", "DELETE", path(here)+"/"+net, nil, "409 NetworkNotHostedByDhcpAgent: The network "+net+" is not hosted by the DHCP Agent "+agents[here]+".")
 	s.step("admin", "DELETE", path(there)+"/"+net, nil, "204")

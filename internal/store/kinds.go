@@ -7,6 +7,7 @@ import "weft/internal/model"
 func kinds() []anyKind {
 	return []anyKind{
 		Quotas,
+		DHCPSettings,
 		AddressGroups,
 		SecurityGroups,
 		SecurityGroupRules,
@@ -26,6 +27,15 @@ var Quotas = define(definition[model.Quota]{
 	kind: model.KindQuota,
 	id:   func(q *model.Quota) string { return string(q.Project) },
 })
+
+// DHCPSettings holds one object, of the ID TheDHCPSetting.
+var DHCPSettings = define(definition[model.DHCPSetting]{
+	kind: model.KindDHCPSetting,
+	id:   func(*model.DHCPSetting) string { return TheDHCPSetting },
+})
+
+// TheDHCPSetting is the ID of how DHCP is served in the whole cloud.
+const TheDHCPSetting = "cloud"
 
 // RBACPolicies are found by the object they are about, by those who have made them, and
 // by kind of object and whom they are for.

@@ -26,6 +26,7 @@ type mirror struct {
 	perNetwork map[model.NetworkID]*networkParts
 	perSubnet  map[model.SubnetID]*subnetParts
 	byHost     map[model.HostName]map[model.PortID]*Entry[model.Port]
+	dhcpOn     map[model.HostName]int // DHCP ports
 	byDevice   map[string][]*Entry[model.Port]
 	byMAC      map[model.MAC][]*Entry[model.Port]
 	byAddr     map[netip.Addr][]*Entry[model.Port]
@@ -50,6 +51,7 @@ type networkParts struct {
 	// sorted: another slice when one comes or goes.
 	bound map[model.HostName]int
 	hosts []model.HostName
+	dhcp  map[model.PortID]*Entry[model.Port] // those of ports; nil for none
 }
 
 type subnetParts struct {
@@ -77,6 +79,7 @@ func (m *mirror) clear() {
 	m.perNetwork = map[model.NetworkID]*networkParts{}
 	m.perSubnet = map[model.SubnetID]*subnetParts{}
 	m.byHost = map[model.HostName]map[model.PortID]*Entry[model.Port]{}
+	m.dhcpOn = map[model.HostName]int{}
 	m.byDevice = map[string][]*Entry[model.Port]{}
 	m.byMAC = map[model.MAC][]*Entry[model.Port]{}
 	m.byAddr = map[netip.Addr][]*Entry[model.Port]{}
@@ -360,7 +363,15 @@ func (m *mirror) setPort(id model.PortID, e *Entry[model.Port]) {
 
 func (m *mirror) index(e *Entry[model.Port]) {
 	p := e.Value
-	m.partsOf(p.NetworkID).ports[p.ID] = e
+	parts := m.partsOf(p.NetworkID)
+	parts.ports[p.ID] = e
+	if p.DeviceOwner == model.OwnerDHCP {
+		if parts.dhcp == nil {
+			parts.dhcp = map[model.PortID]*Entry[model.Port]{}
+		}
+		parts.dhcp[p.ID] = e
+		m.dhcpOn[p.Binding.Host]++
+	}
 	setIn(m.portsOf, p.Project, p.ID, e)
 	m.refer(Ref{model.KindPort, string(p.ID)}, portRefs(p))
 	m.byMAC[p.MAC] = append(m.byMAC[p.MAC], e)
@@ -391,7 +402,14 @@ func (m *mirror) index(e *Entry[model.Port]) {
 
 func (m *mirror) unindex(e *Entry[model.Port]) {
 	p := e.Value
-	delete(m.partsOf(p.NetworkID).ports, p.ID)
+	parts := m.partsOf(p.NetworkID)
+	delete(parts.ports, p.ID)
+	if p.DeviceOwner == model.OwnerDHCP {
+		delete(parts.dhcp, p.ID)
+		if m.dhcpOn[p.Binding.Host]--; m.dhcpOn[p.Binding.Host] == 0 {
+			delete(m.dhcpOn, p.Binding.Host)
+		}
+	}
 	m.dropNetworkParts(p.NetworkID)
 	dropFrom(m.portsOf, p.Project, p.ID)
 	m.unrefer(Ref{model.KindPort, string(p.ID)}, portRefs(p))

@@ -81,6 +81,20 @@ func (r Reader) PortCountOf(id model.NetworkID) int {
 	return 0
 }
 
+// DHCPPortsOf returns the network:dhcp ports of a network, sorted by ID.
+func (r Reader) DHCPPortsOf(id model.NetworkID) []*Entry[model.Port] {
+	n := r.m.perNetwork[id]
+	if n == nil || len(n.dhcp) == 0 {
+		return nil
+	}
+	return slices.SortedFunc(maps.Values(n.dhcp), func(a, b *Entry[model.Port]) int {
+		return strings.Compare(string(a.Value.ID), string(b.Value.ID))
+	})
+}
+
+// DHCPPortCountOn returns how many network:dhcp ports are bound to a host.
+func (r Reader) DHCPPortCountOn(h model.HostName) int { return r.m.dhcpOn[h] }
+
 // PortsOnHost yields the ports whose binding names the host.
 func (r Reader) PortsOnHost(h model.HostName) iter.Seq[*Entry[model.Port]] {
 	return maps.Values(r.m.byHost[h])
