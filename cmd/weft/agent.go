@@ -27,7 +27,7 @@ func agentCommand() *cobra.Command {
 		Use:   "agent",
 		Short: "Run the agent of this host: Open vSwitch, namespaces, DHCP",
 		Long: `Runs the agent of this host. It connects to the server with the certificate in --cert-dir (see
-"weft certificate"), makes this host what the cloud wants of it and reports what it finds.
+"weft agent join"), makes this host what the cloud wants of it and reports what it finds.
 When it stops, switch and namespaces stay as they are; the traffic flows on.
 
 With --dry-run it prints what it would make, and makes nothing.`,
@@ -35,6 +35,9 @@ With --dry-run it prints what it would make, and makes nothing.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := loadConfig(cmd)
 			if err != nil {
+				return err
+			}
+			if err := c.learnServer(); err != nil {
 				return err
 			}
 			log := newLog(c)
@@ -53,6 +56,7 @@ With --dry-run it prints what it would make, and makes nothing.`,
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan for this host and change nothing")
 	addFlags(cmd, "agent")
+	cmd.AddCommand(joinCommand())
 	agentNoun().addVerbs(cmd) // what the API knows of agents
 	return cmd
 }
@@ -88,6 +92,9 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	tasks.Go(func() error { return k.Run(ctx) })
 	tasks.Go(func() error { return machine.Run(ctx) })
 	tasks.Go(func() error { return a.Run(ctx) })
+	tasks.Go(func() error {
+		return feed.KeepRenewed(ctx, certDir, func() []string { return []string{c.Server} }, log)
+	})
 	err = tasks.Wait()
 	d.Close()
 	return err
@@ -96,7 +103,7 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine) (*agent.Agent, error) {
 	tlsConfig, name, err := feed.ClientTLS(certDir)
 	if err != nil {
-		return nil, fmt.Errorf("%w (weft certificate %s, on the server, makes them)", err, c.Host)
+		return nil, fmt.Errorf("%w (weft agent join, with a token that weft server token makes on a server, brings them)", err)
 	}
 	if string(name) != c.Host {
 		return nil, fmt.Errorf("the certificate in %s is that of host %s; this is %s", certDir, name, c.Host)

@@ -103,8 +103,10 @@ func cliDocument() []byte {
 	joining := &cobra.Command{Use: "weft"}
 	server := &cobra.Command{Use: "server"}
 	server.AddCommand(tokenCommand())
-	joining.AddCommand(server)
-	fmt.Fprintf(&b, "\n## weft server token\n\n%s\n\n", cliJoin)
+	agent := &cobra.Command{Use: "agent"}
+	agent.AddCommand(joinCommand())
+	joining.AddCommand(server, agent)
+	fmt.Fprintf(&b, "\n## weft server token, weft agent join\n\n%s\n\n", cliJoin)
 	describe(&b, joining)
 	return b.Bytes()
 }

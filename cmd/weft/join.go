@@ -14,6 +14,7 @@ import (
 
 	"weft/internal/admin"
 	"weft/internal/client"
+	"weft/internal/feed"
 	"weft/internal/model"
 )
 
@@ -63,6 +64,46 @@ how to know them; whoever has it can become a host of this cloud, so treat it as
 	cmd.Flags().BoolVar(&server, "server", false, "let a server join, not a host")
 	addCloudFlags(cmd, "api")
 	return cmd
+}
+
+func joinCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "join TOKEN",
+		Short: "Make this host one of a cloud",
+		Long: `Makes this host one of the cloud that the token is of ("weft server token", on a server, made it): makes
+a key, has it certified and keeps certificate, key and the servers' addresses in the agent's
+certificate directory. Then "weft agent" works here. The key never leaves this host.
+
+The servers are believed only if they are of the token's cloud. A token that could not be used
+stays good; a host that has joined already is left as it is.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := loadConfig(cmd)
+			if err != nil {
+				return err
+			}
+			t, err := feed.ParseToken(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			if err := feed.Join(cmd.Context(), t, model.HostName(c.Host), c.agentCertDir()); err != nil {
+				return fmt.Errorf("join: %w", err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "This host is %s now; its certificate is in %s. Start its agent: weft agent\n", c.Host, c.agentCertDir())
+			return err
+		},
+	}
+	addFlags(cmd, "join")
+	return cmd
+}
+
+// learnServer takes the server that joining has told, unless the settings name one.
+func (c *Config) learnServer() error {
+	known, err := feed.ServersIn(c.agentCertDir())
+	if err == nil && len(known) > 0 && c.Server == defaults().Server {
+		c.Server = known[0]
+	}
+	return err
 }
 
 // distant reports whether an address may be that of another host.

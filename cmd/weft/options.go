@@ -22,8 +22,8 @@ import (
 // key of the YAML file, one flag (dashes for underscores) and one environment variable
 // (WEFT_ and upper case). docs/configuration.md is written from these tags.
 type Config struct {
-	StateDir  string `key:"state_dir" use:"server agent client api" help:"Directory of everything that weft keeps: the embedded etcd, certificates, the agent's last known cloud. Made with mode 0700."`
-	Host      string `key:"host" use:"server agent client" help:"Name of this host, as in binding:host_id. Empty: the machine's host name."`
+	StateDir  string `key:"state_dir" use:"server agent client api join" help:"Directory of everything that weft keeps: the embedded etcd, certificates, the agent's last known cloud. Made with mode 0700."`
+	Host      string `key:"host" use:"server agent client join" help:"Name of this host, as in binding:host_id. Empty: the machine's host name."`
 	LogLevel  string `key:"log_level" use:"server agent" help:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string `key:"log_format" use:"server agent" help:"text or json."`
 
@@ -75,8 +75,8 @@ type Config struct {
 	DHCPPerNetwork int  `key:"dhcp_agents_per_network" use:"server" help:"On how many hosts DHCP of a network is answered, as far as there are so many. The server that was started last decides for all."`
 	DHCPFailover   bool `key:"allow_automatic_dhcp_failover" use:"server" help:"Whether DHCP of a network moves to another host when the agent of its host is dead."`
 
-	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. weft up uses its own."`
-	CertDir           string            `key:"cert_dir" use:"server agent" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft certificate has made for its host (empty: tls/hosts/HOST in state_dir)."`
+	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. On a host that joined by a token: the one that it was told, unless another is set here. weft up uses its own."`
+	CertDir           string            `key:"cert_dir" use:"server agent join" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft agent join has brought, or weft certificate made, for its host (empty: tls/hosts/HOST in state_dir)."`
 	HeartbeatInterval time.Duration     `key:"heartbeat_interval" use:"agent" help:"How often the agent tells the server that it lives."`
 	OVSDB             string            `key:"ovsdb" use:"agent client" help:"Address of the database of Open vSwitch: unix:PATH or tcp:HOST:PORT."`
 	OpenFlowListen    string            `key:"openflow_listen" use:"agent" help:"Address at which the agent is the controller of its bridges."`

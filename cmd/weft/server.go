@@ -33,7 +33,7 @@ func serverCommand() *cobra.Command {
 		Short: "Run the API and the store; agents connect to it",
 		Long: `Runs the Neutron API, the store (an etcd inside the process, or an external one) and the
 feed that agents on the hosts connect to. It makes its certificate authority at its first
-start; "weft certificate HOST" makes the certificate with which an agent may connect.`,
+start; "weft server token" makes a token with which a further host may join.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := loadConfig(cmd)
@@ -115,6 +115,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	tasks.Go(func() error { return returnMemory(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return verbs.RunDHCP(ctx) })
+	tasks.Go(func() error { return renewServer(ctx, c, ca, log) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feeds, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
@@ -174,6 +175,28 @@ func controlConfig(c Config) control.Config {
 	return k
 }
 
+// serverNames are those that the server's certificate is made for.
+func (c *Config) serverNames() []string {
+	if host, _, err := net.SplitHostPort(c.FeedListen); err == nil && host != "" {
+		return append([]string{host}, c.FeedNames...)
+	}
+	return c.FeedNames
+}
+
+// renewServer makes the server a new certificate when its own is due, until ctx ends.
+func renewServer(ctx context.Context, c Config, ca *feed.CA, log *slog.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(ca.Life/30, time.Hour)):
+		}
+		if err := ca.IssueServer(c.serverNames()...); err != nil {
+			log.Error("cannot renew the server's certificate; when it has run out, no host comes in", "err", err)
+		}
+	}
+}
+
 // serverCertificates makes or reads the authority and the server's certificate.
 func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 	ca, err := feed.EnsureCA(c.authorityDir())
@@ -181,11 +204,7 @@ func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 		return nil, nil, err
 	}
 	ca.Life = c.CertificateLife
-	names := c.FeedNames
-	if host, _, err := net.SplitHostPort(c.FeedListen); err == nil && host != "" {
-		names = append([]string{host}, names...)
-	}
-	if err := ca.IssueServer(names...); err != nil {
+	if err := ca.IssueServer(c.serverNames()...); err != nil {
 		return nil, nil, err
 	}
 	// An agent beside its server needs nothing copied.
@@ -284,7 +303,10 @@ func certificateCommand() *cobra.Command {
 		Short: "Make the certificate with which the agent of a host may connect",
 		Long: `Makes a certificate for the agent of one host, signed by the authority in this server's
 state directory, and prints the directory that holds it. Copy that directory to the host and
-start the agent there with --cert-dir. The server's own host has its certificate already.`,
+start the agent there with --cert-dir. The server's own host has its certificate already.
+
+"weft server token" and "weft agent join" do the same without copying a key, and it is they
+who let a host in that was removed, or joined by a token before.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadConfig(cmd)
