@@ -68,7 +68,7 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	if err != nil {
 		return fmt.Errorf("%w (does Open vSwitch run, and is --ovsdb right?)", err)
 	}
-	k := kernel.New(kernel.Options{Log: log})
+	k := kernel.New(kernel.Options{VTEP: c.vtep(), Log: log})
 	d := dhcpd.New(dhcpd.Options{Log: log})
 	machine := host.New(host.Parts{Switch: sw, Kernel: k, DHCP: d,
 		IntegrationBridge: c.IntegrationBridge, TunnelBridge: c.TunnelBridge, Log: log})

@@ -63,6 +63,7 @@ func TestConfigRefused(t *testing.T) {
 		"roles: [compute, king]\n":       `settings: roles: "king" is none of compute, network`,
 		"roles: []\n":                    `settings: roles: a host needs one`,
 		"physical_mtu: big\n":            `FILE:1: physical_mtu: "big" is not a whole number`,
+		"overlay_ip_version: 5\n":        `settings: overlay_ip_version: 5 is neither 4 nor 6`,
 		"bridge_mappings: [br-ex]\n":     `FILE:1: bridge_mappings: "br-ex" is not NAME=VALUE`,
 		"- host\n":                       `FILE:1: want lines of the form key: value`,
 		"datapath_type: fast\n":          `settings: datapath_type: "fast" is none of auto, system, netdev`,

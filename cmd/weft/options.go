@@ -63,7 +63,8 @@ type Config struct {
 	EtcdKey       string   `key:"etcd_key" use:"server" help:"File with the key of etcd_cert."`
 
 	BaseMAC       string        `key:"base_mac" use:"server" help:"First octets of generated MAC addresses: three, or four if the fourth is not 00."`
-	PhysicalMTU   int           `key:"physical_mtu" use:"server" help:"MTU of the physical networks, also of the one that carries tunnels; a vxlan network gets 50 less."`
+	PhysicalMTU   int           `key:"physical_mtu" use:"server" help:"MTU of the physical networks, also of the one that carries tunnels; a vxlan network gets 50 less, or 70 (see overlay_ip_version)."`
+	OverlayIP     int           `key:"overlay_ip_version" use:"server" help:"IP version of the addresses that tunnels end at: 4, or 6, which takes 20 bytes more of each packet."`
 	VNIRange      string        `key:"vni_range" use:"server" help:"First and last VNI of vxlan networks, FIRST:LAST."`
 	VLANRanges    []string      `key:"vlan_ranges" use:"server" help:"VLAN IDs that networks may get by themselves, as PHYSICAL_NETWORK:FIRST:LAST; PHYSICAL_NETWORK alone admits only IDs that are asked for."`
 	FlatNetworks  []string      `key:"flat_networks" use:"server" help:"Physical networks on which a flat network may be made; * for all."`
@@ -105,7 +106,7 @@ func defaults() Config {
 		Identity:  "builtin", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
 		KeystoneUsername: "neutron", KeystoneProject: "service", KeystoneUserDomain: "Default", KeystoneProjectDomain: "Default", KeystoneCacheTime: 5 * time.Minute,
 		FeedListen: "127.0.0.1:9697", CertificateLife: feed.DefaultLife, EtcdPrefix: "/weft/v1/",
-		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
+		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, OverlayIP: 4, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		DHCPPerNetwork: 1, DHCPFailover: true,
 		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
@@ -188,6 +189,9 @@ func (c *Config) complete() error {
 		if _, _, _, err := parseVLANRange(r); err != nil {
 			bad("vlan_ranges", "%v", err)
 		}
+	}
+	if c.OverlayIP != 4 && c.OverlayIP != 6 {
+		bad("overlay_ip_version", "%d is neither 4 nor 6", c.OverlayIP)
 	}
 	for key, n := range map[string]int{"physical_mtu": c.PhysicalMTU, "max_dns_nameservers": c.MaxDNS, "max_subnet_host_routes": c.MaxRoutes, "dhcp_agents_per_network": c.DHCPPerNetwork} {
 		if n <= 0 {

@@ -158,7 +158,7 @@ func controlConfig(c Config) control.Config {
 	k := control.DefaultConfig()
 	// complete has checked all that is parsed here.
 	k.BaseMAC, _ = model.ParseMAC(c.BaseMAC)
-	k.PhysicalMTU = c.PhysicalMTU
+	k.PhysicalMTU, k.OverlayIPVersion = c.PhysicalMTU, c.OverlayIP
 	first, last, _ := parseRange(c.VNIRange)
 	k.VNIRange = [2]uint32{uint32(first), uint32(last)}
 	k.VLANRanges = map[string][2]int{}

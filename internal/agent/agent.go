@@ -21,6 +21,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -315,7 +316,7 @@ func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, veri
 		return 0
 	}
 	a.zones.applied(faults)
-	faults = append(faults, unclean...)
+	faults = slices.Concat(faults, unclean, underlayFaults(v, a.o.Settings, obs.Underlay))
 	applied := time.Now()
 	wait := a.faults.update(faults, applied, a.o, a.log)
 	facts := a.facts(st.Cloud, v, p, faults, applied)

@@ -91,6 +91,7 @@ func brokenBy(faults []host.Fault) broken {
 	b := broken{ports: map[model.PortID]bool{}, networks: map[model.NetworkID]bool{}, services: map[model.NetworkID]bool{}}
 	for _, f := range faults {
 		switch {
+		case f.Part == host.PartUnderlay:
 		case f.Part != host.PartSwitch:
 			b.services[f.Network] = true
 		case f.Port == "" && f.Network == "":

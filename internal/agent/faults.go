@@ -93,7 +93,7 @@ func (t *faultTable) switchDownFor(now time.Time) time.Duration {
 
 // serviceDownFor is how long there has been a fault of a network's DHCP service.
 func (t *faultTable) serviceDownFor(id model.NetworkID, now time.Time) time.Duration {
-	return t.longest(now, func(f host.Fault) bool { return f.Network == id })
+	return t.longest(now, func(f host.Fault) bool { return f.Network == id && f.Part != host.PartUnderlay })
 }
 
 func (t *faultTable) longest(now time.Time, counts func(host.Fault) bool) time.Duration {

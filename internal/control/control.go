@@ -20,6 +20,8 @@ type Config struct {
 	PhysicalMTU int
 	// PhysicalMTUs overrides PhysicalMTU for single physical networks.
 	PhysicalMTUs map[string]int
+	// OverlayIPVersion is that of the addresses that tunnels end at: 4, which 0 also means, or 6.
+	OverlayIPVersion int
 	// VLANRanges are the VLAN IDs given out on a physical network without being asked
 	// for, first and last. A physical network with {0, 0} is known but gives out none.
 	VLANRanges map[string][2]int

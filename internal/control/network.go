@@ -15,8 +15,11 @@ import (
 	"weft/internal/store"
 )
 
-// tunnelOverhead is what VXLAN over IPv4 takes from the MTU: outer Ethernet 14, IPv4 20, UDP 8, VXLAN 8.
-const tunnelOverhead = 50
+// What VXLAN takes from the MTU: inner Ethernet 14, outer IPv4 20 or IPv6 40, UDP 8, VXLAN 8.
+const (
+	overheadIPv4 = 50
+	overheadIPv6 = 70
+)
 
 // Bounds of segmentation IDs (802.1Q; RFC 7348).
 const (
@@ -146,7 +149,10 @@ func (c *Control) mtu(segments []model.Segment, asked int) (int, error) {
 			fits = m
 		}
 		if g.Type == model.SegmentVXLAN {
-			fits -= tunnelOverhead
+			fits -= overheadIPv4
+			if c.cfg.OverlayIPVersion == 6 {
+				fits -= overheadIPv6 - overheadIPv4
+			}
 		}
 		if most == 0 || fits < most {
 			most = fits

@@ -166,3 +166,15 @@ func TestDeleteNetwork(t *testing.T) {
 	}
 	c.sound()
 }
+
+func TestOverlayIPVersion(t *testing.T) {
+	for version, want := range map[int]int{0: 1450, 4: 1450, 6: 1430} {
+		config := control.DefaultConfig()
+		config.OverlayIPVersion = version
+		c := control.New(control.Options{Store: storetest.New(t), Config: config})
+		n, err := c.CreateNetwork(t.Context(), control.NetworkRequest{Project: "p"})
+		if err != nil || n.Value.MTU != want {
+			t.Errorf("tunnels over IPv%d: MTU %d, %v; want %d", version, n.Value.MTU, err, want)
+		}
+	}
+}

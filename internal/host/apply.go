@@ -38,6 +38,8 @@ type Switch interface {
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.
 type Kernel interface {
 	Apply(ctx context.Context, want []netns.Namespace, e kernel.Extent) []kernel.Fault
+	// Underlay is the device that has the address that tunnels end at.
+	Underlay() (u kernel.Underlay, known bool)
 	Changed() <-chan struct{}
 }
 
@@ -300,6 +302,11 @@ func (h *Host) Observe() Observed {
 	o := h.p.Switch.Observe()
 	out := Observed{Ready: o.Known, Connected: o.Connected, Attachments: o.Attachments, OVSVersion: o.Version,
 		InterfaceTypes: o.InterfaceTypes, Problems: o.Problems}
+	if h.p.Kernel != nil {
+		if u, known := h.p.Kernel.Underlay(); known {
+			out.Underlay = (*Underlay)(&u)
+		}
+	}
 	if !o.Connected {
 		out.Err = errors.New("the switch's database cannot be reached")
 	}

@@ -48,6 +48,9 @@ const (
 	PartSwitch Part = "switch"
 	PartKernel Part = "kernel"
 	PartDHCP   Part = "dhcp"
+	// PartUnderlay is no driver but what is under the tunnels, which is not ours to change: its faults keep
+	// no port from being wired.
+	PartUnderlay Part = "underlay"
 )
 
 func (f Fault) Error() string { return f.Op + " " + f.Object + ": " + f.Err.Error() }
@@ -65,13 +68,21 @@ type Observed struct {
 	OtherConfig []map[string]string
 	// TunnelPorts are the ports of the tunnel bridge, by name, with their numbers.
 	TunnelPorts map[string]vif.Numbered[view.OFPort]
-	OVSVersion  string
+	// Underlay is what is under the tunnels; nil is not known.
+	Underlay   *Underlay
+	OVSVersion string
 	// InterfaceTypes are those that the switch supports.
 	InterfaceTypes []string
 	// Problems are things written in the switch's database that cannot be used.
 	Problems []string
 	// Err says why Connected is false.
 	Err error
+}
+
+// Underlay is the device that has the address that tunnels end at; Device is empty if none has it.
+type Underlay struct {
+	Device string
+	MTU    int
 }
 
 // Options of one Apply.

@@ -110,6 +110,8 @@ func (m fakeSwitch) FlushZones(context.Context, string, []uint16) error { return
 
 type fakeKernel struct{ *machine }
 
+func (m fakeKernel) Underlay() (u kernel.Underlay, known bool) { return u, false }
+
 func (m fakeKernel) Changed() <-chan struct{} { return nil }
 func (m fakeKernel) Apply(_ context.Context, want []netns.Namespace, e kernel.Extent) (faults []kernel.Fault) {
 	m.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -48,12 +49,15 @@ func (f Fault) Unwrap() error { return f.Err }
 
 // Options are what a Kernel needs.
 type Options struct {
+	// VTEP is the address of this machine that tunnels end at, if there is one: see Underlay.
+	VTEP netip.Addr
 	// Log may be nil.
 	Log *slog.Logger
 }
 
 // Kernel keeps this machine's namespaces equal to a plan.
 type Kernel struct {
+	vtep    netip.Addr
 	log     *slog.Logger
 	changed chan struct{}
 
@@ -67,6 +71,7 @@ type Kernel struct {
 	// watching is true while Run hears of devices that appear: only then may an unchanged
 	// namespace be taken for granted.
 	watching bool
+	underlay underlay
 }
 
 // New makes a Kernel. Nothing is touched before Apply.
@@ -76,7 +81,7 @@ func New(o Options) *Kernel {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Kernel{
-		log: log, changed: make(chan struct{}, 1),
+		vtep: o.VTEP, log: log, changed: make(chan struct{}, 1),
 		done: map[string]netns.Namespace{}, home: map[string]string{}, stirred: map[string]bool{},
 	}
 }
@@ -121,6 +126,10 @@ func (k *Kernel) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	addrs, err := k.watchUnderlay(done)
+	if err != nil {
+		return err
+	}
 	k.setWatching(true)
 	defer k.setWatching(false)
 	for {
@@ -129,12 +138,22 @@ func (k *Kernel) watch(ctx context.Context) error {
 			return nil
 		case err := <-lost:
 			return err
+		case u, ok := <-addrs:
+			if !ok {
+				return errors.New("the kernel has closed the socket")
+			}
+			if a, _ := netip.AddrFromSlice(u.LinkAddress.IP); a.Unmap() == k.vtep {
+				k.lookUnderlay()
+			}
 		case u, ok := <-updates:
 			if !ok {
 				return errors.New("the kernel has closed the socket")
 			}
 			if u.Header.Type == unix.RTM_NEWLINK {
 				k.seen(u.Attrs().Name)
+			}
+			if k.isUnderlay(u.Attrs()) {
+				k.lookUnderlay()
 			}
 		}
 	}
