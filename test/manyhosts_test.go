@@ -1,11 +1,10 @@
 package test
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -92,66 +91,38 @@ func (c *manyHosts) awaitAgents() {
 	})
 }
 
-// remote is a guest in a namespace of a node: the NIC of a port, with its addresses.
-type remote struct {
-	port
-	c    *manyHosts
-	node *lab.Node
+// in is the cloud as a part of the story uses it.
+func (c *manyHosts) in(t testing.TB) *manyHosts {
+	h := *c.host
+	h.t = t
+	return &manyHosts{&h, c.Cloud}
 }
 
-// guestOn makes a port and plugs it, on a node, into a namespace of its name.
-func (c *manyHosts) guestOn(node, network, name string, more m) *remote {
+// guestOn makes a port and plugs it, on a node, into a namespace of its name. It has no address yet.
+func (c *manyHosts) guestOn(node, network, name string, more m) *guest {
 	c.t.Helper()
-	g := &remote{port: c.newPort(network, name, more), c: c, node: c.Node(node)}
-	g.must("ip", "netns", "add", name)
-	g.exec("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
-	out, err := g.node.Weft("plug", g.ID, "--netns", name, "--wait", "30s")
-	c.must(err)
-	c.t.Log(strings.TrimSpace(out))
+	g := &guest{port: c.newPort(network, name, more), h: c.host}
+	c.plugOn(node, g)
 	return g
 }
 
-func (g *remote) must(name string, args ...string) string {
-	g.c.t.Helper()
-	out, err := g.node.Run(name, args...)
-	g.c.must(err)
-	return out
+func (c *manyHosts) plugOn(node string, g *guest) {
+	c.t.Helper()
+	n := c.Node(node)
+	_, err := n.Run("ip", "netns", "add", g.Name)
+	c.must(err)
+	c.must(n.Expose(g.Name))
+	c.t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", g.Name).Run() })
+	g.quickIPv6()
+	_, err = n.Weft("plug", g.ID, "--netns", g.Name, "--wait", "30s")
+	c.must(err)
+	g.port = c.port(g.ID)
 }
 
-// exec runs a program in the guest.
-func (g *remote) exec(args ...string) string {
-	g.c.t.Helper()
-	return g.must("ip", append([]string{"netns", "exec", g.Name}, args...)...)
-}
-
-// udhcpc gets an address by DHCP.
-func (g *remote) udhcpc() (addr string, err error) {
-	script := filepath.Join(g.c.dir, "udhcpc.sh")
-	err = os.WriteFile(script, []byte("#!/bin/sh\n"+
-		`case $1 in bound|renew) ip addr replace "$ip/$mask" dev "$interface"; echo "ADDRESS $ip FROM $serverid";; esac`+"\n"), 0o755)
-	if err != nil {
-		return "", err
-	}
-	out, err := g.node.Run("ip", "netns", "exec", g.Name, "busybox", "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "5", "-T", "1", "-s", script)
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(out) {
-		if a, ok := strings.CutPrefix(strings.TrimSpace(line), "ADDRESS "); ok {
-			return a, nil
-		}
-	}
-	return "", errors.New("udhcpc says nothing of an address: " + out)
-}
-
-// The reference cloud: agents of every host are alive, and ports on each of them become ACTIVE.
-func TestManyHosts(t *testing.T) {
-	labtest.Require(t, "busybox", "ping")
-	c := newManyHosts(t, lab.ReferenceCloud)
-	network := c.network("net", "10.10.0.0/24")
-	a := c.guestOn("compute-0", network, "a", m{"fixed_ips": []m{{"ip_address": "10.10.0.121"}}})
-	b := c.guestOn("compute-1", network, "b", nil)
-	for _, g := range []*remote{a, b} {
-		c.awaitStatus(g.ID, "ACTIVE")
-	}
+// dualGuestOn is guestOn for a network with both families: the guest has its addresses, and serves.
+func (c *manyHosts) dualGuestOn(node, network, name string, more m) *guest {
+	c.t.Helper()
+	g := c.guestOn(node, network, name, more)
+	g.furnish()
+	return g
 }

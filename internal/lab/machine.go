@@ -126,6 +126,19 @@ func (m *Machine) Start(cmd *exec.Cmd) error {
 	return m.Do(cmd.Start)
 }
 
+// Expose gives a named network namespace of the machine the same name outside of it.
+func (m *Machine) Expose(ns string) error {
+	to := filepath.Join("/run/netns", ns)
+	if err := os.WriteFile(to, nil, 0o444); err != nil {
+		return err
+	}
+	from := fmt.Sprintf("/proc/%d/root/run/netns/%s", m.init.Process.Pid, ns)
+	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("expose namespace %s of %s: %w", ns, m.Name, err)
+	}
+	return nil
+}
+
 // Process is a program that runs in a machine.
 type Process struct {
 	Done chan struct{}
