@@ -112,7 +112,13 @@ func (c *manyHosts) plugOn(node string, g *guest) {
 	_, err := n.Run("ip", "netns", "add", g.Name)
 	c.must(err)
 	c.must(n.Expose(g.Name))
-	c.t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", g.Name).Run() })
+	c.t.Cleanup(func() {
+		_ = exec.Command("ip", "netns", "del", g.Name).Run()
+		if out, err := n.Weft("unplug", g.ID); err != nil && !c.t.Failed() {
+			c.t.Errorf("%v: %s", err, out)
+		}
+		_ = c.call("DELETE", "/v2.0/ports/"+g.ID, nil, nil)
+	})
 	g.quickIPv6()
 	_, err = n.Weft("plug", g.ID, "--netns", g.Name, "--wait", "30s")
 	c.must(err)
