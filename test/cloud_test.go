@@ -158,7 +158,7 @@ func (c *cloud) joinHost(name model.HostName) {
 	c.run(c.bin, "certificate", string(name), "--state-dir", state)
 	tls, _, err := feed.ClientTLS(filepath.Join(state, "tls", "hosts", string(name)))
 	c.must(err)
-	client := feed.NewClient(feed.ClientOptions{Target: feedAddr, TLS: tls, Name: name, Host: func() model.Host {
+	client := feed.NewClient(feed.ClientOptions{Servers: []string{feedAddr}, TLS: tls, Name: name, Host: func() model.Host {
 		return model.Host{Name: name, Roles: model.AllRoles(), IntegrationBridge: "br-int", DatapathType: "system",
 			BridgeMappings: map[string]string{"physnet1": "br-ex"}}
 	}})

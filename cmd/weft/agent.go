@@ -93,7 +93,7 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	tasks.Go(func() error { return machine.Run(ctx) })
 	tasks.Go(func() error { return a.Run(ctx) })
 	tasks.Go(func() error {
-		return feed.KeepRenewed(ctx, certDir, func() []string { return []string{c.Server} }, log)
+		return feed.KeepRenewed(ctx, certDir, func() []string { return feed.KnownServers(c.StateDir, c.Server) }, log)
 	})
 	err = tasks.Wait()
 	d.Close()
@@ -113,7 +113,7 @@ func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine)
 		return nil, err
 	}
 	return agent.New(agent.Options{
-		Feed:      feed.ClientOptions{Target: c.Server, TLS: tlsConfig, Name: name, Heartbeat: c.HeartbeatInterval, MaxBackoff: c.ReconnectMax},
+		Feed:      feed.ClientOptions{Servers: c.Server, TLS: tlsConfig, Name: name, Heartbeat: c.HeartbeatInterval, MaxBackoff: c.ReconnectMax},
 		Machine:   machine,
 		Settings:  settings,
 		Host:      hostRecord(c),

@@ -100,8 +100,8 @@ stays good; a host that has joined already is left as it is.`,
 // learnServer takes the server that joining has told, unless the settings name one.
 func (c *Config) learnServer() error {
 	known, err := feed.ServersIn(c.agentCertDir())
-	if err == nil && len(known) > 0 && c.Server == defaults().Server {
-		c.Server = known[0]
+	if err == nil && len(known) > 0 && slices.Equal(c.Server, defaults().Server) {
+		c.Server = known
 	}
 	return err
 }

@@ -76,7 +76,7 @@ type Config struct {
 	DHCPPerNetwork int  `key:"dhcp_agents_per_network" use:"server" help:"On how many hosts DHCP of a network is answered, as far as there are so many. The server that was started last decides for all."`
 	DHCPFailover   bool `key:"allow_automatic_dhcp_failover" use:"server" help:"Whether DHCP of a network moves to another host when the agent of its host is dead."`
 
-	Server            string            `key:"server" use:"agent" help:"Address of the server's feed. On a host that joined by a token: the one that it was told, unless another is set here. weft up uses its own."`
+	Server            []string          `key:"server" use:"agent" help:"Addresses of the servers' feeds, or of some: of the others the agent learns from the first that it reaches. It holds a connection to one, any, and goes on to another when that one dies. On a host that joined by a token: those that it was told, unless others are set here. weft up uses its own."`
 	CertDir           string            `key:"cert_dir" use:"server agent join" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft agent join has brought, or weft certificate made, for its host (empty: tls/hosts/HOST in state_dir)."`
 	HeartbeatInterval time.Duration     `key:"heartbeat_interval" use:"agent" help:"How often the agent tells the server that it lives."`
 	OVSDB             string            `key:"ovsdb" use:"agent client" help:"Address of the database of Open vSwitch: unix:PATH or tcp:HOST:PORT."`
@@ -109,7 +109,7 @@ func defaults() Config {
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, OverlayIP: 4, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		DHCPPerNetwork: 1, DHCPFailover: true,
-		Server: "127.0.0.1:9697", HeartbeatInterval: 30 * time.Second,
+		Server: []string{"127.0.0.1:9697"}, HeartbeatInterval: 30 * time.Second,
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
 		Roles: []string{"compute", "network"}, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
@@ -134,7 +134,7 @@ func (c *Config) complete() error {
 	if c.StateDir == "" {
 		bad("state_dir", "must not be empty")
 	}
-	for key, addr := range map[string]string{"api_listen": c.APIListen, "identity_listen": c.IdentityListen, "feed_listen": c.FeedListen, "server": c.Server, "openflow_listen": c.OpenFlowListen, "metrics_listen": c.MetricsListen} {
+	for key, addr := range map[string]string{"api_listen": c.APIListen, "identity_listen": c.IdentityListen, "feed_listen": c.FeedListen, "openflow_listen": c.OpenFlowListen, "metrics_listen": c.MetricsListen} {
 		if addr == "" && key == "metrics_listen" {
 			continue
 		}
@@ -145,6 +145,14 @@ func (c *Config) complete() error {
 	for _, addr := range c.FeedAdvertise {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			bad("feed_advertise", "want HOST:PORT: %v", err)
+		}
+	}
+	if len(c.Server) == 0 {
+		bad("server", "must not be empty")
+	}
+	for _, addr := range c.Server {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad("server", "want HOST:PORT: %v", err)
 		}
 	}
 	if _, err := model.ParseMAC(c.BaseMAC); err != nil {

@@ -66,6 +66,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	if err != nil {
 		return err
 	}
+	asking, err := feed.AskingTLS(c.authorityDir())
+	if err != nil {
+		return err
+	}
 	etcd, err := openEtcd(ctx, c, log)
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 
 	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c), Policy: policy})
 	feeds := func() []string { return c.advertised(feedListener.Addr()) }
-	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, Log: log})
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log})
 	if err := who.start(ctx, tasks, st, log); err != nil {
 		return err
 	}
@@ -117,7 +121,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	tasks.Go(func() error { return verbs.RunDHCP(ctx) })
 	tasks.Go(func() error { return renewServer(ctx, c, ca, log) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
-	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feeds, Log: log}
+	self := model.Server{Name: c.Host, Feeds: feeds(), Version: version(),
+		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
+	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
+	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: len(c.EtcdEndpoints) > 0, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,

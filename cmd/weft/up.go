@@ -41,7 +41,7 @@ created is in the state directory and there again after a start.`,
 					return err
 				}
 				// The agent is a client of the feed like any other, by the address that was listened on.
-				c.Server = dialable(addr)
+				c.Server = []string{dialable(addr)}
 				return runAgent(ctx, c, log, certDir)
 			})
 		},

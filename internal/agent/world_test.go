@@ -224,7 +224,7 @@ func (w *world) options(m Machine, l *logs) Options {
 		w.t.Fatal(err)
 	}
 	return Options{
-		Feed:    feed.ClientOptions{Target: w.addr, TLS: tc, Name: name, MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond},
+		Feed:    feed.ClientOptions{Servers: []string{w.addr}, TLS: tc, Name: name, MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond},
 		Machine: m, Settings: plan.Defaults(), StateDir: filepath.Join(w.dir, "agent"),
 		Host:     model.Host{IntegrationBridge: "br-int", DatapathType: "system", Roles: model.AllRoles(), TunnelTypes: []string{"vxlan"}, VTEP: netip.MustParseAddr("192.0.2.1")},
 		RetryMin: 2 * time.Millisecond, RetryMax: 20 * time.Millisecond, DiskGrace: 50 * time.Millisecond,

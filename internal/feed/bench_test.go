@@ -51,7 +51,7 @@ func BenchmarkLook(b *testing.B) {
 		b.Run(c.what, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				objects, _, err := st.look(map[store.Ref]store.Change{{Kind: c.change.Kind, ID: c.change.ID}: c.change})
+				objects, _, err := st.look(map[changeKey]store.Change{keyOf(c.change): c.change})
 				if err != nil || len(objects) != c.objects {
 					b.Fatal(len(objects), err)
 				}

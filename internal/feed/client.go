@@ -11,11 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
-
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
 	"weft/internal/plan/view"
@@ -23,8 +18,8 @@ import (
 
 // ClientOptions say to whom a Client speaks, and as whom.
 type ClientOptions struct {
-	// Target is the server's address, host:port or unix:/path.
-	Target string
+	// Servers are the addresses, host:port, of the servers' feeds that are known beforehand.
+	Servers []string
 	// TLS is the host's side of mutual TLS (ClientTLS).
 	TLS *tls.Config
 	// Name is the host's name, that of its certificate.
@@ -43,7 +38,9 @@ type ClientOptions struct {
 	Alive func() bool
 	// Heartbeat is the interval of heartbeats; 0 means 30 s.
 	Heartbeat time.Duration
-	// MinBackoff and MaxBackoff bound the wait between attempts to connect; 0 means 50 ms and 5 s.
+	// Silence is how long a server may say nothing before it is given up; 0 means 4 s.
+	Silence time.Duration
+	// MinBackoff and MaxBackoff bound the wait after all servers were tried; 0 means 50 ms and 5 s.
 	MinBackoff, MaxBackoff time.Duration
 	// Log may be nil.
 	Log *slog.Logger
@@ -68,6 +65,8 @@ type State struct {
 	Session int
 	// Generation grows with every change of this state.
 	Generation uint64
+	// Server is the address of the server that Cloud is from, or was last.
+	Server string
 	// Since is when InSync last changed.
 	Since time.Time
 	// Err is why the server is not there, or nil.
@@ -80,6 +79,7 @@ type Client struct {
 	log     *slog.Logger
 	changed chan struct{}
 	keep    *keeper
+	route   *route
 
 	mu    sync.Mutex
 	state State
@@ -100,6 +100,9 @@ func NewClient(o ClientOptions) *Client {
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 30 * time.Second
 	}
+	if o.Silence <= 0 {
+		o.Silence = silence
+	}
 	if o.MinBackoff <= 0 {
 		o.MinBackoff = 50 * time.Millisecond
 	}
@@ -112,6 +115,7 @@ func NewClient(o ClientOptions) *Client {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.state = State{Cloud: view.NewCloud(), Since: time.Now(), Err: "not connected yet"}
+	c.route = newRoute(o, c.log)
 	if o.StateDir != "" && !o.Observe {
 		c.keep = &keeper{dir: o.StateDir, host: o.Name, log: c.log, wake: make(chan struct{}, 1),
 			take: func() (view.Cloud, int64) { s := c.State(); return s.Cloud, s.Revision }}
@@ -185,54 +189,47 @@ func (c *Client) hello() (*feedpb.ToServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe this host: %w", err)
 	}
-	return &feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: b, Observe: c.o.Observe}}}, nil
+	return &feedpb.ToServer{Kind: &feedpb.ToServer_Hello{Hello: &feedpb.Hello{Host: b, Observe: c.o.Observe, Revision: c.Status().Revision}}}, nil
 }
 
-// Run keeps a stream to the server until ctx ends.
+// Run keeps a stream to one of the servers until ctx ends. When it breaks, or the server
+// falls silent, it goes on to the next at once; only after all it waits.
 func (c *Client) Run(ctx context.Context) error {
-	conn, err := grpc.NewClient(c.o.Target,
-		grpc.WithTransportCredentials(credentials.NewTLS(c.o.TLS)),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithDisableServiceConfig(),
-		// The wait between attempts is ours (below): gRPC shall not add its own, of up to two minutes.
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 5 * time.Second,
-			Backoff: backoff.Config{BaseDelay: c.o.MinBackoff, Multiplier: 1.1, MaxDelay: c.o.MinBackoff}}),
-		// Finds out within 20 s that a server has gone without a word.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 5 * time.Second}),
-	)
-	if err != nil {
-		return fmt.Errorf("feed from %s: %w", c.o.Target, err)
-	}
-	defer conn.Close()
 	if c.keep != nil {
 		done := make(chan struct{})
 		go func() { defer close(done); c.keep.run(ctx) }()
 		defer func() { <-done }()
 	}
-	delay := c.o.MinBackoff
+	delay, patience := c.o.MinBackoff, c.o.Silence
+	tried := 0
 	for {
-		wasSync, err := c.session(ctx, feedpb.NewFeedClient(conn))
+		server, known := c.route.next()
+		wasSync, err := c.visit(ctx, server, patience)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if wasSync {
-			delay = c.o.MinBackoff
+		c.lost(server, err)
+		wait := c.o.MinBackoff
+		if tried++; wasSync {
+			tried, delay, patience = 0, c.o.MinBackoff, c.o.Silence
+		} else if tried >= known {
+			// All have failed. Where all hosts come at once, a server is slow to answer.
+			tried, wait = 0, delay
+			delay, patience = min(2*delay, c.o.MaxBackoff), min(2*patience, 4*c.o.Silence)
 		}
-		c.lost(err)
-		// Half to full delay, so that the hosts of a returning server do not come all at once.
-		t := time.NewTimer(delay/2 + rand.N(delay/2+1))
+		// Half to full, so that the hosts of a server that went do not come all at once.
+		t := time.NewTimer(wait/2 + rand.N(wait/2+1))
 		select {
 		case <-ctx.Done():
 			t.Stop()
 			return nil
 		case <-t.C:
 		}
-		delay = min(2*delay, c.o.MaxBackoff)
 	}
 }
 
 // lost notes that the stream has ended; it logs the transition, not each attempt.
-func (c *Client) lost(err error) {
+func (c *Client) lost(server string, err error) {
 	c.mu.Lock()
 	was := c.state.InSync
 	first := c.state.Err == "not connected yet"
@@ -244,13 +241,35 @@ func (c *Client) lost(err error) {
 	known := c.state.Known
 	c.mu.Unlock()
 	if was || first {
-		c.log.Warn("no feed from the server", "server", c.o.Target, "last_cloud_known", known, "err", err)
+		c.log.Warn("no feed from the server", "server", server, "last_cloud_known", known, "err", err)
 		wake(c.changed)
 	}
 }
 
-// session runs one stream to its end and reports whether it got as far as a whole snapshot.
-func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool, err error) {
+// visit runs one stream to one server to its end and reports whether it got as far as a
+// whole snapshot. Until its first word the server may be silent for as long as patience.
+func (c *Client) visit(ctx context.Context, server string, patience time.Duration) (synced bool, err error) {
+	conn, err := dial(server, c.o.TLS, patience)
+	if err != nil {
+		return false, fmt.Errorf("feed from %s: %w", server, err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(patience, func() { cancel(errSilent) })
+	defer watchdog.Stop()
+	synced, err = c.session(ctx, server, feedpb.NewFeedClient(conn), func() { watchdog.Reset(c.o.Silence) })
+	if context.Cause(ctx) == errSilent {
+		err = fmt.Errorf("%s: %w", server, errSilent)
+	}
+	return synced, err
+}
+
+var errSilent = errors.New("the server has fallen silent")
+
+// session runs one stream to its end and reports whether it got as far as a whole snapshot;
+// it calls heard at each word of the server.
+func (c *Client) session(ctx context.Context, server string, fc feedpb.FeedClient, heard func()) (synced bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := fc.Connect(ctx)
@@ -276,10 +295,12 @@ func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool
 		if err != nil {
 			return synced, err
 		}
+		heard()
 		switch k := m.Kind.(type) {
 		case *feedpb.ToHost_Begin:
 			fresh := view.NewCloud()
 			snapshot = &fresh
+			c.route.learn(k.Begin.Servers)
 		case *feedpb.ToHost_Objects:
 			if snapshot == nil {
 				return synced, errors.New("server sent a piece of a snapshot out of place")
@@ -291,13 +312,15 @@ func (c *Client) session(ctx context.Context, fc feedpb.FeedClient) (synced bool
 			if snapshot == nil {
 				return synced, errors.New("server ended a snapshot that it did not begin")
 			}
-			c.replace(*snapshot, k.End.Revision)
+			c.replace(server, *snapshot, k.End.Revision)
 			snapshot, synced = nil, true
 		case *feedpb.ToHost_Changes:
 			if !synced {
 				return synced, errors.New("server sent changes before a snapshot")
 			}
 			c.change(k.Changes)
+		case *feedpb.ToHost_Ping:
+			c.route.learn(k.Ping.Servers)
 		case *feedpb.ToHost_Query:
 			wg.Go(func() { c.answer(ctx, out, k.Query) })
 		}
@@ -313,16 +336,16 @@ func recvErr(stream feedpb.Feed_ConnectClient, err error) error {
 }
 
 // replace takes a whole snapshot in the place of whatever was known.
-func (c *Client) replace(cloud view.Cloud, rev int64) {
+func (c *Client) replace(server string, cloud view.Cloud, rev int64) {
 	c.mu.Lock()
-	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true,
+	c.state = State{Cloud: cloud, Revision: rev, Known: true, InSync: true, Server: server,
 		Session: c.state.Session + 1, Generation: c.state.Generation + 1, Since: time.Now()}
 	c.lent = lent{}
 	clear(c.facts)
 	c.full = false
 	session := c.state.Session
 	c.mu.Unlock()
-	c.log.Info("in sync with the server", "server", c.o.Target, "rev", rev, "session", session,
+	c.log.Info("in sync with the server", "server", server, "rev", rev, "session", session,
 		"networks", len(cloud.Networks), "ports", len(cloud.Ports),
 		"security_groups", len(cloud.Groups), "members", len(cloud.Members))
 	c.tell()

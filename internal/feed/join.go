@@ -181,7 +181,7 @@ func (s *Server) certify(c caller, key *ecdsa.PublicKey) (*feedpb.JoinReply, err
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "certificate of host %s: %v", c.host, err)
 	}
-	return &feedpb.JoinReply{Certificate: cert.Raw, Ca: s.ca.cert.Raw, Servers: s.feeds()}, nil
+	return &feedpb.JoinReply{Certificate: cert.Raw, Ca: s.ca.cert.Raw, Servers: s.Feeds()}, nil
 }
 
 // addressOf is the address that a caller comes from, without the port.

@@ -52,7 +52,7 @@ func (p part) knows(h model.HostName) bool {
 // need is what a host is to hold, as view.Part has it: a port that failed to bind is on no
 // host. What the rules of a group name is looked up only if the host does not hold the
 // group or it has changed: the cost is that of a pass over the ports bound to the host.
-func need(r store.Reader, host model.HostName, held part, dirty map[store.Ref]store.Change) part {
+func need(r store.Reader, host model.HostName, held part, dirty map[changeKey]store.Change) part {
 	now := part{topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named)),
 		hosts: make(map[model.NetworkID][]model.HostName, len(held.hosts))}
 	for e := range r.PortsOnHost(host) {
@@ -71,7 +71,7 @@ func need(r store.Reader, host model.HostName, held part, dirty map[store.Ref]st
 			}
 			group := store.Ref{Kind: model.KindSecurityGroup, ID: id}
 			names, known := held.named[id]
-			if _, changed := dirty[group]; changed || !known {
+			if _, changed := dirty[changeKey{Ref: group}]; changed || !known {
 				names = namedBy(r, id)
 			}
 			now.topics[group] = struct{}{}
@@ -116,7 +116,7 @@ func (b *batch) gone(kind model.Kind, id string) { b.put(kind, id, nil) }
 
 // changes adds what brings a host from the part that it holds to what it is to hold now.
 // What it loses goes first: a port that has changed its network enters after.
-func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dirty map[store.Ref]store.Change) {
+func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dirty map[changeKey]store.Change) {
 	for t := range held.topics {
 		if !now.has(t.Kind, t.ID) {
 			b.gone(t.Kind, t.ID)
@@ -141,7 +141,11 @@ func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dir
 			kind, id = model.KindNetwork, string(ch.Network)
 		}
 		if stays(kind, id) {
-			b.object(r, ch.Kind, ch.ID)
+			if e := r.Port(model.PortID(ch.ID)); ch.Kind == model.KindPort && e != nil && !now.has(model.KindNetwork, string(e.Value.NetworkID)) {
+				b.gone(ch.Kind, ch.ID) // made anew, on a network of others
+			} else {
+				b.object(r, ch.Kind, ch.ID)
+			}
 		}
 		for _, group := range ch.Groups {
 			if stays(kindMembers, group) {

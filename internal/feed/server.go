@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -41,8 +40,12 @@ type ServerOptions struct {
 	Control Control
 	// CA certifies hosts.
 	CA *CA
-	// Feeds returns the addresses of the feeds of all servers, for hosts that join.
+	// Feeds returns the addresses of this server's own feed.
 	Feeds func() []string
+	// TLS is that of the server as a client of other servers (AskingTLS); nil asks none.
+	TLS *tls.Config
+	// Name is the server's own, as others have it in the store.
+	Name string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -54,8 +57,11 @@ type Server struct {
 	control Control
 	log     *slog.Logger
 	ca      *CA
-	feeds   func() []string
 	guesses guesses
+	servers servers
+	// turns are taken by snapshots: those of hosts that come all at once are made one after
+	// the other, and the hosts that have theirs are served meanwhile.
+	turns chan struct{}
 	// started is closed when the store's changes are being collected, stop when no longer.
 	started, stop chan struct{}
 
@@ -74,7 +80,8 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, feeds: o.Feeds, started: make(chan struct{}), stop: make(chan struct{}),
+	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, turns: make(chan struct{}, maxSnapshots),
+		servers: servers{name: o.Name, own: o.Feeds, tls: o.TLS}, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
 }
 
@@ -100,11 +107,16 @@ func (s *Server) Run(ctx context.Context) error {
 	sub := s.store.Subscribe(ctx)
 	s.peers = map[model.HostName]view.Peer{}
 	s.store.View(func(r store.Reader) {
+		s.servers.read(r)
 		for _, e := range r.Hosts() {
 			s.peers[e.Value.Name] = peerOf(e.Value)
 		}
 	})
 	close(s.started)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { s.watchStore(ctx) })
+	defer s.servers.close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,6 +137,8 @@ func (s *Server) dispatch(changes []store.Change) {
 	s.store.View(func(r store.Reader) {
 		for _, ch := range changes {
 			switch ch.Kind {
+			case model.KindServer:
+				s.servers.read(r)
 			case model.KindPort:
 				if e := r.Port(model.PortID(ch.ID)); e != nil {
 					bound[ch.ID] = e.Value.Binding.Host
@@ -197,7 +211,7 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	if err := s.welcome(who); err != nil {
 		return err
 	}
-	host, observe, err := readHello(g, name)
+	hello, err := readHello(g, name)
 	if err != nil {
 		return err
 	}
@@ -208,15 +222,25 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	case <-ctx.Done():
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	if observe {
+	if s.servers.storeAway.Load() {
+		return errStoreAway
+	}
+	if hello.observe {
 		s.log.Info("host is observed", "host", name)
 		return s.observe(ctx, newStream(s, who, g, cancel))
 	}
+	st := newStream(s, who, g, cancel)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil) // before the Wait above
+	wg.Go(func() { st.ping(ctx) })
 	// Before the snapshot: registering makes the DHCP ports that the host will serve.
-	if _, err := s.control.RegisterHost(ctx, host); err != nil {
+	if _, err := s.control.RegisterHost(ctx, hello.host); err != nil {
 		return status.Errorf(codes.Unavailable, "register host %s: %v", name, err)
 	}
-	st := newStream(s, who, g, cancel)
+	if err := s.catchUp(ctx, hello.revision); err != nil {
+		return err
+	}
 	s.join(st)
 	defer s.leave(st)
 	if err := s.welcome(who); err != nil { // from here on expel would find the stream
@@ -224,9 +248,6 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	}
 	s.log.Info("host joined", "host", name)
 
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel(nil) // before the Wait above
 	wg.Go(func() { st.report(ctx) })
 	// These two are not waited for: Recv and a Send to a host that does not read return
 	// only after this handler has.
@@ -254,7 +275,11 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 // observe sends a snapshot and waits for the end of the stream.
 func (s *Server) observe(ctx context.Context, st *stream) error {
 	defer s.leave(st)
-	if err := st.snapshot(); err != nil {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer st.cancel(nil) // before the Wait above
+	wg.Go(func() { st.ping(ctx) })
+	if err := st.snapshot(ctx); err != nil {
 		return err
 	}
 	select {
@@ -265,8 +290,15 @@ func (s *Server) observe(ctx context.Context, st *stream) error {
 	}
 }
 
+// hello is what a host says first.
+type hello struct {
+	host     model.Host
+	observe  bool
+	revision int64
+}
+
 // readHello waits for the first message and checks that it is of the host it should be of.
-func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (h model.Host, observe bool, err error) {
+func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (h hello, err error) {
 	type first struct {
 		m   *feedpb.ToServer
 		err error
@@ -281,23 +313,23 @@ func readHello(g feedpb.Feed_ConnectServer, name model.HostName) (h model.Host, 
 	select {
 	case f := <-got:
 		if f.err != nil {
-			return h, false, f.err
+			return h, f.err
 		}
-		hello := f.m.GetHello()
-		if hello == nil {
-			return h, false, status.Error(codes.InvalidArgument, "first message is not Hello")
+		m := f.m.GetHello()
+		if m == nil {
+			return h, status.Error(codes.InvalidArgument, "first message is not Hello")
 		}
-		if err := json.Unmarshal(hello.Host, &h); err != nil {
-			return h, false, status.Errorf(codes.InvalidArgument, "Hello of %s: %v", name, err)
+		if err := json.Unmarshal(m.Host, &h.host); err != nil {
+			return h, status.Errorf(codes.InvalidArgument, "Hello of %s: %v", name, err)
 		}
-		observe = hello.Observe
+		h.observe, h.revision = m.Observe, m.Revision
 	case <-t.C:
-		return h, false, status.Error(codes.DeadlineExceeded, "no Hello")
+		return h, status.Error(codes.DeadlineExceeded, "no Hello")
 	}
-	if h.Name != name {
-		return h, false, status.Errorf(codes.PermissionDenied, "certificate of host %s, Hello of host %q", name, h.Name)
+	if h.host.Name != name {
+		return h, status.Errorf(codes.PermissionDenied, "certificate of host %s, Hello of host %q", name, h.host.Name)
 	}
-	return h, observe, nil
+	return h, nil
 }
 
 // join makes st the stream of its host, in the place of an older one: a host that comes
@@ -368,27 +400,12 @@ func (s *Server) lose(st *stream, t store.Ref) {
 	delete(st.watched, t)
 }
 
-// ErrNotConnected says that a host has no stream to this server.
-var ErrNotConnected = errors.New("not connected to this server")
+// ErrNotConnected says that a host has no stream to any server that can be asked.
+var ErrNotConnected = errors.New("not connected to any server")
 
 // Connected reports whether the host has a stream to this server.
 func (s *Server) Connected(host model.HostName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hosts[host] != nil
-}
-
-// Evidence asks a host's agent, and waits for its answer or ctx.
-func (s *Server) Evidence(ctx context.Context, host model.HostName, query []byte) ([]byte, error) {
-	s.mu.Lock()
-	st := s.hosts[host]
-	s.mu.Unlock()
-	if st == nil {
-		return nil, fmt.Errorf("host %s: %w", host, ErrNotConnected)
-	}
-	body, err := st.ask(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("ask host %s: %w", host, err)
-	}
-	return body, nil
 }

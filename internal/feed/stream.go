@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/control"
@@ -30,10 +32,12 @@ type stream struct {
 
 	// out serialises Send: objects come from send, queries from ask.
 	out sync.Mutex
+	// spoke is when something was last sent, in nanoseconds since the epoch.
+	spoke atomic.Int64
 
 	mu sync.Mutex
 	// dirty are the changes since the last round, each object once.
-	dirty map[store.Ref]store.Change
+	dirty map[changeKey]store.Change
 	// facts wait to be handed to control; full says that they are everything.
 	facts    map[model.PortID]control.PortFact
 	full     bool
@@ -45,13 +49,23 @@ type stream struct {
 func newStream(s *Server, who caller, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
 	return &stream{s: s, caller: who, g: g, cancel: cancel,
 		wakeup: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
-		watched: map[store.Ref]struct{}{}, dirty: map[store.Ref]store.Change{}, facts: map[model.PortID]control.PortFact{},
+		watched: map[store.Ref]struct{}{}, dirty: map[changeKey]store.Change{}, facts: map[model.PortID]control.PortFact{},
 		asked: map[uint64]chan *feedpb.Answer{}}
+}
+
+// changeKey tells changes apart: a port removed from one network and made on another are two.
+type changeKey struct {
+	store.Ref
+	network model.NetworkID
+}
+
+func keyOf(ch store.Change) changeKey {
+	return changeKey{store.Ref{Kind: ch.Kind, ID: ch.ID}, ch.Network}
 }
 
 // mark notes a change for the next round. It never blocks: a slow host gathers changes.
 func (st *stream) mark(ch store.Change) {
-	key := store.Ref{Kind: ch.Kind, ID: ch.ID}
+	key := keyOf(ch)
 	st.mu.Lock()
 	st.dirty[key] = ch.Merge(st.dirty[key])
 	st.mu.Unlock()
@@ -61,12 +75,14 @@ func (st *stream) mark(ch store.Change) {
 func (st *stream) write(m *feedpb.ToHost) error {
 	st.out.Lock()
 	defer st.out.Unlock()
-	return st.g.Send(m)
+	err := st.g.Send(m)
+	st.spoke.Store(time.Now().UnixNano())
+	return err
 }
 
 // send writes the snapshot and then rounds of changes until ctx ends.
 func (st *stream) send(ctx context.Context) error {
-	if err := st.snapshot(); err != nil {
+	if err := st.snapshot(ctx); err != nil {
 		return err
 	}
 	for {
@@ -81,13 +97,28 @@ func (st *stream) send(ctx context.Context) error {
 	}
 }
 
+// maxSnapshots is how many hosts are sent their snapshots at a time, turnTime how long one
+// of them may hold up the others: a host that reads slowly does so at its own cost.
+const (
+	maxSnapshots = 8
+	turnTime     = time.Second
+)
+
 // snapshot sends the host's whole part.
-func (st *stream) snapshot() error {
+func (st *stream) snapshot(ctx context.Context) error {
+	select {
+	case st.s.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	release := sync.OnceFunc(func() { <-st.s.turns })
+	defer release()
+	defer time.AfterFunc(turnTime, release).Stop()
 	objects, rev, err := st.look(nil)
 	if err != nil {
 		return err
 	}
-	if err := st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Begin{Begin: &feedpb.Begin{}}}); err != nil {
+	if err := st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Begin{Begin: &feedpb.Begin{Servers: st.s.servers.feeds()}}}); err != nil {
 		return err
 	}
 	for piece := range pieces(objects) {
@@ -98,11 +129,43 @@ func (st *stream) snapshot() error {
 	return st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_End{End: &feedpb.End{Revision: rev}}})
 }
 
+// pingAfter is how long a server says nothing before it says that it lives. A host gives a
+// silent server up after silence.
+const (
+	pingAfter = 1500 * time.Millisecond
+	silence   = 4 * time.Second
+)
+
+// ping keeps the stream from falling silent, and tells the host of new servers, until ctx ends.
+func (st *stream) ping(ctx context.Context) {
+	told := st.s.servers.feeds()
+	for {
+		quiet := time.Since(time.Unix(0, st.spoke.Load()))
+		if feeds := st.s.servers.feeds(); quiet >= pingAfter || !slices.Equal(feeds, told) {
+			p := &feedpb.Ping{}
+			if !slices.Equal(feeds, told) {
+				p.Servers, told = feeds, feeds
+			}
+			if st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Ping{Ping: p}}) != nil {
+				return // the stream has ended; Recv reports why
+			}
+			quiet = 0
+		}
+		t := time.NewTimer(pingAfter - quiet)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
 // round sends what the marked changes have made of the host's part.
 func (st *stream) round() error {
 	st.mu.Lock()
 	dirty := st.dirty
-	st.dirty = make(map[store.Ref]store.Change)
+	st.dirty = make(map[changeKey]store.Change)
 	st.mu.Unlock()
 	if len(dirty) == 0 {
 		return nil
@@ -124,7 +187,7 @@ func (st *stream) round() error {
 // marked, one before it is in what was read. So it looks again until it has found
 // nothing that was not watched. What makes the host need a new topic is marked by
 // itself: a binding because the stream has joined, a rule because its group is watched.
-func (st *stream) look(dirty map[store.Ref]store.Change) (objects []*feedpb.Object, rev int64, err error) {
+func (st *stream) look(dirty map[changeKey]store.Change) (objects []*feedpb.Object, rev int64, err error) {
 	var b batch
 	var now part
 	looks := 0

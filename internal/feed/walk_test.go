@@ -28,6 +28,9 @@ func newWalker(w *world) *walker {
 	for n := range 3 {
 		k.nets = append(k.nets, w.network(n+1))
 	}
+	for _, h := range walkHosts[1:4] {
+		w.host(h, "10.0.0.9")
+	}
 	w.groups(walkGroups...)
 	w.addresses("a0")
 	w.addresses("a1")
@@ -188,10 +191,10 @@ func TestGroupsWalk(t *testing.T) {
 		w.settled(h1)
 		w.settled(h2)
 		c := w.cloud()
-		ports, members, peers = max(ports, len(c.Ports)), max(members, len(c.Members)), max(peers, len(h1.State().Cloud.Peers))
+		ports, members, peers = max(ports, len(c.Ports)), max(members, len(c.Members)), max(peers, len(h1.State().Cloud.Peers), len(h2.State().Cloud.Peers))
 	}
 	if ports == 0 || members == 0 || peers == 0 {
-		t.Error("a walk without ports, members or peers")
+		t.Errorf("a walk with %d ports, %d members, %d peers at most", ports, members, peers)
 	}
 	// In the end the server tells hosts of what they hold and of nothing else.
 	want := map[store.Ref]int{}

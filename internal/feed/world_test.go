@@ -71,18 +71,22 @@ func (r *recorder) ReportPorts(_ context.Context, h model.HostName, facts []cont
 // world is an etcd, a store and a feed server that can be stopped and started again.
 type world struct {
 	t      testing.TB
+	etcd   *store.Client
 	store  *store.Store
 	rec    *recorder
 	ca     *CA
 	dir    string
 	addr   string
 	server *Server
-	stop   func()
+	// options are those that the next server gets beside Store and Control.
+	options ServerOptions
+	stop    func()
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, store: storetest.New(t), dir: filepath.Join(t.TempDir(), "pki"),
+	w := &world{t: t, etcd: storetest.Etcd(t), dir: filepath.Join(t.TempDir(), "pki"),
 		rec: &recorder{beats: map[model.HostName]int{}, facts: map[model.HostName]map[model.PortID]control.PortFact{}}}
+	w.store = storetest.Open(t, w.etcd)
 	w.rec.joins = control.New(control.Options{Store: w.store, Config: control.DefaultConfig()})
 	var err error
 	if w.ca, err = EnsureCA(w.dir); err != nil {
@@ -107,7 +111,9 @@ func (w *world) serve() {
 		w.t.Fatal(err)
 	}
 	w.addr = l.Addr().String()
-	w.server = NewServer(ServerOptions{Store: w.store, Control: w.rec, CA: w.ca, Feeds: func() []string { return []string{w.addr} }})
+	o := w.options
+	o.Store, o.Control, o.CA, o.Feeds = w.store, w.rec, w.ca, func() []string { return []string{w.addr} }
+	w.server = NewServer(o)
 	g := NewGRPC(tc)
 	w.server.Register(g)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -128,7 +134,7 @@ func (w *world) client(name model.HostName, change func(*ClientOptions)) (*Clien
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	o := ClientOptions{Target: w.addr, TLS: tc, Name: cn, MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond}
+	o := ClientOptions{Servers: []string{w.addr}, TLS: tc, Name: cn, MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond}
 	if change != nil {
 		change(&o)
 	}

@@ -18,6 +18,7 @@ func kinds() []anyKind {
 		QoSPolicies,
 		Routers, FloatingIPs, PortForwardings,
 		JoinTokens, HostIdentities,
+		Servers, ServerPresences,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }

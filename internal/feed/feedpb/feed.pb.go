@@ -695,7 +695,10 @@ type Hello struct {
 	Host []byte `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	// observe: the stream only wants the snapshot (a dry run). The host is not registered by
 	// it, facts on it are passed over, and the agent's own stream is left alone.
-	Observe       bool `protobuf:"varint,2,opt,name=observe,proto3" json:"observe,omitempty"`
+	Observe bool `protobuf:"varint,2,opt,name=observe,proto3" json:"observe,omitempty"`
+	// revision is that of the cloud which the host has already: it is not to be sent an older
+	// one. 0 if it has none.
+	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,6 +745,13 @@ func (x *Hello) GetObserve() bool {
 		return x.Observe
 	}
 	return false
+}
+
+func (x *Hello) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // Heartbeat says that the host's agent lives.
@@ -909,7 +919,9 @@ func (x *PortFact) GetDhcp() bool {
 
 // Ping says that the server lives.
 type Ping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// servers are as in Begin; empty when they have not changed.
+	Servers       []string `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,6 +954,13 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
 	return file_feed_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Ping) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
 }
 
 // Begin opens a snapshot.
@@ -1365,10 +1384,11 @@ const file_feed_proto_rawDesc = "" +
 	"\achanges\x18\x04 \x01(\v2\x15.weft.feed.v1.ChangesH\x00R\achanges\x12+\n" +
 	"\x05query\x18\x05 \x01(\v2\x13.weft.feed.v1.QueryH\x00R\x05query\x12(\n" +
 	"\x04ping\x18\x06 \x01(\v2\x12.weft.feed.v1.PingH\x00R\x04pingB\x06\n" +
-	"\x04kind\"5\n" +
+	"\x04kind\"Q\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\fR\x04host\x12\x18\n" +
-	"\aobserve\x18\x02 \x01(\bR\aobserve\"\v\n" +
+	"\aobserve\x18\x02 \x01(\bR\aobserve\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"\v\n" +
 	"\tHeartbeat\"e\n" +
 	"\x05Facts\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12,\n" +
@@ -1377,8 +1397,9 @@ const file_feed_proto_rawDesc = "" +
 	"\bPortFact\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x14\n" +
 	"\x05wired\x18\x02 \x01(\bR\x05wired\x12\x12\n" +
-	"\x04dhcp\x18\x03 \x01(\bR\x04dhcp\"\x06\n" +
-	"\x04Ping\"!\n" +
+	"\x04dhcp\x18\x03 \x01(\bR\x04dhcp\" \n" +
+	"\x04Ping\x12\x18\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\"!\n" +
 	"\x05Begin\x12\x18\n" +
 	"\aservers\x18\x01 \x03(\tR\aservers\"9\n" +
 	"\aObjects\x12.\n" +
