@@ -32,6 +32,9 @@ func TestManyHosts(t *testing.T) {
 		}},
 		{"Tunnels", tunnelsWhereNeeded},
 		{"Move", portMoves},
+		{"Answers", answeredHere},
+		{"Underlay", smallUnderlay},
+		{"Numbers", tunnelsStay},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()
