@@ -147,6 +147,7 @@ func hostRecord(c Config) model.Host {
 		DatapathType:      c.datapath(),
 		BridgeMappings:    c.BridgeMappings,
 		TunnelTypes:       []string{"vxlan"},
+		AgentVersion:      version(),
 		VTEP:              c.vtep(),
 	}
 	for _, r := range c.Roles {

@@ -30,7 +30,7 @@ const fixedIPHelp = "address, as subnet=SUBNET,ip=ADDRESS or one of the two"
 
 // nouns are the kinds of objects that have commands.
 func nouns() []noun {
-	return []noun{networkNoun(), subnetNoun(), portNoun(), routerNoun(), secgroupNoun(), ruleNoun(), floatingIPNoun(), subnetPoolNoun(), agentNoun()}
+	return []noun{networkNoun(), subnetNoun(), portNoun(), routerNoun(), secgroupNoun(), ruleNoun(), floatingIPNoun(), subnetPoolNoun(), hostNoun(), agentNoun()}
 }
 
 func networkNoun() noun {

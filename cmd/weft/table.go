@@ -132,6 +132,9 @@ func (n noun) printList(cmd *cobra.Command, objects []json.RawMessage) error {
 		t.rows = append(t.rows, row)
 	}
 	slices.SortFunc(t.rows, func(a, b []string) int { // IDs are random: they count last
+		if n.columns[0].path != "id" {
+			return slices.Compare(a, b)
+		}
 		return cmp.Or(slices.Compare(a[1:], b[1:]), strings.Compare(a[0], b[0]))
 	})
 	return t.print(cmd.OutOrStdout())

@@ -1,7 +1,12 @@
 // Package admin serves, on a server, what an administrator does with the hosts of a cloud
 // and has no place in the Neutron API: tokens to join by, and the hosts themselves.
 //
-//	POST /weft/v1/tokens    {"kind": "host" or "server", "expires": SECONDS}
+//	POST   /weft/v1/tokens               {"kind": "host" or "server", "expires": SECONDS}
+//	GET    /weft/v1/hosts[?name=NAME]    all hosts but those removed, or the one
+//	GET    /weft/v1/hosts/NAME           one host with the ports bound to it
+//	POST   /weft/v1/hosts/NAME/drain     it takes nothing new
+//	POST   /weft/v1/hosts/NAME/undrain
+//	DELETE /weft/v1/hosts/NAME[?force=true]
 //
 // Answers are JSON; {"error": "..."} says why not. Whoever wires the handler sees to it that
 // only administrators get here.
@@ -44,6 +49,11 @@ func New(o Options) http.Handler {
 	h := handler{o}
 	mux := http.NewServeMux()
 	mux.Handle("POST "+TokensPath, h.answer(h.makeToken))
+	mux.Handle("GET "+HostsPath, h.answer(h.listHosts))
+	mux.Handle("GET "+HostsPath+"/{name}", h.answer(h.showHost))
+	mux.Handle("POST "+HostsPath+"/{name}/drain", h.answer(h.drainHost))
+	mux.Handle("POST "+HostsPath+"/{name}/undrain", h.answer(h.undrainHost))
+	mux.Handle("DELETE "+HostsPath+"/{name}", h.answer(h.removeHost))
 	return mux
 }
 

@@ -27,7 +27,11 @@ func (c *Control) bindIn(r store.Reader, p *model.Port, n *model.Network) {
 		return
 	}
 	host := r.Host(b.Host)
-	if reason := c.cannotBind(host, b, n); reason != "" {
+	reason := c.cannotBind(host, b, n)
+	if id := store.HostIdentities.Get(r, string(b.Host)); host == nil && id != nil && !id.Value.RemovedAt.IsZero() {
+		reason = fmt.Sprintf("host %q was removed", b.Host)
+	}
+	if reason != "" {
 		b.VIFType, b.Reason = model.VIFBindingFailed, reason
 		return
 	}

@@ -55,10 +55,10 @@ func CheckHostName(name model.HostName) error {
 // cannot be had again.
 func (c *Control) NewJoinToken(ctx context.Context, kind model.JoinKind, life time.Duration) (secret [SecretSize]byte, expires time.Time, err error) {
 	if kind != model.JoinHost && kind != model.JoinServer {
-		return secret, expires, invalid("%q is nothing that one may become by a token.", kind)
+		return secret, expires, invalid("%q is nothing that one may become by a token", kind)
 	}
 	if life < time.Second || life > maxTokenLife {
-		return secret, expires, invalid("A token cannot be good for %s: want 1s to %s.", life, maxTokenLife)
+		return secret, expires, invalid("A token cannot be good for %s: want 1s to %s", life, maxTokenLife)
 	}
 	_, _ = rand.Read(secret[:]) // never fails
 	now := c.stamp()

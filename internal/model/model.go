@@ -303,9 +303,16 @@ type Host struct {
 	InterfaceTypes    []string          `json:"interface_types,omitempty"`
 	OVSVersion        string            `json:"ovs_version,omitempty"`
 	Roles             []HostRole        `json:"roles"`
-	CreatedAt         time.Time         `json:"created_at"`
-	StartedAt         time.Time         `json:"started_at"`
-	HeartbeatAt       time.Time         `json:"heartbeat_at"`
+	// AgentVersion is that of weft on the host.
+	AgentVersion string    `json:"agent_version,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+	StartedAt    time.Time `json:"started_at"`
+	// ConnectedAt is when it last connected, and Server to which server, by name.
+	ConnectedAt time.Time `json:"connected_at,omitzero"`
+	Server      string    `json:"server,omitempty"`
+	// CertificateUntil is the end of its certificate.
+	CertificateUntil time.Time `json:"certificate_until,omitzero"`
+	HeartbeatAt      time.Time `json:"heartbeat_at"`
 	// Agents are what administrators said of the agents as which the host shows itself, by
 	// type; none of a type without a word.
 	Agents map[string]AgentSetting `json:"agents,omitempty"`
