@@ -43,7 +43,7 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec) *manyHosts {
 	h := &host{t: t, dir: dir, url: c.API(), http: &http.Client{Timeout: 30 * time.Second}}
 	many := &manyHosts{h, c}
 	t.Cleanup(many.explain)
-	h.must(many.Start())
+	h.must(many.Start(t.Context()))
 	many.awaitAgents()
 	return many
 }

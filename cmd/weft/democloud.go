@@ -151,14 +151,23 @@ func (d *cloudDemo) view(node, name string, args ...string) error {
 
 func (d *cloudDemo) joinHosts(ctx context.Context) error {
 	for i, n := range d.cloud.Hosts() {
+		token, err := d.cloud.Token()
+		if err != nil {
+			return err
+		}
+		d.say("controller: weft server token")
+		d.say("%s: weft agent join %.20s...", n.Name, token)
+		out, err := n.Weft("agent", "join", token)
+		d.quote(out)
+		if err != nil {
+			return err
+		}
+		d.say("%s: weft agent", n.Name)
 		if i == 0 {
-			d.say("%s: weft agent, with", n.Name)
+			d.say("%s: cat weft.yaml", n.Name)
 			if err := d.quoteFile(n.Config()); err != nil {
 				return err
 			}
-		}
-		if err := n.Join(); err != nil {
-			return err
 		}
 		if err := n.StartAgent(); err != nil {
 			return err

@@ -159,7 +159,6 @@ func (n *Node) settings() string {
 		line("feed_listen: %s:9697", n.IP)
 	}
 	if n.Spec.Roles != "" {
-		line("server: %s:9697", n.cloud.servers()[0].IP)
 		line("tunnel_ip: %s", n.VTEP)
 		line("roles: [%s]", n.Spec.Roles)
 		line("datapath_type: %s", n.OVS.Datapath)
@@ -217,25 +216,26 @@ func (n *Node) StartAgent() (err error) {
 	return err
 }
 
-// Join lets the node's agent into the cloud: its certificate is made by the server and copied.
-func (n *Node) Join() error {
-	from, err := n.cloud.servers()[0].Weft("certificate", n.Name)
-	if err != nil {
-		return err
-	}
-	to := filepath.Join(n.StateDir(), "tls", "hosts", n.Name)
-	return os.CopyFS(to, os.DirFS(strings.TrimSpace(from)))
+// Token makes a token with which a host may join.
+func (c *Cloud) Token() (string, error) {
+	out, err := c.servers()[0].Weft("server", "token")
+	return strings.TrimSpace(out), err
 }
 
 // Start starts all servers, lets all hosts join, and starts their agents.
-func (c *Cloud) Start() error {
+func (c *Cloud) Start(ctx context.Context) error {
 	for _, n := range c.servers() {
 		if err := n.StartServer(); err != nil {
 			return err
 		}
 	}
 	for _, n := range c.Hosts() {
-		if err := n.Join(); err != nil {
+		var token string
+		err := Await(ctx, "a token", time.Minute, func() (err error) { token, err = c.Token(); return err })
+		if err != nil {
+			return err
+		}
+		if _, err := n.Weft("agent", "join", token); err != nil {
 			return err
 		}
 		if err := n.StartAgent(); err != nil {
