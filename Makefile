@@ -11,13 +11,14 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test test-kernel check check-root golden fuzz bench setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud test-kernel check check-root golden fuzz bench setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
 	@echo "make demo-cloud   the same on a controller, two compute nodes and a network node"
 	@echo "make cloud-shell  demo-cloud, then a shell from which to look into each node"
 	@echo "make test         all tests, as root in private namespaces"
+	@echo "make soak-cloud   faults on several hosts: what make test has no time for"
 	@echo "make test-kernel  the tests of the host again, on the kernel datapath in a Debian guest"
 	@echo "make build        bin/weft"
 	@echo "make check        format, vet, staticcheck and the tests that need no root"
@@ -55,6 +56,10 @@ test: setup build
 	@$(GO) vet ./...
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m $$($(GO) list ./... | grep -v '^weft/test$$')
 	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 15m ./test
+
+# The faults of a cloud of several hosts that take long, with figures.
+soak-cloud: setup build
+	WEFT_SOAK=1 WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 30m -v -run 'ManyHosts' ./test
 
 # Real users run Open vSwitch's kernel datapath: test/kernel/tests.txt lists what is tested on it.
 test-kernel: setup build
