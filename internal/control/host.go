@@ -43,6 +43,9 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		if old != nil {
 			n.AgentID, n.CreatedAt = old.Value.AgentID, old.Value.CreatedAt
 			n.Agents = settingsKept(old.Value.Agents)
+			if n.ConnectedAt.Equal(old.Value.ConnectedAt) {
+				n.CertificateUntil = old.Value.CertificateUntil // it may have been renewed since
+			}
 		}
 		if n.AgentID == "" {
 			n.AgentID = uuid.NewString()

@@ -28,6 +28,8 @@ type caller struct {
 	server     bool
 	host       model.HostName
 	generation int
+	// until is the end of its certificate.
+	until time.Time
 }
 
 // callerOf reads the client's certificate, which TLS has verified.
@@ -48,7 +50,7 @@ func callerOf(ctx context.Context) (caller, error) {
 	if err := control.CheckHostName(name); err != nil {
 		return caller{}, status.Errorf(codes.Unauthenticated, "certificate: %v", err)
 	}
-	return caller{host: name, generation: generationOf(cert)}, nil
+	return caller{host: name, generation: generationOf(cert), until: cert.NotAfter}, nil
 }
 
 // guard says who may call what: anybody may join, for which a token is needed; servers may
@@ -156,7 +158,7 @@ func (s *Server) Join(ctx context.Context, q *feedpb.JoinRequest) (*feedpb.JoinR
 		return nil, err
 	}
 	s.log.Info("host let in", "host", host, "address", from, "generation", generation)
-	return s.certify(caller{host: host, generation: generation}, key)
+	return s.certify(&caller{host: host, generation: generation}, key)
 }
 
 // Renew gives a host another certificate, for the key in its request.
@@ -172,15 +174,24 @@ func (s *Server) Renew(ctx context.Context, q *feedpb.RenewRequest) (*feedpb.Joi
 	if err != nil {
 		return nil, err
 	}
-	s.log.Info("certificate renewed", "host", c.host)
-	return s.certify(c, key)
+	reply, err := s.certify(&c, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.control.NoteCertificate(ctx, c.host, c.until); err != nil {
+		s.log.Warn("end of a host's new certificate not noted", "host", c.host, "err", err)
+	}
+	s.log.Info("certificate renewed", "host", c.host, "until", c.until)
+	return reply, nil
 }
 
-func (s *Server) certify(c caller, key *ecdsa.PublicKey) (*feedpb.JoinReply, error) {
+// certify makes a certificate and notes its end.
+func (s *Server) certify(c *caller, key *ecdsa.PublicKey) (*feedpb.JoinReply, error) {
 	cert, err := s.ca.leaf(hostTemplate(c.host, c.generation), key)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "certificate of host %s: %v", c.host, err)
 	}
+	c.until = cert.NotAfter
 	return &feedpb.JoinReply{Certificate: cert.Raw, Ca: s.ca.cert.Raw, Servers: s.Feeds()}, nil
 }
 

@@ -322,6 +322,12 @@ func TestRenewal(t *testing.T) {
 	if err := <-done; err != nil || len(seen) < 3 {
 		t.Errorf("%d certificates, %v", len(seen), err)
 	}
+	w.rec.mu.Lock()
+	registered := w.rec.registered[0]
+	if !w.rec.until.After(registered.CertificateUntil) || registered.ConnectedAt.IsZero() {
+		t.Errorf("noted %v, then %v; connected %v", registered.CertificateUntil, w.rec.until, registered.ConnectedAt)
+	}
+	w.rec.mu.Unlock()
 	if st := c.Status(); !st.InSync || st.Session != 1 {
 		t.Errorf("the stream broke: %+v", st)
 	}

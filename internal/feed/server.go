@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -31,6 +32,7 @@ type Control interface {
 	RegisterHost(ctx context.Context, h model.Host) (*model.Host, error)
 	Heartbeat(ctx context.Context, h model.HostName) error
 	ReportPorts(ctx context.Context, h model.HostName, facts []control.PortFact) error
+	NoteCertificate(ctx context.Context, h model.HostName, until time.Time) error
 	JoinHost(ctx context.Context, secret []byte, h model.HostName) (generation int, err error)
 }
 
@@ -235,8 +237,8 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 	defer cancel(nil) // before the Wait above
 	wg.Go(func() { st.ping(ctx) })
 	// Before the snapshot: registering makes the DHCP ports that the host will serve.
-	if _, err := s.control.RegisterHost(ctx, hello.host); err != nil {
-		return status.Errorf(codes.Unavailable, "register host %s: %v", name, err)
+	if _, err := s.control.RegisterHost(ctx, st.noted(hello.host)); err != nil {
+		return refusal(fmt.Errorf("register host %s: %w", name, err))
 	}
 	if err := s.catchUp(ctx, hello.revision); err != nil {
 		return err

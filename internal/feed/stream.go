@@ -20,6 +20,7 @@ import (
 type stream struct {
 	s *Server
 	caller
+	since  time.Time
 	g      feedpb.Feed_ConnectServer
 	cancel context.CancelCauseFunc
 	wakeup chan struct{}
@@ -47,7 +48,7 @@ type stream struct {
 }
 
 func newStream(s *Server, who caller, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
-	return &stream{s: s, caller: who, g: g, cancel: cancel,
+	return &stream{s: s, caller: who, since: time.Now().UTC(), g: g, cancel: cancel,
 		wakeup: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
 		watched: map[store.Ref]struct{}{}, dirty: map[changeKey]store.Change{}, facts: map[model.PortID]control.PortFact{},
 		asked: map[uint64]chan *feedpb.Answer{}}
@@ -236,6 +237,12 @@ func (st *stream) receive(ctx context.Context) error {
 	}
 }
 
+// noted is a host as it describes itself, with what this server knows of its connection.
+func (st *stream) noted(h model.Host) model.Host {
+	h.Server, h.ConnectedAt, h.CertificateUntil = st.s.servers.name, st.since, st.until
+	return h
+}
+
 // again takes a host's newer word on what it is.
 func (st *stream) again(ctx context.Context, hello *feedpb.Hello) {
 	var h model.Host
@@ -244,7 +251,7 @@ func (st *stream) again(ctx context.Context, hello *feedpb.Hello) {
 		err = fmt.Errorf("it is of host %q", h.Name)
 	}
 	if err == nil {
-		_, err = st.s.control.RegisterHost(ctx, h)
+		_, err = st.s.control.RegisterHost(ctx, st.noted(h))
 	}
 	if err != nil && ctx.Err() == nil {
 		st.s.log.Warn("new description of a host not noted", "host", st.host, "err", err)

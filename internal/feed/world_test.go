@@ -30,6 +30,8 @@ type recorder struct {
 	facts      map[model.HostName]map[model.PortID]control.PortFact
 	reports    int
 	fail       error
+	// until is the end of the certificate that was noted last.
+	until time.Time
 	// joins is who decides about joining.
 	joins *control.Control
 }
@@ -65,6 +67,13 @@ func (r *recorder) ReportPorts(_ context.Context, h model.HostName, facts []cont
 	for _, f := range facts {
 		r.facts[h][f.PortID] = f
 	}
+	return nil
+}
+
+func (r *recorder) NoteCertificate(_ context.Context, h model.HostName, until time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.until = until
 	return nil
 }
 
