@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -23,6 +26,10 @@ type EmbeddedConfig struct {
 	Dir string
 	// Testing gives up durability for speed: no fsync and a short tick. Never for real data.
 	Testing bool
+	// Name is that of the member, unlike that of any other; "weft" when empty.
+	Name string
+	// Peers lets it be one of several; nil: alone, and nobody reaches it.
+	Peers *PeerConfig
 	// Log receives etcd's warnings at level debug; nil discards.
 	Log *slog.Logger
 }
@@ -38,6 +45,12 @@ type EmbeddedEtcd struct {
 	etcd    *embed.Etcd
 	lock    *os.File
 	sockets string
+	log     *slog.Logger
+	stopped chan error
+	// ctx ends with Close; the tasks of a member of a cluster end with it.
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 }
 
 // ErrInUse says that another process uses the state directory.
@@ -46,8 +59,9 @@ var ErrInUse = errors.New("another instance is running on this state directory")
 // maxSocketPath is what a unix socket address holds on Linux, less the file name.
 const maxSocketPath = 90
 
-// Embedded starts a single-member etcd on unix sockets and returns when it serves. A
-// second instance on the same directory gets ErrInUse.
+// Embedded starts an etcd and returns when it serves: by itself on unix sockets, or with
+// Peers as a member of a cluster, which takes as long as most others are away. A second
+// instance on the same directory gets ErrInUse.
 func Embedded(ctx context.Context, c EmbeddedConfig) (*EmbeddedEtcd, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -59,7 +73,8 @@ func Embedded(ctx context.Context, c EmbeddedConfig) (*EmbeddedEtcd, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	e := &EmbeddedEtcd{}
+	e := &EmbeddedEtcd{log: c.Log, stopped: make(chan error, 1)}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if e.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
@@ -78,21 +93,55 @@ func (e *EmbeddedEtcd) start(ctx context.Context, dir string, c EmbeddedConfig) 
 		}
 	}
 	cfg := embeddedConfig(dir, e.sockets, c)
+	if c.Peers != nil {
+		_, missing := os.Stat(filepath.Join(cfg.Dir, "member"))
+		if err := c.Peers.apply(ctx, cfg, missing != nil); err != nil {
+			return fmt.Errorf("start as a member of the cluster: %w", err)
+		}
+	}
 	e.Endpoint = cfg.ListenClientUrls[0].String()
 	if e.etcd, err = embed.StartEtcd(cfg); err != nil {
 		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
 	}
-	select {
-	case <-e.etcd.Server.ReadyNotify():
-	case err := <-e.etcd.Err():
-		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
-	case <-e.etcd.Server.StopNotify():
-		return fmt.Errorf("start embedded etcd in %s: it stopped", dir)
-	case <-ctx.Done():
-		return fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+	e.tasks.Go(e.watchStop)
+	patience := time.NewTimer(quorumPatience)
+	defer patience.Stop()
+	for ready := false; !ready; {
+		select {
+		case <-e.etcd.Server.ReadyNotify():
+			ready = true
+		case err := <-e.stopped:
+			return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+		case <-patience.C:
+			c.Log.Warn("this server waits for others: most members of the cluster must be there", "members", memberNames(e.Members()))
+		case <-ctx.Done():
+			return fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+		}
 	}
 	e.Client = v3client.New(e.etcd.Server)
+	if c.Peers != nil {
+		return e.enter(ctx, *c.Peers)
+	}
 	return nil
+}
+
+// quorumPatience is how long a start takes before it is said what it waits for.
+const quorumPatience = 5 * time.Second
+
+// watchStop notes when etcd ends by itself, and why.
+func (e *EmbeddedEtcd) watchStop() {
+	var err error
+	select {
+	case err = <-e.etcd.Err():
+	case <-e.etcd.Server.StopNotify():
+		err = errors.New("it stopped by itself")
+		if e.etcd.Server.Cluster().Member(e.etcd.Server.MemberID()) == nil {
+			err = ErrRemoved
+		}
+	case <-e.ctx.Done():
+		return
+	}
+	e.stopped <- err
 }
 
 // EmbeddedEndpoint is the endpoint at which an etcd that is embedded in another process
@@ -114,7 +163,7 @@ const clientSocket = "client.sock"
 
 func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	cfg := embed.NewConfig()
-	cfg.Name = "weft"
+	cfg.Name = cmp.Or(c.Name, "weft")
 	cfg.Dir = filepath.Join(dir, "etcd")
 	client := url.URL{Scheme: "unix", Path: filepath.Join(sockets, clientSocket)}
 	peer := url.URL{Scheme: "unix", Path: filepath.Join(sockets, "peer.sock")}
@@ -129,7 +178,7 @@ func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	cfg.QuotaBackendBytes = 4 << 30
 	// The mirror follows closely and lists again when it falls behind, so little history is needed.
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "revision", "10000"
-	// raft keeps this many entries in memory; a lone member needs none of them.
+	// raft keeps this many entries in memory, for members that were away for a moment.
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2000, 500
 	// A lone member waits one election timeout at start and has nobody to time out on.
 	cfg.TickMs, cfg.ElectionMs = 20, 200
@@ -141,14 +190,17 @@ func embeddedConfig(dir, sockets string, c EmbeddedConfig) *embed.Config {
 	return cfg
 }
 
-// Err delivers an error when etcd stops by itself.
-func (e *EmbeddedEtcd) Err() <-chan error { return e.etcd.Err() }
+// Err delivers an error when etcd stops by itself: ErrRemoved when the others have removed
+// this member.
+func (e *EmbeddedEtcd) Err() <-chan error { return e.stopped }
 
 // Close stops etcd and gives the directory free. Closing twice is harmless.
 func (e *EmbeddedEtcd) Close() error {
 	if e.lock == nil {
 		return nil
 	}
+	e.cancel()
+	e.tasks.Wait()
 	if e.Client != nil {
 		_ = e.Client.Close() // it holds no connection
 	}
