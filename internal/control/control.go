@@ -164,9 +164,10 @@ func (c *Control) Hosts(context.Context) (hosts []*store.Entry[model.Host]) {
 	return hosts
 }
 
-// HostAlive reports whether a host was heard of recently enough at now.
+// HostAlive reports whether a host was heard of recently enough at now. What counts is when
+// this server saw the heartbeat, not the stamp in it, which may be by another server's clock.
 func (c *Control) HostAlive(h *model.Host, now time.Time) bool {
-	return now.Sub(h.HeartbeatAt) <= c.cfg.AgentDownTime
+	return now.Sub(h.HeardAt) <= c.cfg.AgentDownTime
 }
 
 const (

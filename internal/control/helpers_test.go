@@ -33,7 +33,7 @@ func newCloud(t testing.TB) *cloud {
 }
 
 func cloudOn(t testing.TB, client *store.Client, now func() time.Time) *cloud {
-	s := storetest.Open(t, client)
+	s := storetest.OpenWith(t, client, store.Options{Now: now})
 	return &cloud{Control: control.New(control.Options{Store: s, Config: testConfig(), Now: now}), t: t, client: client, store: s}
 }
 

@@ -36,7 +36,7 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		}
 		n := h
 		now := c.stamp()
-		n.CreatedAt, n.HeartbeatAt = now, now
+		n.CreatedAt, n.HeartbeatAt, n.HeardAt = now, now, c.now()
 		if n.StartedAt.IsZero() {
 			n.StartedAt = now
 		}

@@ -313,6 +313,8 @@ type Host struct {
 	// CertificateUntil is the end of its certificate.
 	CertificateUntil time.Time `json:"certificate_until,omitzero"`
 	HeartbeatAt      time.Time `json:"heartbeat_at"`
+	// HeardAt is when this server saw the last heartbeat, by its own clock. It is not stored.
+	HeardAt time.Time `json:"-"`
 	// Agents are what administrators said of the agents as which the host shows itself, by
 	// type; none of a type without a word.
 	Agents map[string]AgentSetting `json:"agents,omitempty"`

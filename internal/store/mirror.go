@@ -20,7 +20,8 @@ type mirror struct {
 	subnets  map[model.SubnetID]*Entry[model.Subnet]
 	ports    map[model.PortID]*Entry[model.Port]
 	hosts    map[model.HostName]*Entry[model.Host]
-	beats    map[model.HostName]time.Time
+	beats    map[model.HostName]beat
+	now      func() time.Time // the clock by which heartbeats are heard
 
 	segments   map[model.Segment]model.NetworkID
 	perNetwork map[model.NetworkID]*networkParts
@@ -59,9 +60,10 @@ type subnetParts struct {
 	addresses int
 }
 
-func newMirror(alloc *allocator) *mirror {
+func newMirror(alloc *allocator, now func() time.Time) *mirror {
 	m := &mirror{
 		alloc:   alloc,
+		now:     now,
 		changed: make(chan struct{}),
 		subs:    map[*Subscription]struct{}{},
 	}
@@ -74,7 +76,7 @@ func (m *mirror) clear() {
 	m.subnets = map[model.SubnetID]*Entry[model.Subnet]{}
 	m.ports = map[model.PortID]*Entry[model.Port]{}
 	m.hosts = map[model.HostName]*Entry[model.Host]{}
-	m.beats = map[model.HostName]time.Time{}
+	m.beats = map[model.HostName]beat{}
 	m.segments = map[model.Segment]model.NetworkID{}
 	m.perNetwork = map[model.NetworkID]*networkParts{}
 	m.perSubnet = map[model.SubnetID]*subnetParts{}
@@ -229,7 +231,7 @@ func (m *mirror) applyOne(w write, rev int64) {
 		m.setHost(model.HostName(w.id), e)
 	case dirHeartbeat:
 		at, _ := w.obj.(time.Time)
-		m.setHeartbeat(model.HostName(w.id), at)
+		m.setHeartbeat(model.HostName(w.id), beat{at: at, rev: rev, heard: m.now()})
 	default:
 		if rows := m.rows[w.dir]; rows != nil {
 			rows.set(m, w.id, w.obj, rev)
@@ -462,24 +464,34 @@ func (m *mirror) setHost(name model.HostName, e *Entry[model.Host]) {
 	m.tell(Change{Kind: model.KindHost, ID: string(name)})
 }
 
+// beat is the last heartbeat of a host.
+type beat struct {
+	at    time.Time // as stored: by the clock of whichever server it came to
+	rev   int64
+	heard time.Time // when the key was seen to change, by this machine's clock
+}
+
 // setHeartbeat tells no subscriber: that a host lives is not a change of the cloud.
-func (m *mirror) setHeartbeat(name model.HostName, at time.Time) {
-	if at.IsZero() {
+func (m *mirror) setHeartbeat(name model.HostName, b beat) {
+	if b.at.IsZero() {
 		delete(m.beats, name)
 		return
 	}
-	m.beats[name] = at
+	if m.beats[name].rev == b.rev {
+		return // seen again in a listing
+	}
+	m.beats[name] = b
 	if e := m.hosts[name]; e != nil {
-		m.hosts[name] = withHeartbeat(e, at)
+		m.hosts[name] = withHeartbeat(e, b)
 	}
 }
 
-func withHeartbeat(e *Entry[model.Host], at time.Time) *Entry[model.Host] {
-	if !at.After(e.Value.HeartbeatAt) {
+func withHeartbeat(e *Entry[model.Host], b beat) *Entry[model.Host] {
+	if b.rev == 0 {
 		return e
 	}
 	h := *e.Value
-	h.HeartbeatAt = at
+	h.HeartbeatAt, h.HeardAt = b.at, b.heard
 	return &Entry[model.Host]{Value: &h, ModRev: e.ModRev}
 }
 

@@ -536,7 +536,7 @@ func FuzzDecodeValue(f *testing.F) {
 		if err != nil || obj == nil {
 			return
 		}
-		m := newMirror(newAllocator())
+		m := newMirror(newAllocator(), time.Now)
 		m.applyNext(batch{rev: 1, writes: []write{{dir: dir, id: "x", obj: obj}}})
 		m.applyNext(batch{rev: 2, writes: []write{{dir: dir, id: "x"}}})
 		if len(m.ports)+len(m.byAddr)+len(m.perSubnet)+len(m.perNetwork) != 0 {

@@ -53,6 +53,8 @@ type Options struct {
 	Prefix string
 	// Log receives transitions (mirror in sync, watch lost); nil discards.
 	Log *slog.Logger
+	// Now is the clock by which heartbeats of hosts are heard; nil means time.Now.
+	Now func() time.Time
 }
 
 // Store is one process's access to the stored cloud. Make one with Open, then Run it.
@@ -91,12 +93,15 @@ func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	alloc := newAllocator()
 	s := &Store{
 		client:  client,
 		keys:    keys{prefix: o.Prefix},
 		log:     o.Log,
-		mirror:  newMirror(alloc),
+		mirror:  newMirror(alloc, o.Now),
 		alloc:   alloc,
 		queue:   make(chan *pending, 4*maxBatch),
 		ready:   make(chan struct{}),

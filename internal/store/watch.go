@@ -86,6 +86,7 @@ func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
 	if m.rev > rev {
 		return // own writes that came next were applied since: the mirror missed nothing
 	}
+	first := m.rev == 0
 	seen := map[string]bool{}
 	// By kind, so that parents are there before children.
 	perDir := map[string][]*mvccpb.KeyValue{}
@@ -109,7 +110,34 @@ func (s *Store) replace(kvs []*mvccpb.KeyValue, rev int64) {
 			}
 		}
 	}
+	if first {
+		m.backdate()
+	}
 	m.advance(rev)
+}
+
+// startGrace is the most by which a heartbeat found at the start counts as old. It leaves a
+// host that lives the time to be heard of (30 s) before it counts as dead (after 75 s).
+const startGrace = 40 * time.Second
+
+// backdate judges, of heartbeats found at the start, when they would have been heard: as
+// long ago as they are older than the newest, which says how long nobody could be heard.
+// Their stamps may be of several servers, whose clocks differ: at most startGrace is taken for true.
+func (m *mirror) backdate() {
+	var newest time.Time
+	for _, b := range m.beats {
+		if b.at.After(newest) {
+			newest = b.at
+		}
+	}
+	now := m.now()
+	for name, b := range m.beats {
+		b.heard = now.Add(-min(newest.Sub(b.at), startGrace))
+		m.beats[name] = b
+		if e := m.hosts[name]; e != nil {
+			m.hosts[name] = withHeartbeat(e, b)
+		}
+	}
 }
 
 // modRev returns the revision of the entry held, or 0.

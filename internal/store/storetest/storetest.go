@@ -35,7 +35,13 @@ func EtcdIn(t testing.TB, c store.EmbeddedConfig) *store.Client {
 // Open opens a store on client, runs it until the test ends, and waits until it is ready.
 func Open(t testing.TB, client *store.Client) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), client, store.Options{})
+	return OpenWith(t, client, store.Options{})
+}
+
+// OpenWith is Open with options.
+func OpenWith(t testing.TB, client *store.Client, o store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), client, o)
 	if err != nil {
 		t.Fatal(err)
 	}
