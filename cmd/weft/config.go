@@ -59,7 +59,7 @@ func loadConfig(cmd *cobra.Command) (Config, error) {
 	}
 	for _, o := range options() {
 		f := cmd.Flags().Lookup(o.flag())
-		if f == nil || !f.Changed {
+		if f == nil || !f.Changed || f.Value.Type() != "string" { // another is the command's own, by the same name
 			continue
 		}
 		if err := o.set(&c, f.Value.String()); err != nil {

@@ -30,6 +30,8 @@ type identityParts struct {
 	listener net.Listener // of the builtin identity
 	// auth knows whose a token is; nil where nobody authenticates.
 	auth neutron.Authenticator
+	// shared says whether other servers write too.
+	shared func() bool
 }
 
 // listenIdentity opens what the identity needs to be open before anything runs, and
@@ -96,7 +98,7 @@ func clientTLS(file string) (*tls.Config, error) {
 func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, st *store.Store, log *slog.Logger) error {
 	local, err := identity.New(identity.Options{
 		Store: st, Log: log, Region: p.c.Region, NetworkURL: p.networkURL(), IdentityURL: p.c.IdentityURL,
-		Lifetime: p.c.TokenLifetime, Shared: len(p.c.EtcdEndpoints) > 0,
+		Lifetime: p.c.TokenLifetime, Shared: p.shared,
 	})
 	if err != nil {
 		return err

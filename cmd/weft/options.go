@@ -56,6 +56,9 @@ type Config struct {
 	FeedAdvertise   []string      `key:"feed_advertise" use:"server" help:"Addresses (host:port) at which hosts reach this server's feed, told to those who join. Empty: feed_listen, or when that is all addresses, this host's name with its port."`
 	CertificateLife time.Duration `key:"certificate_life" use:"server" help:"How long the certificates of hosts and servers are good. Each is renewed by itself after two thirds of it; a host that is away for the last third needs a new token."`
 
+	PeerListen    string `key:"peer_listen" use:"server" help:"Address, IP:PORT, at which the etcd inside this server awaits those of other servers (mutual TLS). Empty: it stays alone. See servers.md."`
+	PeerAdvertise string `key:"peer_advertise" use:"server" help:"Address, HOST:PORT, by which other servers reach it. Empty: peer_listen, or when that is all addresses, this host's name with its port."`
+
 	EtcdEndpoints []string `key:"etcd_endpoints" use:"server" help:"Addresses of an external etcd cluster. Empty: an etcd inside the server, in state_dir. An external one needs --max-txn-ops 16384 --max-request-bytes 16777216 for bulk requests of more than 30 ports."`
 	EtcdPrefix    string   `key:"etcd_prefix" use:"server" help:"Prefix of all keys in etcd."`
 	EtcdCA        string   `key:"etcd_ca" use:"server" help:"File with the CA certificate of the external etcd; empty: no TLS."`
@@ -153,6 +156,19 @@ func (c *Config) complete() error {
 	for _, addr := range c.Server {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			bad("server", "want HOST:PORT: %v", err)
+		}
+	}
+	if c.PeerListen != "" {
+		if _, err := netip.ParseAddrPort(c.PeerListen); err != nil {
+			bad("peer_listen", "want IP:PORT: %v", err)
+		}
+		if len(c.EtcdEndpoints) > 0 {
+			bad("peer_listen", "is for the etcd inside the server, but etcd_endpoints names another")
+		}
+	}
+	if c.PeerAdvertise != "" {
+		if _, _, err := net.SplitHostPort(c.PeerAdvertise); err != nil {
+			bad("peer_advertise", "want HOST:PORT: %v", err)
 		}
 	}
 	if _, err := model.ParseMAC(c.BaseMAC); err != nil {

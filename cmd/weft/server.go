@@ -50,7 +50,7 @@ start; "weft server token" makes a token with which a further host may join.`,
 		},
 	}
 	addFlags(cmd, "server")
-	cmd.AddCommand(tokenCommand())
+	cmd.AddCommand(tokenCommand(), serverJoinCommand(), serverListCommand(), serverRemoveCommand())
 	return cmd
 }
 
@@ -95,6 +95,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return err
 	}
 	defer who.close()
+	who.shared = etcd.several
 
 	// The store outlives those who write to it.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,7 +113,8 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 
 	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c), Policy: policy})
 	feeds := func() []string { return c.advertised(feedListener.Addr()) }
-	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log})
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log,
+		Admission: feed.ServerAdmission{Spend: verbs.SpendServerToken, Add: etcd.add}})
 	if err := who.start(ctx, tasks, st, log); err != nil {
 		return err
 	}
@@ -126,7 +128,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
-		Control: verbs, Log: log, Shared: len(c.EtcdEndpoints) > 0, Policy: policy,
+		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
 	tasks.Go(func() error { return serveHTTP(ctx, apiListener, api, log) })
@@ -201,6 +203,12 @@ func renewServer(ctx context.Context, c Config, ca *feed.CA, log *slog.Logger) e
 		if err := ca.IssueServer(c.serverNames()...); err != nil {
 			log.Error("cannot renew the server's certificate; when it has run out, no host comes in", "err", err)
 		}
+		if c.PeerListen == "" {
+			continue
+		}
+		if err := ca.IssuePeer(); err != nil {
+			log.Error("cannot renew the certificate for other servers; when it has run out, none speaks with this one", "err", err)
+		}
 	}
 }
 
@@ -214,6 +222,11 @@ func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 	if err := ca.IssueServer(c.serverNames()...); err != nil {
 		return nil, nil, err
 	}
+	if c.PeerListen != "" {
+		if err := ca.IssuePeer(); err != nil {
+			return nil, nil, err
+		}
+	}
 	// An agent beside its server needs nothing copied.
 	if _, err := ca.IssueHost(model.HostName(c.Host)); err != nil {
 		return nil, nil, err
@@ -225,6 +238,10 @@ func serverCertificates(c Config) (*feed.CA, *tls.Config, error) {
 // etcdClient is a client of either kind of etcd.
 type etcdClient struct {
 	client *store.Client
+	// several says whether other servers may write too.
+	several func() bool
+	// add lets another server in; nil for an external etcd.
+	add func(ctx context.Context, name, peerURL string) ([]store.Member, error)
 	// failed delivers the end of an embedded etcd; nil for an external one.
 	failed <-chan error
 	close  func() error
@@ -232,11 +249,18 @@ type etcdClient struct {
 
 func openEtcd(ctx context.Context, c Config, log *slog.Logger) (etcdClient, error) {
 	if len(c.EtcdEndpoints) == 0 {
-		e, err := store.Embedded(ctx, store.EmbeddedConfig{Dir: c.StateDir, Log: log})
+		peers, err := c.peers()
 		if err != nil {
 			return etcdClient{}, err
 		}
-		return etcdClient{client: e.Client, failed: e.Err(), close: e.Close}, nil
+		e, err := store.Embedded(ctx, store.EmbeddedConfig{Dir: c.StateDir, Name: c.Host, Peers: peers, Log: log})
+		if err != nil {
+			return etcdClient{}, err
+		}
+		add := func(ctx context.Context, name, peerURL string) ([]store.Member, error) {
+			return store.AddMember(ctx, e.Client, name, peerURL)
+		}
+		return etcdClient{client: e.Client, several: e.Several, add: add, failed: e.Err(), close: e.Close}, nil
 	}
 	return externalEtcd(c)
 }
@@ -264,7 +288,7 @@ func externalEtcd(c Config) (etcdClient, error) {
 	if err != nil {
 		return etcdClient{}, fmt.Errorf("etcd at %v: %w", c.EtcdEndpoints, err)
 	}
-	return etcdClient{client: client, close: client.Close}, nil
+	return etcdClient{client: client, several: func() bool { return true }, close: client.Close}, nil
 }
 
 func serveFeed(ctx context.Context, l net.Listener, t *tls.Config, f *feed.Server) error {

@@ -138,11 +138,13 @@ func requestKey(der []byte) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
+var errGuesses = status.Error(codes.ResourceExhausted, "too many failed attempts to join from this address; try again in a minute")
+
 // Join gives a host its first certificate.
 func (s *Server) Join(ctx context.Context, q *feedpb.JoinRequest) (*feedpb.JoinReply, error) {
 	from := addressOf(ctx)
 	if !s.guesses.allow(from, time.Now()) {
-		return nil, status.Error(codes.ResourceExhausted, "too many failed attempts to join from this address; try again in a minute")
+		return nil, errGuesses
 	}
 	key, err := requestKey(q.Csr)
 	if err != nil {

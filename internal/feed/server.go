@@ -48,6 +48,8 @@ type ServerOptions struct {
 	TLS *tls.Config
 	// Name is the server's own, as others have it in the store.
 	Name string
+	// Admission is how other servers join; none may when it is empty.
+	Admission ServerAdmission
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -55,12 +57,13 @@ type ServerOptions struct {
 // Server is the feed's server. Make one with NewServer, Register it, and Run it.
 type Server struct {
 	feedpb.UnimplementedFeedServer
-	store   *store.Store
-	control Control
-	log     *slog.Logger
-	ca      *CA
-	guesses guesses
-	servers servers
+	store     *store.Store
+	control   Control
+	log       *slog.Logger
+	ca        *CA
+	guesses   guesses
+	servers   servers
+	admission ServerAdmission
 	// turns are taken by snapshots: those of hosts that come all at once are made one after
 	// the other, and the hosts that have theirs are served meanwhile.
 	turns chan struct{}
@@ -82,7 +85,7 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, turns: make(chan struct{}, maxSnapshots),
+	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, turns: make(chan struct{}, maxSnapshots),
 		servers: servers{name: o.Name, own: o.Feeds, tls: o.TLS}, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
 }

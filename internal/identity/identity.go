@@ -45,9 +45,9 @@ type Options struct {
 	IdentityURL string
 	// Lifetime is how long a token is good for; 0 means DefaultLifetime.
 	Lifetime time.Duration
-	// Shared says that other servers write to the same etcd: then every request first asks
-	// how far they have come.
-	Shared bool
+	// Shared says whether other servers write to the same etcd now: then every request first
+	// asks how far they have come. nil means never.
+	Shared func() bool
 	// HashCost is the cost of new password hashes; 0 means the usual. Tests lower it.
 	HashCost int
 	// Now is the clock; nil means time.Now.
@@ -73,6 +73,9 @@ func New(o Options) (*Local, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Shared == nil {
+		o.Shared = func() bool { return false }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -102,7 +105,7 @@ func (l *Local) Authenticate(ctx context.Context, token string) (access.Caller, 
 func (l *Local) bearer(ctx context.Context, token string) (b *bearer, err error) {
 	look := func() { l.store.View(func(r store.Reader) { b = l.verify(r, token) }) }
 	look()
-	if b == nil && l.o.Shared {
+	if b == nil && l.o.Shared() {
 		// What makes it valid may have been written by another server a moment ago.
 		if err := l.store.Sync(ctx); err != nil {
 			return nil, err

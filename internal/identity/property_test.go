@@ -83,7 +83,7 @@ func TestRandomCalls(t *testing.T) {
 // TestManyAtOnce lets two servers on one etcd make and delete the same things.
 func TestManyAtOnce(t *testing.T) {
 	c := start(t)
-	second, err := New(Options{Store: storetest.Open(t, c.client), Region: "RegionOne", NetworkURL: "http://:9696", HashCost: bcrypt.MinCost, Shared: true})
+	second, err := New(Options{Store: storetest.Open(t, c.client), Region: "RegionOne", NetworkURL: "http://:9696", HashCost: bcrypt.MinCost, Shared: func() bool { return true }})
 	if err != nil {
 		t.Fatal(err)
 	}

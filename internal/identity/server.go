@@ -222,7 +222,7 @@ func (l *Local) answer(w http.ResponseWriter, r *http.Request, do route) {
 
 // allow finds out who calls and whether that is enough.
 func (c *call) allow(do route) error {
-	if c.o.Shared {
+	if c.o.Shared() {
 		if err := c.store.Sync(c.r.Context()); err != nil {
 			return err
 		}

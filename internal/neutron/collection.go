@@ -135,9 +135,7 @@ func (c *collection[M, R]) entered(s *Server, r *http.Request) error {
 		return nil
 	}
 	var outside error
-	if err := s.read(r.Context(), func(rd store.Reader) { outside = c.inside(rd, control.CallerOf(r.Context())) }); err != nil {
-		return err
-	}
+	s.control.Read(func(rd store.Reader) { outside = c.inside(rd, control.CallerOf(r.Context())) })
 	return outside
 }
 
@@ -244,7 +242,7 @@ func (c *collection[M, R]) serveShow(s *Server, w http.ResponseWriter, r *http.R
 	buf := s.buffer()
 	defer s.release(buf)
 	found := false
-	err = s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		v := c.viewer(s, rd, r)
 		e := c.find(rd, id)
 		if e == nil || !v.sees(e.Value) {
@@ -253,9 +251,6 @@ func (c *collection[M, R]) serveShow(s *Server, w http.ResponseWriter, r *http.R
 		found = true
 		*buf = c.wrapped(*buf, func(b []byte) []byte { return c.object(b, v, e, q.fields) })
 	})
-	if err != nil {
-		return err
-	}
 	if !found {
 		return c.notFound(id)
 	}
@@ -283,7 +278,7 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 	}
 	buf := s.buffer()
 	defer s.release(buf)
-	err = s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		v := c.viewer(s, rd, r)
 		if !v.all {
 			q.project = v.caller.ProjectID
@@ -308,9 +303,6 @@ func (c *collection[M, R]) serveList(s *Server, w http.ResponseWriter, r *http.R
 		}
 		*buf = append(b, '}')
 	})
-	if err != nil {
-		return err
-	}
 	write(w, http.StatusOK, *buf)
 	return nil
 }

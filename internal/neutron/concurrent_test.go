@@ -14,7 +14,7 @@ func TestTwoServersFillASubnet(t *testing.T) {
 	client := storetest.Etcd(t)
 	servers := []*api{serveAPI(t, storetest.Open(t, client)), serveAPI(t, storetest.Open(t, client))}
 	for _, a := range servers {
-		a.handler.shared = true
+		a.handler.shared = func() bool { return true }
 	}
 	network, _ := servers[0].network("n", "10.0.0.0/24")
 	var (

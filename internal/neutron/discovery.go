@@ -2,10 +2,12 @@ package neutron
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 type link struct {
@@ -45,10 +47,21 @@ func serveResources(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, map[string]any{"resources": list})
 }
 
-// serveHealth answers that the process is there, for load balancers.
-func serveHealth(w http.ResponseWriter, r *http.Request) error {
+// healthPatience is how long a healthy server may take to learn what others wrote.
+const healthPatience = 2 * time.Second
+
+// serveHealth answers, for load balancers, that the server can answer requests: one that is
+// cut off from most other servers cannot.
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return faultMethod
+	}
+	if s.shared() {
+		ctx, cancel := context.WithTimeout(r.Context(), healthPatience)
+		defer cancel()
+		if err := s.control.Sync(ctx); err != nil {
+			return err
+		}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 	_, err := fmt.Fprint(w, "OK")

@@ -183,7 +183,7 @@ func (s *Server) servePools(w http.ResponseWriter, r *http.Request) error {
 	}
 	caller := control.CallerOf(r.Context())
 	pools := []map[string]any{}
-	err := s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		for n := range rd.Networks() {
 			if _, err := s.control.VisibleNetwork(rd, caller, n.Value.ID); err != nil || !n.Value.External {
 				continue
@@ -196,9 +196,6 @@ func (s *Server) servePools(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
 	slices.SortFunc(pools, func(a, b map[string]any) int {
 		return strings.Compare(string(a["subnet_id"].(model.SubnetID)), string(b["subnet_id"].(model.SubnetID)))
 	})

@@ -170,7 +170,7 @@ func (c *collection[M, R]) mayChange(s *Server, r *http.Request, id, rule string
 		return nil
 	}
 	var err error
-	if e := s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		found := c.find(rd, id)
 		if found == nil {
 			err = c.notFound(id)
@@ -183,9 +183,7 @@ func (c *collection[M, R]) mayChange(s *Server, r *http.Request, id, rule string
 		if !s.policy.Allows("get_"+c.ruleName(), caller, t) {
 			err = c.notFound(id)
 		}
-	}); e != nil {
-		return e
-	}
+	})
 	return err
 }
 

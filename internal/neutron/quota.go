@@ -42,16 +42,13 @@ func (s *Server) serveQuotaList(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	list := []map[string]any{}
-	err := s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		for e := range store.Quotas.All(rd) {
 			row := limits(s.control.Quotas(rd, e.Value.Project))
 			row["project_id"], row["tenant_id"] = e.Value.Project, e.Value.Project
 			list = append(list, row)
 		}
 	})
-	if err != nil {
-		return err
-	}
 	slices.SortFunc(list, func(a, b map[string]any) int {
 		return strings.Compare(fmt.Sprint(a["project_id"]), fmt.Sprint(b["project_id"]))
 	})
@@ -110,9 +107,7 @@ func (s *Server) answerQuota(w http.ResponseWriter, r *http.Request, p model.Pro
 		return err
 	}
 	var m map[string]any
-	if err := s.read(r.Context(), func(rd store.Reader) { m = form(s.control.Quotas(rd, p)) }); err != nil {
-		return err
-	}
+	s.control.Read(func(rd store.Reader) { m = form(s.control.Quotas(rd, p)) })
 	return writeJSON(w, map[string]any{"quota": m})
 }
 

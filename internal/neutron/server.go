@@ -9,7 +9,6 @@
 package neutron
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -23,7 +22,6 @@ import (
 
 	"weft/internal/access"
 	"weft/internal/control"
-	"weft/internal/store"
 )
 
 // DefaultMaxBody is the largest request body taken when Options do not say.
@@ -40,9 +38,9 @@ type Options struct {
 	Log *slog.Logger
 	// MaxBody is the largest request body in bytes; 0 means DefaultMaxBody.
 	MaxBody int64
-	// Shared says that other servers write to the same etcd: then every read first asks
-	// how far they have come.
-	Shared bool
+	// Shared says whether other servers write to the same etcd now: then every request first
+	// asks how far they have come. nil means never.
+	Shared func() bool
 	// Policy says who may do what; Neutron's defaults when nil.
 	Policy *access.Policy
 	// Authenticator says who sends a request by its token; nil makes everybody an administrator.
@@ -61,7 +59,7 @@ type Server struct {
 	control    *control.Control
 	log        *slog.Logger
 	maxBody    int64
-	shared     bool
+	shared     func() bool
 	now        func() time.Time
 	mux        *http.ServeMux
 	policy     *access.Policy
@@ -92,6 +90,9 @@ func New(o Options) *Server {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.shared == nil {
+		s.shared = func() bool { return false }
+	}
 	if s.policy == nil {
 		s.policy = access.Default()
 	}
@@ -100,7 +101,7 @@ func New(o Options) *Server {
 	// Without the slash there is nothing, and no redirect either.
 	s.handle("/v2.0", func(http.ResponseWriter, *http.Request) error { return faultNoRoute })
 	s.handleOpen("/{$}", serveVersions)
-	s.handleOpen("/healthcheck", serveHealth)
+	s.handleOpen("/healthcheck", s.serveHealth)
 	s.handle("/v2.0/{$}", serveResources)
 	s.handle("/v2.0/extensions", s.serveExtensions)
 	s.handle("/v2.0/extensions/{alias}", s.serveExtension)
@@ -145,7 +146,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // handle serves a pattern to those who say who they are.
 func (s *Server) handle(pattern string, serve func(http.ResponseWriter, *http.Request) error) {
-	s.handleOpen(pattern, s.authenticated(serve))
+	serve = s.authenticated(serve)
+	s.handleOpen(pattern, func(w http.ResponseWriter, r *http.Request) error {
+		// What a client did at any server before is known here when it asks, also who may ask.
+		if s.shared() {
+			if err := s.control.Sync(r.Context()); err != nil {
+				return err
+			}
+		}
+		return serve(w, r)
+	})
 }
 
 // handleOpen serves a pattern to everybody.
@@ -187,17 +197,6 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(http.
 			"status", f.Status, "type", f.Type, "message", f.Message)
 	}
 	writeFault(w, f)
-}
-
-// read reads the cloud, as new as it is when the request came.
-func (s *Server) read(ctx context.Context, f func(store.Reader)) error {
-	if s.shared {
-		if err := s.control.Sync(ctx); err != nil {
-			return err
-		}
-	}
-	s.control.Read(f)
-	return nil
 }
 
 // buffer lends a byte slice to build a response in; release takes it back.

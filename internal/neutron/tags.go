@@ -161,15 +161,15 @@ func (c *collection[M, R]) tags(s *Server, r *http.Request) (tags []string, err 
 		return nil, err
 	}
 	found := false
-	err = s.read(r.Context(), func(rd store.Reader) {
+	s.control.Read(func(rd store.Reader) {
 		if e := c.find(rd, id); e != nil {
 			tags, found = c.meta(e.Value).Tags, true
 		}
 	})
-	if err == nil && !found {
-		err = c.notTagged(id)
+	if !found {
+		return nil, c.notTagged(id)
 	}
-	return tags, err
+	return tags, nil
 }
 
 // retag changes the tags of the object in the path.

@@ -11,11 +11,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -202,8 +204,57 @@ func membersOf(ms []*etcdserverpb.Member) []Member {
 	return out
 }
 
-// enter makes a member that has just started what it is to be: reached at its address, and
-// with a vote. Only the first address of one that was alone is waited for.
+// Surveyed is a member, and how it is.
+type Surveyed struct {
+	Member
+	// Role is leader, follower or learner.
+	Role string
+	// Health is yes, or why not.
+	Health string
+}
+
+// Survey asks all members of the cluster, as the one that c speaks to knows it; p is nil for
+// a lone one.
+func Survey(ctx context.Context, c *Client, p *PeerConfig) ([]Surveyed, error) {
+	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	defer cancel()
+	resp, err := c.MemberList(ctx, clientv3.WithSerializable()) // also without most others
+	if err != nil {
+		return nil, fmt.Errorf("list the members of the cluster: %w", err)
+	}
+	self := resp.Header.MemberId
+	status, err := c.Status(ctx, c.Endpoints()[0])
+	if err != nil {
+		return nil, fmt.Errorf("ask the member of the cluster on this machine: %w", err)
+	}
+	members := membersOf(resp.Members)
+	sortMembers(members)
+	out := make([]Surveyed, len(members))
+	var asked sync.WaitGroup
+	for i, m := range members {
+		role := "follower"
+		switch {
+		case m.Learner:
+			role = "learner"
+		case m.ID == status.Leader:
+			role = "leader"
+		}
+		out[i] = Surveyed{Member: m, Role: role, Health: "yes"}
+		if m.ID == self || p == nil {
+			continue
+		}
+		asked.Go(func() {
+			if _, err := AskPeer(ctx, *p, m.PeerURL); err != nil {
+				out[i].Health = "no: " + err.Error()
+			}
+		})
+	}
+	asked.Wait()
+	return out, nil
+}
+
+// enter makes a member that has just started reached at its address. Only the first address
+// of one that was alone is waited for.
 func (e *EmbeddedEtcd) enter(ctx context.Context, p PeerConfig) error {
 	if !e.Several() {
 		if err := e.announce(ctx, p.Advertise); err != nil {
@@ -213,9 +264,6 @@ func (e *EmbeddedEtcd) enter(ctx context.Context, p PeerConfig) error {
 		e.tasks.Go(func() {
 			e.until("tell the other servers the address of this one", func() error { return e.announce(e.ctx, p.Advertise) })
 		})
-	}
-	if e.etcd.Server.IsLearner() {
-		e.tasks.Go(func() { e.until("become a full member of the cluster", e.promote) })
 	}
 	e.tasks.Go(e.sweepLearners)
 	return nil
@@ -234,15 +282,16 @@ func (e *EmbeddedEtcd) announce(ctx context.Context, hostPort string) error {
 	return err
 }
 
-// promote asks for a vote.
+// promote asks for a vote, if this member has none yet.
 func (e *EmbeddedEtcd) promote() error {
-	if !e.etcd.Server.IsLearner() {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(e.ctx, memberTimeout)
 	defer cancel()
-	_, err := e.Client.MemberPromote(ctx, uint64(e.etcd.Server.MemberID()))
-	if err == nil {
+	all, err := Members(ctx, e.Client) // what it knows by itself may be of before it was let in
+	self := uint64(e.etcd.Server.MemberID())
+	if err != nil || !slices.ContainsFunc(all, func(m Member) bool { return m.ID == self && m.Learner }) {
+		return err
+	}
+	if _, err = e.Client.MemberPromote(ctx, self); err == nil {
 		e.log.Info("this server is a full member of the cluster now", "members", memberNames(e.Members()))
 	}
 	return err
@@ -259,8 +308,8 @@ func (e *EmbeddedEtcd) until(what string, f func() error) {
 		if err == nil || e.ctx.Err() != nil {
 			return
 		}
-		if !told && time.Since(began) > 10*time.Second {
-			e.log.Warn("still trying to "+what, "err", err)
+		if !told && time.Since(began) > 5*time.Second {
+			e.log.Warn("still trying to "+what, "members", memberNames(e.Members()), "err", err)
 			told = true
 		}
 		select {
@@ -306,12 +355,18 @@ func (e *EmbeddedEtcd) sweepLearners() {
 	}
 }
 
+// How long AddMember waits for the members to be connected, and how often it looks.
+const (
+	admitPatience = 12 * time.Second
+	admitRetry    = 250 * time.Millisecond
+)
+
 // AddMember lets a server into the cluster, at first without a vote, and returns all
 // members, the new one with its name. One by the same address that never got a vote is
 // replaced, so that who failed may try again. A name or address that a full member has
 // is refused.
 func AddMember(ctx context.Context, c *Client, name, peerURL string) ([]Member, error) {
-	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	ctx, cancel := context.WithTimeout(ctx, admitPatience)
 	defer cancel()
 	have, err := Members(ctx, c)
 	if err != nil {
@@ -332,6 +387,12 @@ func AddMember(ctx context.Context, c *Client, name, peerURL string) ([]Member, 
 		}
 	}
 	resp, err := c.MemberAddAsLearner(ctx, []string{peerURL})
+	for (errors.Is(err, rpctypes.ErrUnhealthy) || errors.Is(err, rpctypes.ErrMemberNotFound)) && ctx.Err() == nil {
+		// etcd wants all members to have been connected for five seconds; and a member that
+		// comes again within a second would have the ID of the one removed, which is used up.
+		time.Sleep(admitRetry)
+		resp, err = c.MemberAddAsLearner(ctx, []string{peerURL})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("let server %s into the cluster: %w", name, err)
 	}
@@ -344,8 +405,9 @@ func AddMember(ctx context.Context, c *Client, name, peerURL string) ([]Member, 
 	return all, nil
 }
 
-// RemoveMember takes a server out of the cluster, by its name or peer URL.
-func RemoveMember(ctx context.Context, c *Client, name string) error {
+// RemoveMember takes a server out of the cluster, by its name or peer URL, and what it told
+// of itself below prefix out of the store.
+func RemoveMember(ctx context.Context, c *Client, prefix, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
 	have, err := Members(ctx, c)
@@ -363,6 +425,12 @@ func RemoveMember(ctx context.Context, c *Client, name string) error {
 		}
 		if _, err := c.MemberRemove(ctx, m.ID); err != nil {
 			return fmt.Errorf("remove server %s: %w", name, err)
+		}
+		if m.Name == "" {
+			return nil
+		}
+		if _, err := c.Delete(ctx, keys{prefix}.object(dirServer, m.Name)); err != nil {
+			return fmt.Errorf("forget server %s: %w", name, err)
 		}
 		return nil
 	}

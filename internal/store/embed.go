@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
@@ -103,30 +103,34 @@ func (e *EmbeddedEtcd) start(ctx context.Context, dir string, c EmbeddedConfig) 
 	if e.etcd, err = embed.StartEtcd(cfg); err != nil {
 		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
 	}
-	e.tasks.Go(e.watchStop)
-	patience := time.NewTimer(quorumPatience)
-	defer patience.Stop()
-	for ready := false; !ready; {
-		select {
-		case <-e.etcd.Server.ReadyNotify():
-			ready = true
-		case err := <-e.stopped:
-			return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
-		case <-patience.C:
-			c.Log.Warn("this server waits for others: most members of the cluster must be there", "members", memberNames(e.Members()))
-		case <-ctx.Done():
-			return fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
-		}
-	}
 	e.Client = v3client.New(e.etcd.Server)
+	e.tasks.Go(e.watchStop)
+	if c.Peers != nil {
+		e.tasks.Go(func() { e.until("become a full member of the cluster", e.promote) })
+	}
+	serves := make(chan struct{})
+	e.tasks.Go(func() { e.until("reach most servers of the cluster", e.probe); close(serves) })
+	select {
+	case <-serves:
+	case err := <-e.stopped:
+		return fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+	case <-ctx.Done():
+		return fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+	}
 	if c.Peers != nil {
 		return e.enter(ctx, *c.Peers)
 	}
 	return nil
 }
 
-// quorumPatience is how long a start takes before it is said what it waits for.
-const quorumPatience = 5 * time.Second
+// probe writes nothing, the way all writes go: it succeeds when there is a leader and this
+// member is up to date. (A member that has just received all as a snapshot refuses writes
+// until something new is written; its promotion is.)
+func (e *EmbeddedEtcd) probe() error {
+	never := clientv3.Compare(clientv3.Version(clientSocket), "=", -1)
+	_, err := e.Client.Txn(e.ctx).If(never).Then(clientv3.OpPut(clientSocket, "")).Commit()
+	return err
+}
 
 // watchStop notes when etcd ends by itself, and why.
 func (e *EmbeddedEtcd) watchStop() {
@@ -134,10 +138,7 @@ func (e *EmbeddedEtcd) watchStop() {
 	select {
 	case err = <-e.etcd.Err():
 	case <-e.etcd.Server.StopNotify():
-		err = errors.New("it stopped by itself")
-		if e.etcd.Server.Cluster().Member(e.etcd.Server.MemberID()) == nil {
-			err = ErrRemoved
-		}
+		err = ErrRemoved // the only reason for which it does; its other troubles end the process
 	case <-e.ctx.Done():
 		return
 	}
@@ -205,6 +206,11 @@ func (e *EmbeddedEtcd) Close() error {
 		_ = e.Client.Close() // it holds no connection
 	}
 	if e.etcd != nil {
+		select {
+		case <-e.etcd.Server.ReadyNotify():
+		default:
+			e.etcd.Server.Stop() // else Close would wait for ever for it to be ready
+		}
 		e.etcd.Close()
 	}
 	if strings.HasPrefix(filepath.Base(e.sockets), "weft-etcd-") {

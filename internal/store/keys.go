@@ -21,6 +21,7 @@ const (
 	dirAddress   = "address"
 	dirMAC       = "mac"
 	dirSegment   = "segment"
+	dirServer    = "server"
 	dirMeta      = "meta"
 	dirUnique    = "unique"
 	dirRef       = "ref"
