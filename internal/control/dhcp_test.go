@@ -19,7 +19,7 @@ import (
 func dhcpCloud(t *testing.T, client *store.Client, clk *clock, setting model.DHCPSetting) *cloud {
 	cfg := testConfig()
 	cfg.DHCP = setting
-	s := storetest.Open(t, client)
+	s := storetest.OpenWith(t, client, store.Options{Now: clk.now})
 	return &cloud{Control: control.New(control.Options{Store: s, Config: cfg, Now: clk.now}), t: t, client: client, store: s}
 }
 
