@@ -76,8 +76,9 @@ type Config struct {
 	MaxRoutes     int           `key:"max_subnet_host_routes" use:"server" help:"Most host routes of a subnet."`
 	AgentDownTime time.Duration `key:"agent_down_time" use:"server" help:"An agent that has not been heard of for so long counts as dead."`
 
-	DHCPPerNetwork int  `key:"dhcp_agents_per_network" use:"server" help:"On how many hosts DHCP of a network is answered, as far as there are so many. The server that was started last decides for all."`
-	DHCPFailover   bool `key:"allow_automatic_dhcp_failover" use:"server" help:"Whether DHCP of a network moves to another host when the agent of its host is dead."`
+	DHCPMode       string `key:"dhcp_mode" use:"server" help:"agents: DHCP of a network is answered by hosts of the role network, from dhcp_agents_per_network ports. distributed: by each host for its own guests, from one port that all hosts have. The server that was started last decides for all. See architecture.md."`
+	DHCPPerNetwork int    `key:"dhcp_agents_per_network" use:"server" help:"On how many hosts DHCP of a network is answered, as far as there are so many. The server that was started last decides for all."`
+	DHCPFailover   bool   `key:"allow_automatic_dhcp_failover" use:"server" help:"Whether DHCP of a network moves to another host when the agent of its host is dead."`
 
 	Server            []string          `key:"server" use:"agent" help:"Addresses of the servers' feeds, or of some: of the others the agent learns from the first that it reaches. It holds a connection to one, any, and goes on to another when that one dies. On a host that joined by a token: those that it was told, unless others are set here. weft up uses its own."`
 	CertDir           string            `key:"cert_dir" use:"server agent join" help:"Directory of the certificates: of the server, its authority (empty: tls in state_dir); of an agent, what weft agent join has brought, or weft certificate made, for its host (empty: tls/hosts/HOST in state_dir)."`
@@ -111,7 +112,7 @@ func defaults() Config {
 		FeedListen: "127.0.0.1:9697", CertificateLife: feed.DefaultLife, EtcdPrefix: "/weft/v1/",
 		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, OverlayIP: 4, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
-		DHCPPerNetwork: 1, DHCPFailover: true,
+		DHCPMode: model.DHCPAgents, DHCPPerNetwork: 1, DHCPFailover: true,
 		Server: []string{"127.0.0.1:9697"}, HeartbeatInterval: 30 * time.Second,
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
@@ -191,6 +192,7 @@ func (c *Config) complete() error {
 	oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log_format", c.LogFormat, "text", "json")
 	oneOf("datapath_type", c.DatapathType, "auto", "system", "netdev")
+	oneOf("dhcp_mode", c.DHCPMode, model.DHCPAgents, model.DHCPDistributed)
 	oneOf("identity", c.Identity, "none", "builtin", "keystone")
 	if c.Identity == "keystone" && (c.KeystoneURL == "" || c.KeystonePassword == "") {
 		bad("identity", "keystone needs keystone_url and keystone_password")

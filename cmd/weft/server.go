@@ -179,7 +179,8 @@ func controlConfig(c Config) control.Config {
 	k.DNSDomain = c.DNSDomain
 	k.MaxNameservers, k.MaxHostRoutes = c.MaxDNS, c.MaxRoutes
 	k.AgentDownTime = c.AgentDownTime
-	k.DHCP.PerNetwork, k.DHCPFailover = c.DHCPPerNetwork, c.DHCPFailover
+	k.DHCP = model.DHCPSetting{Mode: c.DHCPMode, PerNetwork: c.DHCPPerNetwork}
+	k.DHCPFailover = c.DHCPFailover
 	k.Quotas, _ = parseQuotas(c.Quotas)
 	return k
 }

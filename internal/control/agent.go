@@ -26,7 +26,7 @@ func (c *Control) Agents(r store.Reader, now time.Time) []Agent {
 	var all []Agent
 	for _, e := range r.Hosts() {
 		alive := c.HostAlive(e.Value, now)
-		for _, kind := range agentTypes(e.Value) {
+		for _, kind := range c.agentTypes(r, e.Value) {
 			if alive || !e.Value.Agents[kind].Removed {
 				all = append(all, Agent{agentID(e.Value, kind), kind, alive, e.Value})
 			}
@@ -35,9 +35,9 @@ func (c *Control) Agents(r store.Reader, now time.Time) []Agent {
 	return all
 }
 
-func agentTypes(h *model.Host) []string {
+func (c *Control) agentTypes(r store.Reader, h *model.Host) []string {
 	types := []string{model.AgentSwitch}
-	if h.Has(model.RoleNetwork) {
+	if h.Has(model.RoleNetwork) || c.DHCPSetting(r).Mode == model.DHCPDistributed {
 		types = append(types, model.AgentDHCP)
 	}
 	return types
@@ -156,6 +156,9 @@ func settingsKept(old map[string]model.AgentSetting) map[string]model.AgentSetti
 func DHCPHosts(r store.Reader, n *model.Network) []model.HostName {
 	var hosts []model.HostName
 	for _, e := range dhcpPorts(r, n.ID) {
+		if e.Value.Distributed() {
+			return r.HostsOf(n.ID)
+		}
 		hosts = append(hosts, e.Value.Binding.Host)
 	}
 	if len(hosts) == 0 {
@@ -163,6 +166,31 @@ func DHCPHosts(r store.Reader, n *model.Network) []model.HostName {
 	}
 	slices.Sort(hosts)
 	return hosts
+}
+
+// DHCPPortsOn returns the DHCP ports by which a host serves networks.
+func DHCPPortsOn(r store.Reader, host model.HostName) []*model.Port {
+	var ports []*model.Port
+	seen := map[model.NetworkID]bool{}
+	for e := range r.PortsOnHost(host) {
+		if e.Value.DeviceOwner == model.OwnerDHCP {
+			ports = append(ports, e.Value)
+		}
+		if id := e.Value.NetworkID; !seen[id] {
+			seen[id] = true
+			for _, d := range r.DHCPPortsOf(id) {
+				if d.Value.Distributed() {
+					ports = append(ports, d.Value)
+				}
+			}
+		}
+	}
+	return ports
+}
+
+// notPlaced is the fault of a wish for a place where DHCP has none.
+func notPlaced(id model.NetworkID) error {
+	return invalid("DHCP is distributed: network %s is served by every host that has ports of it", id)
 }
 
 // PutDHCP lets a DHCP agent serve a network beside those that do. From then on the network
@@ -179,6 +207,13 @@ func (c *Control) PutDHCP(ctx context.Context, agent string, id model.NetworkID)
 		on := DHCPHosts(w.r, n)
 		if slices.Contains(on, a.Host.Name) {
 			return model.Faultf(model.DHCPHosted, "The network %s has been already hosted by the DHCP Agent %s.", id, agent)
+		}
+		if c.DHCPSetting(w.r).Mode == model.DHCPDistributed {
+			if !n.DHCPAway {
+				return notPlaced(id)
+			}
+			n.DHCPAway = false // taken away when DHCP had places; nobody else can undo that
+			return nil
 		}
 		n.DHCPHosts, n.DHCPAway = append(slices.Clone(on), a.Host.Name), false
 		slices.Sort(n.DHCPHosts)
@@ -197,6 +232,9 @@ func (c *Control) TakeDHCP(ctx context.Context, agent string, id model.NetworkID
 		on := DHCPHosts(w.r, n)
 		if a.Type != model.AgentDHCP || !slices.Contains(on, a.Host.Name) {
 			return model.Faultf(model.DHCPNotHosted, "The network %s is not hosted by the DHCP Agent %s.", id, agent)
+		}
+		if c.DHCPSetting(w.r).Mode == model.DHCPDistributed {
+			return notPlaced(id)
 		}
 		n.DHCPHosts = slices.DeleteFunc(slices.Clone(on), func(h model.HostName) bool { return h == a.Host.Name })
 		if len(n.DHCPHosts) == 0 {

@@ -252,6 +252,68 @@ func TestLastSettingHolds(t *testing.T) {
 	one.sound()
 }
 
+// TestDistributedDHCP: one port for all hosts, and a change of the mode on a cloud that has ports.
+func TestDistributedDHCP(t *testing.T) {
+	clk := newClock()
+	client := storetest.Etcd(t)
+	everywhere := dhcpCloud(t, client, clk, model.DHCPSetting{Mode: model.DHCPDistributed, PerNetwork: 1})
+	placed := dhcpCloud(t, client, clk, agents(2))
+	restart := func(c *cloud) {
+		t.Helper()
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.AnnounceDHCP(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.FailOver(t.Context())
+		c.FailOver(t.Context())
+	}
+	restart(everywhere)
+	n := everywhere.network(control.NetworkRequest{})
+	everywhere.subnet(n, "10.10.0.0/24")
+	d := everywhere.wantDHCP(n.ID, "everywhere", "")[""]
+	if !d.Distributed() || d.DeviceID != "reserved_dhcp_port" || d.Status != model.PortActive || d.FixedIPs[0].Addr != addr("10.10.0.2") {
+		t.Errorf("%+v", d)
+	}
+	for _, up := range []bool{false, true} {
+		e, err := everywhere.UpdatePort(t.Context(), d.ID, control.PortRequest{AdminStateUp: ptr(up)})
+		if err != nil || (e.Value.Status == model.PortActive) != up {
+			t.Errorf("administratively up %t: %+v, %v", up, e, err)
+		}
+	}
+	for _, h := range []model.HostName{"h1", "h2", "h3"} {
+		everywhere.host(model.Host{Name: h, Roles: []model.HostRole{model.RoleCompute}})
+	}
+	everywhere.port(control.PortRequest{NetworkID: n.ID, HostID: ptr("h1")})
+	everywhere.port(control.PortRequest{NetworkID: n.ID, HostID: ptr("h3")})
+	everywhere.Read(func(r store.Reader) {
+		e := r.Network(n.ID)
+		if on := control.DHCPHosts(r, e.Value); !slices.Equal(on, []model.HostName{"h1", "h3"}) {
+			t.Errorf("served by %v", on)
+		}
+		if len(control.DHCPPortsOn(r, "h3")) != 1 || len(control.DHCPPortsOn(r, "h2")) != 0 {
+			t.Errorf("on h3 %v, on h2 %v", control.DHCPPortsOn(r, "h3"), control.DHCPPortsOn(r, "h2"))
+		}
+	})
+
+	everywhere.host(model.Host{Name: "h2", Roles: model.AllRoles()})
+	everywhere.host(model.Host{Name: "h3", Roles: model.AllRoles()})
+	restart(placed)
+	on := placed.wantDHCP(n.ID, "on two hosts", "h2", "h3")
+	if first := on["h2"]; first.ID != d.ID {
+		first = on["h3"]
+		if first.ID != d.ID || first.MAC != d.MAC || !slices.Equal(first.FixedIPs, d.FixedIPs) || first.Status != model.PortDown {
+			t.Errorf("%+v was %+v", first, d)
+		}
+	}
+	restart(everywhere)
+	if again := everywhere.wantDHCP(n.ID, "everywhere again", "")[""]; again.ID != d.ID || again.MAC != d.MAC || !slices.Equal(again.FixedIPs, d.FixedIPs) {
+		t.Errorf("%+v was %+v", again, d)
+	}
+	everywhere.sound()
+}
+
 // TestOlderHand: what was put by hand before there could be several.
 func TestOlderHand(t *testing.T) {
 	var n model.Network

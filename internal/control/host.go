@@ -203,8 +203,8 @@ func (c *Control) ReportPorts(ctx context.Context, host model.HostName, facts []
 }
 
 func status(r store.Reader, p *model.Port, f PortFact) model.PortStatus {
-	up := p.AdminStateUp && p.Binding.VIFType == model.VIFOVS && f.Wired && (f.DHCP || !needsDHCP(r, p))
-	if up {
+	here := p.Binding.VIFType == model.VIFOVS && f.Wired && (f.DHCP || !needsDHCP(r, p))
+	if p.AdminStateUp && (here || p.Distributed()) {
 		return model.PortActive
 	}
 	return model.PortDown

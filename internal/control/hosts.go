@@ -63,7 +63,7 @@ func (c *Control) HostInfos(r store.Reader) []HostInfo {
 
 func (c *Control) judgeHost(r store.Reader, h *HostInfo) {
 	h.Drained = !h.CreatedAt.IsZero()
-	for _, kind := range agentTypes(h.Host) {
+	for _, kind := range c.agentTypes(r, h.Host) {
 		h.Drained = h.Drained && h.Agents[kind].Disabled
 	}
 	switch {
@@ -124,7 +124,7 @@ func (c *Control) setAgents(ctx context.Context, name model.HostName, change fun
 		n := *old.Value
 		n.Agents = map[string]model.AgentSetting{}
 		same := true
-		for _, kind := range agentTypes(old.Value) {
+		for _, kind := range c.agentTypes(w.r, old.Value) {
 			s := old.Value.Agents[kind]
 			if change(&s); s != old.Value.Agents[kind] {
 				same = false

@@ -187,13 +187,10 @@ func switchConfiguration(r store.Reader, h *model.Host) map[string]any {
 
 func dhcpConfiguration(r store.Reader, h *model.Host) map[string]any {
 	networks, subnets, ports := 0, 0, 0
-	for e := range r.PortsOnHost(h.Name) {
-		if e.Value.DeviceOwner != model.OwnerDHCP {
-			continue
-		}
+	for _, p := range control.DHCPPortsOn(r, h.Name) {
 		networks++
-		subnets += len(e.Value.FixedIPs)
-		ports += r.PortCountOf(e.Value.NetworkID)
+		subnets += len(p.FixedIPs)
+		ports += r.PortCountOf(p.NetworkID)
 	}
 	return map[string]any{
 		"dhcp_driver":          "weft",

@@ -106,6 +106,44 @@ func TestDHCPAgents(t *testing.T) {
 	s.sound()
 }
 
+// TestDistributedDHCPAgents: the agents of a network are those of its hosts; nobody can place it.
+func TestDistributedDHCPAgents(t *testing.T) {
+	s, agents := twoHosts(t)
+	cfg := s.control.Config()
+	cfg.DHCP.Mode = model.DHCPDistributed
+	c := control.New(control.Options{Store: storetest.Open(t, s.client), Config: cfg})
+	if err := c.AnnounceDHCP(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.control.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	net := s.make("member", "/v2.0/networks", m{"network": m{"name": "n"}})
+	s.make("member", "/v2.0/subnets", m{"subnet": m{"network_id": net, "cidr": "10.0.0.0/24", "ip_version": 4}})
+	s.make("admin", "/v2.0/ports", m{"port": m{"network_id": net, "binding:host_id": "h2"}})
+	on := s.step("admin", "GET", "/v2.0/networks/"+net+"/dhcp-agents", nil, "200").list()
+	if len(on) != 1 || on[0]["host"] != "h2" {
+		t.Errorf("served by %v", on)
+	}
+	d := s.step("admin", "GET", "/v2.0/ports?device_owner=network:dhcp&network_id="+net, nil, "200").list()
+	if len(d) != 1 || d[0]["binding:host_id"] != "" || d[0]["binding:vif_type"] != "distributed" || d[0]["device_id"] != "reserved_dhcp_port" || d[0]["status"] != "ACTIVE" {
+		t.Errorf("the DHCP port: %v", d)
+	}
+	path := func(host string) string { return "/v2.0/agents/" + agents[host] + "/dhcp-networks" }
+	refused := "400 InvalidInput: Invalid input for operation: DHCP is distributed: network " + net + " is served by every host that has ports of it."
+	s.step("admin", "POST", path("h1"), m{"network_id": net}, refused)
+	s.step("admin", "POST", path("h2"), m{"network_id": net}, "409 NetworkHostedByDHCPAgent: The network "+net+" has been already hosted by the DHCP Agent "+agents["h2"]+".")
+	s.step("admin", "DELETE", path("h2")+"/"+net, nil, refused)
+	if l := s.step("admin", "GET", path("h2"), nil, "200").list(); len(l) != 1 {
+		t.Errorf("networks of h2: %v", l)
+	}
+	a := s.step("admin", "GET", "/v2.0/agents/"+agents["h2"], nil, "200").object()
+	if conf := a["configurations"].(map[string]any); conf["networks"] != 1.0 || conf["ports"] != 2.0 {
+		t.Errorf("h2 says %v", conf)
+	}
+	s.sound()
+}
+
 func TestAgentSettings(t *testing.T) {
 	s, agents := twoHosts(t)
 	path := "/v2.0/agents/" + agents["h1"]

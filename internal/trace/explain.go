@@ -104,12 +104,17 @@ func (e *explainer) record() Step {
 func (e *explainer) binding() Step {
 	s := Step{Name: StepBinding}
 	b := e.p.Binding
-	s.judge("host", "a host", orNone(string(b.Host)), b.Host != "")
 	observed := string(b.VIFType)
 	if b.Reason != "" {
 		observed += ": " + b.Reason
 	}
-	s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS)
+	if e.p.Distributed() {
+		s.add("host", anything, "every one with ports of the network")
+		s.add("vif type", anything, observed)
+	} else {
+		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "")
+		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS)
+	}
 	s.add("vnic type", anything, b.VNICType)
 	s.add("device", anything, strings.TrimSpace(e.p.DeviceOwner+" "+e.p.DeviceID))
 	return s
@@ -309,7 +314,9 @@ func (e *explainer) dhcp() Step {
 		s.judge("dhcp port", present, none+" on network "+string(e.p.NetworkID), false)
 		return s
 	}
-	here := slices.IndexFunc(e.r.DHCPPorts, func(p *model.Port) bool { return p.Binding.Host == e.p.Binding.Host })
+	here := slices.IndexFunc(e.r.DHCPPorts, func(p *model.Port) bool {
+		return p.Distributed() || p.Binding.Host == e.p.Binding.Host
+	})
 	if here < 0 {
 		p := e.r.DHCPPorts[0]
 		s.add("dhcp port", anything, fmt.Sprintf("%s on host %s", p.ID, p.Binding.Host))

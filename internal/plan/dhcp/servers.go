@@ -141,7 +141,8 @@ func options(n *view.Network, sn servedSubnet, s Settings) *Options {
 }
 
 // nameservers are the subnet's own; 0.0.0.0 among them means that there shall be none.
-// Where it says nothing the DHCP servers of the network are told, as Neutron does.
+// Where it says nothing the DHCP servers of the network are told, as Neutron does: by all of
+// them in the same order.
 func nameservers(n *view.Network, sn servedSubnet) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range sn.DNSNameservers {
@@ -155,15 +156,12 @@ func nameservers(n *view.Network, sn servedSubnet) []netip.Addr {
 	if len(out) > 0 {
 		return out
 	}
-	out = append(out, sn.server)
 	for _, p := range n.Ports {
-		if p.DeviceOwner != model.OwnerDHCP || p.ID == n.DHCPPort.ID {
-			continue
-		}
-		if a, ok := addrOn(p, sn.ID); ok {
+		if a, ok := addrOn(p, sn.ID); ok && p.DeviceOwner == model.OwnerDHCP {
 			out = append(out, a)
 		}
 	}
+	slices.SortFunc(out, netip.Addr.Compare)
 	return out
 }
 

@@ -120,7 +120,7 @@ func TestServers(t *testing.T) {
 				"tag:subnet-s2,server 10.20.0.2 mtu 1450 lease 86400\ntag:subnet-s2,option:dns-server,10.20.0.2\ntag:subnet-s2,option:classless-static-route,10.10.0.0/24,0.0.0.0\n"},
 		{"two addresses, in the port's order", func(n *view.Network) {
 			withSecond(n)
-			n.Ports = n.Ports[1:2]
+			n.Ports = n.Ports[1:]
 			n.Ports[0].FixedIPs = []model.FixedIP{{SubnetID: "s2", Addr: addr("10.20.0.9")}, {SubnetID: "s1", Addr: addr("10.10.0.9")}}
 			n.Subnets[0].Gateway, n.Subnets = netip.Addr{}, slices.Clone(n.Subnets)
 		}, "fa:16:3e:16:06:bc,host-10-20-0-9.openstacklocal.,10.20.0.9\nfa:16:3e:16:06:bc,host-10-10-0-9.openstacklocal.,10.10.0.9\n" +

@@ -37,6 +37,7 @@ var scenes = []struct {
 	{"stateless", stateless(), settings()},
 	{"pairs", paired(), settings()},
 	{"peers", peers(), settings()},
+	{"distributed", distributed(), mapped()},
 }
 
 func TestGolden(t *testing.T) {
@@ -281,6 +282,11 @@ func TestMemory(t *testing.T) {
 		func() { w.join(&view.SecurityGroup{ID: grpOpen}) },
 		func() { w.vlans[netA] = 9 },
 		func() { w.Ports[vm1] = &model.Port{ID: vm1, NetworkID: netA} },
+		func() {
+			p := *w.Ports[dhcpA]
+			p.Binding = model.Binding{VIFType: model.VIFDistributed}
+			w.Ports[dhcpA] = &p
+		},
 	} {
 		change()
 		got, want := m.Switch(w.view(), settings()), Switch(w.view(), settings())

@@ -118,6 +118,7 @@ func (l *layout) network(n *view.Network, memo networkMemo) []vswitch.Flow {
 	flows = append(flows, spread(c, 20, many.Reg(firewall.RegFlood, floodOpen), open, away)...)
 	flows = append(flows, spreadFiltered(c, 20, many.Reg(firewall.RegFlood, floodFiltered), append(stateful, stateless...), append(open, away...))...)
 	flows = append(flows, pairMACs(c, here, memo.members, append(anyMAC, away...))...)
+	flows = append(flows, l.distributed(n, memo.members)...)
 	return append(flows, spread(c, 10, here, anyMAC, away)...)
 }
 
@@ -209,8 +210,9 @@ func (l *layout) port(m member, f firewall.Filter) []vswitch.Flow {
 	toPort, inNet := vswitch.SetReg(firewall.RegPort, m.ofport), vswitch.SetReg(firewall.RegNet, m.vlan)
 	in := match().InPort(m.ofport)
 	toMe := match().Reg(firewall.RegNet, m.vlan).EthDst(m.port.MAC)
-	flows := []vswitch.Flow{
-		flow(Transient, 90, c, match().VLAN(uint16(m.vlan)).EthDst(m.port.MAC), toPort, inNet, vswitch.PopVLAN{}, goTo(firewall.BaseIngress)),
+	var flows []vswitch.Flow
+	if !m.port.Distributed() {
+		flows = append(flows, flow(Transient, 90, c, match().VLAN(uint16(m.vlan)).EthDst(m.port.MAC), toPort, inNet, vswitch.PopVLAN{}, goTo(firewall.BaseIngress)))
 	}
 	if m.trusted {
 		// A VIF is an access port: frames that bring a tag of their own are dropped.

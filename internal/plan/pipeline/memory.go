@@ -47,6 +47,8 @@ type networkMemo struct {
 	network *model.Network
 	vlan    view.LocalVLAN
 	members []member
+	// dhcp is its DHCP port here, if there is one.
+	dhcp *model.Port
 	// entry: what comes in from its segment is the network's.
 	entry bool
 	part  *vswitch.Part
@@ -101,9 +103,9 @@ func (m *Memory) Switch(v view.View, s Settings) vswitch.Switch {
 		if n.LocalVLAN == 0 {
 			continue
 		}
-		now := networkMemo{network: n.Network, vlan: n.LocalVLAN, members: members[n.ID], entry: !entries[n.Segment]}
+		now := networkMemo{network: n.Network, vlan: n.LocalVLAN, members: members[n.ID], dhcp: n.DHCPPort, entry: !entries[n.Segment]}
 		entries[n.Segment] = true
-		if old, ok := m.networks[n.ID]; ok && old.network == now.network && old.vlan == now.vlan && old.entry == now.entry && slices.Equal(old.members, now.members) {
+		if old, ok := m.networks[n.ID]; ok && old.network == now.network && old.vlan == now.vlan && old.dhcp == now.dhcp && old.entry == now.entry && slices.Equal(old.members, now.members) {
 			now.part = old.part
 		} else {
 			now.part = old.part.Remade(l.ofNetwork(n), l.network(n, now)...)

@@ -212,6 +212,22 @@ func providers() *world {
 	return w
 }
 
+// distributed is a provider network whose DHCP port is on every host.
+func distributed() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVLAN, Physical: "physnet1", ID: 101})
+	d := w.port(dhcpA, netA, "10.10.0.2", 3)
+	d.DeviceOwner, d.PortSecurity = model.OwnerDHCP, false
+	d.Binding = model.Binding{VIFType: model.VIFDistributed}
+	d.FixedIPs = append(d.FixedIPs, model.FixedIP{Addr: netip.MustParseAddr("2001:db8::2")})
+	w.port(vm1, netA, "10.10.0.11", 4)
+	w.port(vm2, netA, "10.10.0.12", 5)
+	w.port(open, netA, "10.10.0.15", 7).PortSecurity = false
+	w.remote(far, netA, "host2", "10.10.0.14")
+	w.join(openGroup(), vm1, vm2)
+	return w
+}
+
 func settings() Settings {
 	return Settings{
 		IntegrationBridge: "br-int", TunnelBridge: "br-tun", VTEP: vtep1, DatapathType: "system",

@@ -21,6 +21,9 @@ func bound(p *model.Port, host model.HostName) bool {
 	return host != "" && p.Binding.Host == host && p.Binding.VIFType != model.VIFBindingFailed
 }
 
+// here reports whether a host that knows a port's network realises the port.
+func here(p *model.Port, host model.HostName) bool { return bound(p, host) || p.Distributed() }
+
 // NetworksOf lists the networks of which a host needs to know, sorted: those that
 // exist and have a port bound to it.
 func NetworksOf(c Cloud, host model.HostName) []model.NetworkID {
@@ -113,7 +116,7 @@ func Of(c Cloud, attachments []Attachment, host model.HostName, vlans map[model.
 		}
 		n := networks[p.NetworkID]
 		n.Ports = append(n.Ports, p)
-		if n.DHCPPort == nil && p.DeviceOwner == model.OwnerDHCP && bound(p, host) {
+		if n.DHCPPort == nil && p.DeviceOwner == model.OwnerDHCP && here(p, host) {
 			n.DHCPPort = p
 		}
 	}
@@ -162,7 +165,7 @@ func (v *View) attach(c Cloud, attachments []Attachment, networks map[model.Netw
 	v.Local = make([]LocalPort, 0, len(all))
 	for _, a := range all {
 		p := c.Ports[a.PortID]
-		known := p != nil && bound(p, v.Host) && networks[p.NetworkID] != nil
+		known := p != nil && here(p, v.Host) && networks[p.NetworkID] != nil
 		wired := a.OFPort > 0 && a.OFPort <= maxOFPort
 		if !known || !wired || havePort[a.PortID] || haveOFPort[a.OFPort] {
 			v.Strangers = append(v.Strangers, a)

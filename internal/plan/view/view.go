@@ -108,7 +108,7 @@ type Network struct {
 	Ports []*model.Port
 	// Peers are the other hosts that a port of the network is bound to, sorted by name.
 	Peers []*Peer
-	// DHCPPort is the network:dhcp port bound to this host; nil if DHCP of this network is not served here.
+	// DHCPPort is the network:dhcp port bound to this host, or to every host; nil if DHCP of this network is not served here.
 	DHCPPort *model.Port
 }
 
@@ -134,7 +134,8 @@ type View struct {
 	// Tunnels are those that there are numbers for, sorted by VTEP; Of leaves them to its caller.
 	// Without one a peer is not reached.
 	Tunnels []Tunnel
-	// Networks are those with a port bound to this host (a DHCP port counts), sorted by ID.
+	// Networks are those with a port bound to this host (a DHCP port counts, unless it is
+	// bound to every host), sorted by ID.
 	// One for which no local VLAN was left has LocalVLAN 0.
 	Networks []*Network
 	// Local are the attached ports bound to this host and known to the cloud, sorted by ID.
