@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -62,6 +64,9 @@ var faults = []fault{
 	}},
 	{name: "tunnel cut between two hosts", do: (*faulty).cutTunnel, hits: func(a, b string) bool { return a == "compute-0" && b == "compute-1" }},
 	{name: "hosts cut from the servers", do: (*faulty).cutServers},
+	{name: "disk of a server full", do: (*faulty).fillDisk},
+	{name: "clock of a server an hour ahead", soak: true, do: func(c *faulty) { c.skew("controller", 3600) }},
+	{name: "clock of a host an hour behind", soak: true, do: func(c *faulty) { c.skew("network", -3600) }},
 	{name: "10 % of the underlay's packets lost", soak: true, hits: everywhere, do: func(c *faulty) {
 		c.must(c.Underlay.Suffer(append(lab.Lose(lab.Data, 10), lab.Lose(lab.Management, 10)...)...))
 		c.busy(10 * time.Second)
@@ -78,6 +83,9 @@ func TestManyHostsFaults(t *testing.T) {
 	c.must(c.call("PUT", "/v2.0/quotas/fake_project_id", m{"quota": m{"port": -1}}, nil))
 	for _, n := range c.Hosts() {
 		c.guests = append(c.guests, c.dualGuestOn(n.Name, network, "on-"+n.Name, nil))
+	}
+	if os.Getenv(soakVar) != "" {
+		skewedWeft(t) // nobody waits for it later
 	}
 	c.recovered("the beginning")
 	for _, f := range faults {
@@ -197,6 +205,52 @@ func (c *faulty) cutServers() {
 	}
 	ask("without a server, from an agent that has started since")
 	c.must(c.Underlay.Suffer())
+}
+
+// fillDisk leaves no room on the disk of a server, until clients notice; a server that has ended is started again.
+func (c *faulty) fillDisk() {
+	n := c.Servers()[0]
+	filler := filepath.Join(n.StateDir(), "filler")
+	_, err := n.Run("sh", "-c", "cat /dev/zero >"+filler+" 2>&1 || :")
+	c.must(err)
+	h := *c.host
+	h.http = &http.Client{Timeout: time.Second}
+	made, began := 0, time.Now()
+	for ; err == nil && time.Since(began) < 5*time.Second; made++ {
+		err = h.call("POST", "/v2.0/ports", m{"port": m{"network_id": c.writes, "description": strings.Repeat("x", 250)}}, nil)
+	}
+	c.t.Logf("%d writes after the disk was full: %v", made, err)
+	c.must(os.Remove(filler))
+	select {
+	case <-n.Server.Done:
+		c.t.Logf("the server has ended: %v", n.Server.Err)
+		c.must(n.StartServer())
+	case <-time.After(time.Second):
+	}
+}
+
+// skew runs the weft of a node with another clock, until all is well so too.
+func (c *faulty) skew(node string, seconds int) {
+	n := c.Node(node)
+	right, program := n.Program, skewedWeft(c.t)
+	restart := func() {
+		if n.Spec.Server {
+			c.must(n.Server.Stop())
+			c.must(n.StartServer())
+		} else {
+			c.must(n.Agent.Stop())
+			c.must(n.StartAgent())
+		}
+	}
+	n.Program, n.Env = program, []string{fmt.Sprintf("%s=%d", skewVar, seconds)}
+	restart()
+	began := time.Now()
+	c.recovered("the change of its clock")
+	c.t.Logf("all is well with that clock after %s", time.Since(began).Round(time.Millisecond))
+	c.busy(2 * time.Second)
+	c.recovered("a while")
+	n.Program, n.Env = right, nil
+	restart()
 }
 
 // writer makes and deletes ports, and remembers what has been acknowledged.

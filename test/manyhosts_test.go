@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +31,15 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec) *manyHosts {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	// The disk of a server is small.
+	disk := filepath.Join(dir, nodes[0].Name, "state")
+	if err := os.MkdirAll(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256m,mode=700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, 0) })
 	c, err := lab.NewCloud(t.Context(), lab.CloudOptions{Dir: dir, Weft: weftBinary(t), Nodes: nodes,
 		Settings: "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n"})
 	if err != nil {

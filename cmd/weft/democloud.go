@@ -151,7 +151,7 @@ func (d *cloudDemo) view(node, name string, args ...string) error {
 
 func (d *cloudDemo) joinHosts(ctx context.Context) error {
 	for i, n := range d.cloud.Hosts() {
-		token, err := d.cloud.Token()
+		token, err := d.cloud.Token("agent")
 		if err != nil {
 			return err
 		}

@@ -68,6 +68,9 @@ type Node struct {
 	OVS      *OVS
 	// What runs, if anything.
 	Server, Agent *Process
+	// Program is weft here, Env what is in its environment beside what is everywhere.
+	Program string
+	Env     []string
 
 	cloud *Cloud
 }
@@ -93,7 +96,7 @@ func (c *Cloud) build(ctx context.Context) error {
 		return err
 	}
 	for i, spec := range c.o.Nodes {
-		n := &Node{Spec: spec, cloud: c, IP: netip.AddrFrom4([4]byte{192, 168, 0, byte(10 + i)})}
+		n := &Node{Spec: spec, Program: c.o.Weft, cloud: c, IP: netip.AddrFrom4([4]byte{192, 168, 0, byte(10 + i)})}
 		if spec.Roles != "" {
 			n.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})
 		}
@@ -105,10 +108,15 @@ func (c *Cloud) build(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", spec.Name, err)
 		}
 	}
+	for _, n := range c.Nodes {
+		if err := os.WriteFile(n.Config(), []byte(n.settings()), 0o600); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// furnish gives a machine its NICs, its switch and its settings.
+// furnish gives a machine its NICs and its switch.
 func (n *Node) furnish(ctx context.Context) error {
 	u := n.cloud.Underlay
 	if err := u.Connect(n.Machine, "eth0", Management); err != nil {
@@ -136,7 +144,7 @@ func (n *Node) furnish(ctx context.Context) error {
 			return err
 		}
 	}
-	return os.WriteFile(n.Config(), []byte(n.settings()), 0o600)
+	return nil
 }
 
 // Config is the node's settings file.
@@ -157,6 +165,9 @@ func (n *Node) settings() string {
 		line("api_listen: %s:9696", n.IP)
 		line("identity_listen: %s:5000", n.IP)
 		line("feed_listen: %s:9697", n.IP)
+		if len(n.cloud.Servers()) > 1 {
+			line("peer_listen: %s:2380", n.IP)
+		}
 	}
 	if n.Spec.Roles != "" {
 		line("tunnel_ip: %s", n.VTEP)
@@ -175,7 +186,8 @@ func (c *Cloud) Node(name string) *Node {
 	return c.Nodes[i]
 }
 
-func (c *Cloud) servers() []*Node {
+// Servers are the nodes with a server.
+func (c *Cloud) Servers() []*Node {
 	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *Node) bool { return !n.Spec.Server })
 }
 
@@ -186,22 +198,22 @@ func (c *Cloud) Hosts() []*Node {
 
 // API is the URL of the first server's API.
 func (c *Cloud) API() string {
-	return fmt.Sprintf("http://%s:9696", c.servers()[0].IP)
+	return fmt.Sprintf("http://%s:9696", c.Servers()[0].IP)
 }
 
 // Weft runs a command of weft on the node, with the node's settings.
 func (n *Node) Weft(args ...string) (string, error) {
-	return n.Run("env", slices.Concat(n.env(), []string{n.cloud.o.Weft}, args)...)
+	return n.Run("env", slices.Concat(n.env(), []string{n.Program}, args)...)
 }
 
 func (n *Node) env() []string {
-	return append([]string{"WEFT_CONFIG=" + n.Config()}, n.cloud.o.Env...)
+	return slices.Concat([]string{"WEFT_CONFIG=" + n.Config()}, n.cloud.o.Env, n.Env)
 }
 
 // daemon starts weft on the node, without settings of the user's own weft.
 func (n *Node) daemon(args ...string) (*Process, error) {
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "WEFT_") || strings.HasPrefix(e, "OS_") })
-	return n.Daemon(n.Log(), append(env, n.env()...), n.cloud.o.Weft, args...)
+	return n.Daemon(n.Log(), append(env, n.env()...), n.Program, args...)
 }
 
 // StartServer starts the node's server.
@@ -216,26 +228,30 @@ func (n *Node) StartAgent() (err error) {
 	return err
 }
 
-// Token makes a token with which a host may join.
-func (c *Cloud) Token() (string, error) {
-	out, err := c.servers()[0].Weft("server", "token")
+// Token makes a token with which a host ("agent") or a server may join.
+func (c *Cloud) Token(role string) (string, error) {
+	args := []string{"server", "token"}
+	if role == "server" {
+		args = append(args, "--server")
+	}
+	out, err := c.Servers()[0].Weft(args...)
 	return strings.TrimSpace(out), err
 }
 
 // Start starts all servers, lets all hosts join, and starts their agents.
 func (c *Cloud) Start(ctx context.Context) error {
-	for _, n := range c.servers() {
+	for i, n := range c.Servers() {
+		if i > 0 {
+			if err := c.join(ctx, n, "server"); err != nil {
+				return err
+			}
+		}
 		if err := n.StartServer(); err != nil {
 			return err
 		}
 	}
 	for _, n := range c.Hosts() {
-		var token string
-		err := Await(ctx, "a token", time.Minute, func() (err error) { token, err = c.Token(); return err })
-		if err != nil {
-			return err
-		}
-		if _, err := n.Weft("agent", "join", token); err != nil {
+		if err := c.join(ctx, n, "agent"); err != nil {
 			return err
 		}
 		if err := n.StartAgent(); err != nil {
@@ -243,6 +259,17 @@ func (c *Cloud) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// join lets a node join as a server or as a host, by the first server.
+func (c *Cloud) join(ctx context.Context, n *Node, role string) error {
+	return Await(ctx, n.Name+" to join", time.Minute, func() error {
+		token, err := c.Token(role)
+		if err == nil {
+			_, err = n.Weft(role, "join", token)
+		}
+		return err
+	})
 }
 
 // Script writes a shell script that runs its arguments on the node, or a shell without any.
