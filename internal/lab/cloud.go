@@ -130,13 +130,14 @@ func (n *Node) furnish(ctx context.Context) error {
 			return err
 		}
 		var err error
-		n.OVS, err = StartOVS(ctx, OVSOptions{Dir: filepath.Join(n.Dir, "ovs"), Datapath: DatapathNetdev, Machine: n.Machine})
+		n.OVS, err = StartOVS(ctx, OVSOptions{Dir: filepath.Join(n.Dir, "ovs"), Datapath: DatapathReal(), Machine: n.Machine})
 		if err != nil {
 			return err
 		}
 		// A switch in user space sends tunnels only out of a bridge of its own that has the address.
-		_, err = n.OVS.Vsctl("add-br", "br-phys", "--", "set", "Bridge", "br-phys", "datapath_type=netdev", "fail_mode=standalone", "--", "add-port", "br-phys", "eth1",
-			"--", "add-br", "br-ex", "--", "set", "Bridge", "br-ex", "datapath_type=netdev", "--", "add-port", "br-ex", "eth2")
+		datapath := "datapath_type=" + n.OVS.Datapath
+		_, err = n.OVS.Vsctl("add-br", "br-phys", "--", "set", "Bridge", "br-phys", datapath, "fail_mode=standalone", "--", "add-port", "br-phys", "eth1",
+			"--", "add-br", "br-ex", "--", "set", "Bridge", "br-ex", datapath, "--", "add-port", "br-ex", "eth2")
 		if err != nil {
 			return err
 		}

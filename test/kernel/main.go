@@ -74,10 +74,21 @@ func run(only string, shell bool) error {
 	return judge(ctx, cache, disk)
 }
 
-// group is what runs in one process: tests of one package.
+// group is what runs in one process: tests of one package, or parts of one test.
 type group struct {
 	pkg   string
 	tests []string
+	// parts are a regular expression.
+	parts string
+}
+
+// run is the argument of -test.run.
+func (g *group) run() string {
+	run := "^(" + strings.Join(g.tests, "|") + ")$"
+	if g.parts != "" {
+		run += "/^(" + g.parts + ")$"
+	}
+	return run
 }
 
 // readList reads the lines of the list that match.
@@ -92,6 +103,10 @@ func readList(text string, match *regexp.Regexp) (groups []*group, err error) {
 			return nil, fmt.Errorf("tests.txt: %q is not a package and a test", strings.TrimSpace(line))
 		}
 		if !match.MatchString(strings.Join(words, " ")) {
+			continue
+		}
+		if test, parts, ok := strings.Cut(words[1], "/"); ok {
+			groups = append(groups, &group{pkg: words[0], tests: []string{test}, parts: parts})
 			continue
 		}
 		g := byPkg[words[0]]
@@ -123,8 +138,8 @@ func payload(dir string, groups []*group) (image string, err error) {
 		if err := command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(root, binary), "./"+g.pkg); err != nil {
 			return "", err
 		}
-		script += fmt.Sprintf("cd /weft/src/%s && echo 'weft-kernel: package %s' && /weft/%s -test.v -test.timeout 8m -test.run '^(%s)$' || failed=1\n",
-			g.pkg, g.pkg, binary, strings.Join(g.tests, "|"))
+		script += fmt.Sprintf("cd /weft/src/%s && echo 'weft-kernel: package %s' && /weft/%s -test.v -test.timeout 8m -test.run '%s' || failed=1\n",
+			g.pkg, g.pkg, binary, g.run())
 	}
 	if err := os.WriteFile(filepath.Join(root, "run"), []byte(script+"exit $failed\n"), 0o755); err != nil {
 		return "", err

@@ -38,6 +38,7 @@ var scenes = []struct {
 	{"pairs", paired(), settings()},
 	{"peers", peers(), settings()},
 	{"distributed", distributed(), mapped()},
+	{"userspace", peers(), userspace()},
 }
 
 func TestGolden(t *testing.T) {

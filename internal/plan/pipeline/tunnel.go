@@ -29,10 +29,9 @@ func (l *layout) tunnel() vswitch.Bridge {
 // tunBase are the flows of br-tun that are there whatever the view.
 func (l *layout) tunBase() []vswitch.Flow {
 	c := l.base()
-	return []vswitch.Flow{
+	flows := []vswitch.Flow{
 		flow(TunnelStart, 0, c, match()),
 		flow(PatchLVToTun, 1, c, match().ARP().EthDst(allHosts).Is(vswitch.ARPOp, vswitch.Num(arpRequest)), goTo(ARPResponder)),
-		flow(PatchLVToTun, 1, c, match().ICMPv6(solicitation).Multicast(), goTo(ARPResponder)),
 		flow(PatchLVToTun, 0, c, match().Unicast(), goTo(UnicastToTun)),
 		flow(PatchLVToTun, 0, c, match().Multicast(), goTo(FloodToTun)),
 		flow(GRETunToLV, 0, c, match()),
@@ -40,12 +39,20 @@ func (l *layout) tunBase() []vswitch.Flow {
 		flow(GeneveTunToLV, 0, c, match()),
 		flow(LearnFromTun, 1, c, match(), l.learn(), vswitch.Output{Port: OFPatchInt}),
 		flow(UnicastToTun, 0, c, match(), goTo(FloodToTun)),
-		// A solicitation that does not say who asks has no room for the answer.
-		flow(ARPResponder, 2, c, neighbour(solicitation).Is(vswitch.NDSLL, vswitch.Value{}), goTo(FloodToTun)),
 		flow(ARPResponder, 0, c, match(), goTo(FloodToTun)),
 		flow(FloodToTun, 0, c, match()),
 	}
+	if l.answersND() {
+		flows = append(flows, flow(PatchLVToTun, 1, c, match().ICMPv6(solicitation).Multicast(), goTo(ARPResponder)),
+			// A solicitation that does not say who asks has no room for the answer.
+			flow(ARPResponder, 2, c, neighbour(solicitation).Is(vswitch.NDSLL, vswitch.Value{}), goTo(FloodToTun)))
+	}
+	return flows
 }
+
+// answersND: with the kernel's datapath Open vSwitch refuses flows that write the flags or the option of an
+// advertisement, though it would have to do so itself. There solicitations are flooded.
+func (l *layout) answersND() bool { return l.DatapathType != "system" }
 
 const (
 	arpRequest = 1
@@ -125,7 +132,7 @@ func (r remote) equal(o remote) bool {
 }
 
 // toRemote are the flows of a port of another host: what is for its MAC address goes there and
-// nowhere else, and who asks for its addresses gets the answer from here.
+// nowhere else, and who asks for its addresses gets the answer from here, as far as the switch can give it.
 func (l *layout) toRemote(r remote) (cookie uint64, flows []vswitch.Flow) {
 	c := vswitch.Cookie(l.CookieOwner, vswitch.KindPort, vswitch.CookieObject(string(r.port.ID)))
 	here := match().VLAN(uint16(r.vlan))
@@ -136,15 +143,15 @@ func (l *layout) toRemote(r remote) (cookie uint64, flows []vswitch.Flow) {
 	for _, a := range r.addrs {
 		if a.Is4() {
 			flows = append(flows, flow(ARPResponder, 1, c, here.ARP().Addr(vswitch.ARPTPA, a), arpAnswer(r.port.MAC, a)...))
-			continue
+		} else if l.answersND() {
+			about := func(typ uint8) vswitch.Match {
+				return append(neighbour(typ), here...).Addr(vswitch.NDTarget, a)
+			}
+			// The answer's own fields can be written only to what is an advertisement already.
+			flows = append(flows, flow(ARPResponder, 1, c, about(solicitation),
+				vswitch.SetField{Field: vswitch.ICMPv6Type, Value: vswitch.Num(advertisement)}, vswitch.Resubmit{Table: ARPResponder}),
+				flow(ARPResponder, 1, c, about(advertisement), ndAnswer(r.port, a)...))
 		}
-		about := func(typ uint8) vswitch.Match {
-			return append(neighbour(typ), here...).Addr(vswitch.NDTarget, a)
-		}
-		// The answer's own fields can be written only to what is an advertisement already.
-		flows = append(flows, flow(ARPResponder, 1, c, about(solicitation),
-			vswitch.SetField{Field: vswitch.ICMPv6Type, Value: vswitch.Num(advertisement)}, vswitch.Resubmit{Table: ARPResponder}),
-			flow(ARPResponder, 1, c, about(advertisement), ndAnswer(r.port, a)...))
 	}
 	return c, flows
 }

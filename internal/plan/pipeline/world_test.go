@@ -235,6 +235,12 @@ func settings() Settings {
 	}
 }
 
+func userspace() Settings {
+	s := settings()
+	s.DatapathType = "netdev"
+	return s
+}
+
 func mapped() Settings {
 	s := settings()
 	s.BridgeMappings = map[string]string{"physnet1": "br-ex"}
