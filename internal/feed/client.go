@@ -151,6 +151,13 @@ func (c *Client) Status() State {
 	return s
 }
 
+// Port is a port of the host's cloud, or nil, without the cost of a whole State.
+func (c *Client) Port(id model.PortID) *model.Port {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.Cloud.Ports[id]
+}
+
 // Report hands facts to the server: changes of some ports, or all (full). It never
 // blocks; the newest fact of a port wins. rev is the revision of the cloud that the host
 // had applied, session that of the State it came from: what is not sent when the

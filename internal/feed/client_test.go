@@ -308,7 +308,7 @@ func TestLatency(t *testing.T) {
 		p := port(100+i, n1, "h1")
 		begin := time.Now()
 		w.create(p)
-		for c.peek(p.ID) == nil {
+		for c.Port(p.ID) == nil {
 			<-c.Changed()
 		}
 		took = append(took, time.Since(begin))
@@ -331,14 +331,8 @@ func BenchmarkWriteToHost(b *testing.B) {
 		i++
 		p := port(i+1, n1, "h1")
 		w.create(p)
-		for c.peek(p.ID) == nil {
+		for c.Port(p.ID) == nil {
 			<-c.Changed()
 		}
 	}
-}
-
-func (c *Client) peek(id model.PortID) *model.Port {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state.Cloud.Ports[id]
 }

@@ -164,9 +164,16 @@ func (s *Server) dispatch(changes []store.Change) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// A stream is woken when all is marked: it may be concerned for several reasons, and is
+	// to look once.
+	marked := map[*stream]struct{}{}
+	mark := func(st *stream, ch store.Change) {
+		st.mark(ch)
+		marked[st] = struct{}{}
+	}
 	tell := func(kind model.Kind, id string, ch store.Change) {
 		for st := range s.interest[store.Ref{Kind: kind, ID: id}] {
-			st.mark(ch)
+			mark(st, ch)
 		}
 	}
 	for _, ch := range changes {
@@ -185,9 +192,12 @@ func (s *Server) dispatch(changes []store.Change) {
 		}
 		if h := bound[ch.ID]; h != "" {
 			if st := s.hosts[h]; st != nil {
-				st.mark(ch)
+				mark(st, ch)
 			}
 		}
+	}
+	for st := range marked {
+		wake(st.wakeup)
 	}
 }
 

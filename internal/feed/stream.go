@@ -70,7 +70,6 @@ func (st *stream) mark(ch store.Change) {
 	st.mu.Lock()
 	st.dirty[key] = ch.Merge(st.dirty[key])
 	st.mu.Unlock()
-	wake(st.wakeup)
 }
 
 func (st *stream) write(m *feedpb.ToHost) error {
