@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test soak-cloud test-kernel check check-root golden fuzz bench setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud test-kernel check check-root golden fuzz bench bench-cloud setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
@@ -26,6 +26,7 @@ help:
 	@echo "make golden       rewrite golden files and generated documents; then review the diff"
 	@echo "make fuzz T=30s   each fuzz target for T"
 	@echo "make bench        figures beside those of a real Neutron"
+	@echo "make bench-cloud  servers under 1,000 simulated hosts (a quiet machine, some minutes)"
 	@echo "make clean        remove bin and .cache"
 
 setup:
@@ -86,6 +87,9 @@ bench: setup build
 	@$(GO) test ./internal/host/ovs -run xxx -bench FromNothing -benchtime 20x
 	@echo "validation of a token, by 1,000 users (reach: 50 us)"
 	@$(GO) test ./internal/identity -run xxx -bench Authenticate
+
+bench-cloud: build
+	@bin/weft bench cloud
 
 clean:
 	rm -rf bin .cache

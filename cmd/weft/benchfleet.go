@@ -65,6 +65,7 @@ func (f *fleet) start(ctx context.Context, servers ...string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	f.end = func() { cancel(); wg.Wait() }
+	nouns := new(feed.Nouns)
 	for i, h := range f.hosts {
 		t, name, err := feed.ClientTLS(h.cert)
 		if err != nil {
@@ -72,7 +73,7 @@ func (f *fleet) start(ctx context.Context, servers ...string) error {
 		}
 		describe := model.Host{Name: name, Roles: h.roles, IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "system",
 			TunnelTypes: []string{"vxlan"}, VTEP: benchVTEP(i)}
-		h.client = feed.NewClient(feed.ClientOptions{Servers: servers, TLS: t, Name: name, Host: func() model.Host { return describe }})
+		h.client = feed.NewClient(feed.ClientOptions{Servers: servers, TLS: t, Name: name, Nouns: nouns, Host: func() model.Host { return describe }})
 		wg.Go(func() { _ = h.client.Run(ctx) })
 		wg.Go(func() { h.work(ctx) })
 	}

@@ -42,6 +42,8 @@ type ClientOptions struct {
 	Silence time.Duration
 	// MinBackoff and MaxBackoff bound the wait after all servers were tried; 0 means 50 ms and 5 s.
 	MinBackoff, MaxBackoff time.Duration
+	// Nouns may be shared by clients of one process; nil: what comes is this client's alone.
+	Nouns *Nouns
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -208,9 +210,10 @@ func (c *Client) Run(ctx context.Context) error {
 		defer func() { <-done }()
 	}
 	delay, patience := c.o.MinBackoff, c.o.Silence
-	tried := 0
+	tried, silent := 0, 0 // in a row: without a snapshot; that fell silent
 	for {
 		server, known := c.route.next()
+		began := time.Now()
 		wasSync, err := c.visit(ctx, server, patience)
 		if ctx.Err() != nil {
 			return nil
@@ -218,11 +221,18 @@ func (c *Client) Run(ctx context.Context) error {
 		c.lost(server, err)
 		wait := c.o.MinBackoff
 		if tried++; wasSync {
-			tried, delay, patience = 0, c.o.MinBackoff, c.o.Silence
+			tried, delay = 0, c.o.MinBackoff
 		} else if tried >= known {
-			// All have failed. Where all hosts come at once, a server is slow to answer.
-			tried, wait = 0, delay
-			delay, patience = min(2*delay, c.o.MaxBackoff), min(2*patience, 4*c.o.Silence)
+			tried, wait, delay = 0, delay, min(2*delay, c.o.MaxBackoff) // all have failed
+		}
+		// If all fall silent, they have too much to do: to leave them and come again makes it worse.
+		if silent++; !errors.Is(err, errSilent) {
+			silent = 0
+		} else if silent >= known {
+			silent, patience = 0, min(2*patience, mostPatience*c.o.Silence)
+		}
+		if time.Since(began) > calm {
+			silent, patience = 0, c.o.Silence
 		}
 		// Half to full, so that the hosts of a server that went do not come all at once.
 		t := time.NewTimer(wait/2 + rand.N(wait/2+1))
@@ -253,8 +263,15 @@ func (c *Client) lost(server string, err error) {
 	}
 }
 
+// mostPatience is how many times as long as else a server may be silent at most where all
+// have fallen silent, calm how long a stream lasts after which that is forgotten.
+const (
+	mostPatience = 8
+	calm         = time.Minute
+)
+
 // visit runs one stream to one server to its end and reports whether it got as far as a
-// whole snapshot. Until its first word the server may be silent for as long as patience.
+// whole snapshot. The server may be silent for as long as patience.
 func (c *Client) visit(ctx context.Context, server string, patience time.Duration) (synced bool, err error) {
 	conn, err := dial(server, c.o.TLS, patience)
 	if err != nil {
@@ -265,8 +282,8 @@ func (c *Client) visit(ctx context.Context, server string, patience time.Duratio
 	defer cancel(nil)
 	watchdog := time.AfterFunc(patience, func() { cancel(errSilent) })
 	defer watchdog.Stop()
-	synced, err = c.session(ctx, server, feedpb.NewFeedClient(conn), func() { watchdog.Reset(c.o.Silence) })
-	if context.Cause(ctx) == errSilent {
+	synced, err = c.session(ctx, server, feedpb.NewFeedClient(conn), func() { watchdog.Reset(patience) })
+	if errors.Is(context.Cause(ctx), errSilent) {
 		err = fmt.Errorf("%s: %w", server, errSilent)
 	}
 	return synced, err
@@ -372,7 +389,7 @@ func (c *Client) change(ch *feedpb.Changes) {
 // cut the host off from all others: it stays as it was last known.
 func (c *Client) applyLocked(cloud view.Cloud, objects []*feedpb.Object) {
 	for _, o := range objects {
-		if err := applyObject(cloud, o); err != nil {
+		if err := applyObject(cloud, o, c.o.Nouns); err != nil {
 			keepObject(cloud, c.state.Cloud, o)
 			c.log.Error("server sent an object that cannot be read; its last form is kept", "err", err)
 		}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"weft/internal/feed/feedpb"
 	"weft/internal/model"
@@ -54,7 +55,7 @@ func parseMemberID(id string) view.MemberID {
 }
 
 // applyObject writes one object of the wire into c.
-func applyObject(c view.Cloud, o *feedpb.Object) error {
+func applyObject(c view.Cloud, o *feedpb.Object, known *Nouns) error {
 	var err error
 	switch model.Kind(o.Kind) {
 	case model.KindNetwork:
@@ -62,21 +63,21 @@ func applyObject(c view.Cloud, o *feedpb.Object) error {
 			dropNetwork(c, model.NetworkID(o.Id))
 			return nil
 		}
-		err = put(c.Networks, model.NetworkID(o.Id), o.Value)
+		err = put(c.Networks, model.NetworkID(o.Id), o.Value, known)
 	case model.KindSubnet:
-		err = put(c.Subnets, model.SubnetID(o.Id), o.Value)
+		err = put(c.Subnets, model.SubnetID(o.Id), o.Value, known)
 	case model.KindPort:
-		err = put(c.Ports, model.PortID(o.Id), o.Value)
+		err = put(c.Ports, model.PortID(o.Id), o.Value, known)
 	case model.KindSecurityGroup:
-		err = put(c.Groups, o.Id, o.Value)
+		err = put(c.Groups, o.Id, o.Value, known)
 	case kindMember:
-		err = put(c.Members, parseMemberID(o.Id), o.Value)
+		err = put(c.Members, parseMemberID(o.Id), o.Value, known)
 	case kindMembers:
 		maps.DeleteFunc(c.Members, func(id view.MemberID, _ *view.Member) bool { return id.Group == o.Id })
 	case model.KindAddressGroup:
-		err = put(c.AddressGroups, o.Id, o.Value)
+		err = put(c.AddressGroups, o.Id, o.Value, known)
 	case model.KindHost:
-		err = put(c.Peers, model.HostName(o.Id), o.Value)
+		err = put(c.Peers, model.HostName(o.Id), o.Value, known)
 	default:
 		// A newer server may send kinds that this host has no use for.
 		return nil
@@ -88,17 +89,51 @@ func applyObject(c view.Cloud, o *feedpb.Object) error {
 }
 
 // put writes an object into a map, or takes it out when it has no value.
-func put[K comparable, T any](m map[K]*T, id K, value []byte) error {
+func put[K comparable, T any](m map[K]*T, id K, value []byte, known *Nouns) error {
 	if len(value) == 0 {
 		delete(m, id)
+		return nil
+	}
+	if v, ok := known.get(value).(*T); ok {
+		m[id] = v
 		return nil
 	}
 	v := new(T)
 	if err := json.Unmarshal(value, v); err != nil {
 		return err
 	}
+	known.add(value, v)
 	m[id] = v
 	return nil
+}
+
+// Nouns are shared by clients in one process: an object that several of them are sent is
+// read by the first alone. Real hosts are processes of their own; many simulated ones
+// would spend most of their time on it. Nothing is ever forgotten.
+type Nouns struct {
+	mu     sync.RWMutex
+	byText map[string]any
+}
+
+func (n *Nouns) get(text []byte) any {
+	if n == nil {
+		return nil
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.byText[string(text)]
+}
+
+func (n *Nouns) add(text []byte, v any) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.byText == nil {
+		n.byText = map[string]any{}
+	}
+	n.byText[string(text)] = v
 }
 
 // dropNetwork forgets a network that has left the host's part, with all that is on it.

@@ -103,16 +103,32 @@ func namedBy(r store.Reader, group string) []store.Ref {
 
 // batch gathers nouns under the mirror's lock and encodes them after.
 type batch struct {
-	values  []any
-	objects []*feedpb.Object
+	encoders []func() ([]byte, error) // nil for what is gone
+	objects  []*feedpb.Object
 }
 
-func (b *batch) put(kind model.Kind, id string, v any) {
-	b.values = append(b.values, v)
+func (b *batch) put(kind model.Kind, id string, encode func() ([]byte, error)) {
+	b.encoders = append(b.encoders, encode)
 	b.objects = append(b.objects, &feedpb.Object{Kind: string(kind), Id: id})
 }
 
 func (b *batch) gone(kind model.Kind, id string) { b.put(kind, id, nil) }
+
+// putEntry adds an entry in the form of that name. It is encoded once for all hosts.
+func putEntry[T any](b *batch, kind model.Kind, id string, e *store.Entry[T], form string, of func(*T) any) {
+	b.put(kind, id, func() ([]byte, error) {
+		return e.Derived(form, func(v *T) ([]byte, error) { return json.Marshal(of(v)) })
+	})
+}
+
+// putNoun adds an entry as it is stored, or says that it is gone.
+func putNoun[T any](b *batch, kind model.Kind, id string, e *store.Entry[T]) {
+	if e == nil {
+		b.gone(kind, id)
+		return
+	}
+	putEntry(b, kind, id, e, "noun", func(v *T) any { return v })
+}
 
 // changes adds what brings a host from the part that it holds to what it is to hold now.
 // What it loses goes first: a port that has changed its network enters after.
@@ -203,13 +219,13 @@ func differ(set map[model.HostName]struct{}, a, b []model.HostName) {
 // network adds a network with all that is on it.
 func (b *batch) network(r store.Reader, id model.NetworkID) {
 	if e := r.Network(id); e != nil {
-		b.put(model.KindNetwork, string(id), e.Value)
+		putNoun(b, model.KindNetwork, string(id), e)
 	}
 	for _, e := range r.SubnetsOf(id) {
-		b.put(model.KindSubnet, string(e.Value.ID), e.Value)
+		putNoun(b, model.KindSubnet, string(e.Value.ID), e)
 	}
 	for e := range r.PortsOf(id) {
-		b.put(model.KindPort, string(e.Value.ID), e.Value)
+		putNoun(b, model.KindPort, string(e.Value.ID), e)
 	}
 }
 
@@ -220,7 +236,7 @@ func (b *batch) enter(r store.Reader, t store.Ref) {
 		b.network(r, model.NetworkID(t.ID))
 	case kindMembers:
 		for e := range r.PortsInGroup(t.ID) {
-			b.put(kindMember, memberID(t.ID, e.Value.ID), member{e.Value, t.ID})
+			b.putMember(e, t.ID)
 		}
 	default:
 		b.object(r, t.Kind, t.ID)
@@ -231,34 +247,26 @@ func (b *batch) enter(r store.Reader, t store.Ref) {
 func (b *batch) object(r store.Reader, kind model.Kind, id string) {
 	switch kind {
 	case model.KindNetwork:
-		putEntry(b, kind, id, r.Network(model.NetworkID(id)))
+		putNoun(b, kind, id, r.Network(model.NetworkID(id)))
 	case model.KindSubnet:
-		putEntry(b, kind, id, r.Subnet(model.SubnetID(id)))
+		putNoun(b, kind, id, r.Subnet(model.SubnetID(id)))
 	case model.KindPort:
-		putEntry(b, kind, id, r.Port(model.PortID(id)))
+		putNoun(b, kind, id, r.Port(model.PortID(id)))
 	case model.KindHost:
 		if e := r.Host(model.HostName(id)); e != nil {
-			b.put(kind, id, peerOf(e.Value))
+			putEntry(b, kind, id, e, "peer", func(h *model.Host) any { return peerOf(h) })
 		} else {
 			b.gone(kind, id)
 		}
 	case model.KindAddressGroup:
-		putEntry(b, kind, id, store.AddressGroups.Get(r, id))
+		putNoun(b, kind, id, store.AddressGroups.Get(r, id))
 	case model.KindSecurityGroup:
 		if g := GroupOf(r, id); g != nil {
-			b.put(kind, id, g)
+			b.put(kind, id, func() ([]byte, error) { return json.Marshal(g) })
 		} else {
 			b.gone(kind, id)
 		}
 	}
-}
-
-func putEntry[T any](b *batch, kind model.Kind, id string, e *store.Entry[T]) {
-	if e == nil {
-		b.gone(kind, id)
-		return
-	}
-	b.put(kind, id, e.Value)
 }
 
 // GroupOf is a security group with its rules as a host is told of it; nil if there is none.
@@ -275,31 +283,27 @@ func GroupOf(r store.Reader, id string) *view.SecurityGroup {
 	return g
 }
 
-// member is a port as a member of a group, to be worked out when it is encoded.
-type member struct {
-	port  *model.Port
-	group string
+// putMember adds a port as a member of a group.
+func (b *batch) putMember(e *store.Entry[model.Port], group string) {
+	putEntry(b, kindMember, memberID(group, e.Value.ID), e, "member "+group, func(p *model.Port) any { return view.MemberOf(p, group) })
 }
 
 // member adds what a port is now as a member of a group.
 func (b *batch) member(r store.Reader, group, port string) {
 	id := memberID(group, model.PortID(port))
 	if e := r.Port(model.PortID(port)); e != nil && slices.Contains(e.Value.SecurityGroups, group) {
-		b.put(kindMember, id, member{e.Value, group})
+		b.putMember(e, group)
 		return
 	}
 	b.gone(kindMember, id)
 }
 
 func (b *batch) encode() ([]*feedpb.Object, error) {
-	for i, v := range b.values {
-		if v == nil {
+	for i, encode := range b.encoders {
+		if encode == nil {
 			continue
 		}
-		if m, ok := v.(member); ok {
-			v = view.MemberOf(m.port, m.group)
-		}
-		data, err := json.Marshal(v)
+		data, err := encode()
 		if err != nil {
 			return nil, fmt.Errorf("encode %s %s: %w", b.objects[i].Kind, b.objects[i].Id, err)
 		}

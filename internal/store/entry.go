@@ -16,6 +16,16 @@ type Entry[T any] struct {
 
 	// encoded are wire forms: one that shows everything and one that shows less.
 	encoded [2]atomic.Pointer[encoding]
+
+	// derived are other forms of the value, the newest first.
+	derived atomic.Pointer[derivation]
+}
+
+// derivation is a form of a value, by a name.
+type derivation struct {
+	name string
+	text []byte
+	next *derivation
 }
 
 // encoding is a wire form, and which attributes of the value it shows.
@@ -41,6 +51,23 @@ func (e *Entry[T]) Encoded(view uint64, encode func(*T) []byte) []byte {
 	b := encode(e.Value)
 	slot.Store(&encoding{view, b})
 	return b
+}
+
+// Derived returns a form of the value that follows from the value alone; it calls derive
+// when it has not done so before. There are to be few names.
+func (e *Entry[T]) Derived(name string, derive func(*T) ([]byte, error)) ([]byte, error) {
+	first := e.derived.Load()
+	for d := first; d != nil; d = d.next {
+		if d.name == name {
+			return d.text, nil
+		}
+	}
+	text, err := derive(e.Value)
+	if err == nil {
+		// Of two goroutines that come at once one's form may be lost: it is made again.
+		e.derived.CompareAndSwap(first, &derivation{name, text, first})
+	}
+	return text, err
 }
 
 // forget drops the wire forms, because something that shows in them has changed. The
