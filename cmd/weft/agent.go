@@ -148,6 +148,7 @@ func hostRecord(c Config) model.Host {
 		BridgeMappings:    c.BridgeMappings,
 		TunnelTypes:       []string{"vxlan"},
 		AgentVersion:      version(),
+		LeaseTime:         uint32(c.LeaseTime.Seconds()),
 		VTEP:              c.vtep(),
 	}
 	for _, r := range c.Roles {

@@ -40,6 +40,9 @@ func (c *Control) agentTypes(r store.Reader, h *model.Host) []string {
 	if h.Has(model.RoleNetwork) || c.DHCPSetting(r).Mode == model.DHCPDistributed {
 		types = append(types, model.AgentDHCP)
 	}
+	if h.Has(model.RoleNetwork) {
+		types = append(types, model.AgentL3)
+	}
 	return types
 }
 

@@ -303,6 +303,8 @@ type Host struct {
 	InterfaceTypes    []string          `json:"interface_types,omitempty"`
 	OVSVersion        string            `json:"ovs_version,omitempty"`
 	Roles             []HostRole        `json:"roles"`
+	// LeaseTime is that of its DHCP service, in seconds.
+	LeaseTime uint32 `json:"lease_time,omitempty"`
 	// AgentVersion is that of weft on the host.
 	AgentVersion string    `json:"agent_version,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
@@ -377,6 +379,7 @@ type DHCPSetting struct {
 const (
 	AgentSwitch = "Open vSwitch agent"
 	AgentDHCP   = "DHCP agent"
+	AgentL3     = "L3 agent"
 )
 
 // AgentSetting is what an administrator said of an agent.

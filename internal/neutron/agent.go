@@ -144,6 +144,8 @@ func agentOf(r store.Reader, a control.Agent) *agent {
 	switch a.Type {
 	case model.AgentDHCP:
 		return &agent{Agent: a, Binary: "neutron-dhcp-agent", Topic: "dhcp_agent", Zone: theZone, Configurations: dhcpConfiguration(r, a.Host)}
+	case model.AgentL3:
+		return &agent{Agent: a, Binary: "neutron-l3-agent", Topic: "l3_agent", Zone: theZone, Configurations: routerConfiguration(r, a.Host)}
 	default:
 		return &agent{Agent: a, Binary: "neutron-openvswitch-agent", Topic: "N/A", Configurations: switchConfiguration(r, a.Host)}
 	}
@@ -165,7 +167,9 @@ func switchConfiguration(r store.Reader, h *model.Host) map[string]any {
 		mappings = map[string]string{}
 	}
 	return map[string]any{
-		"arp_responder_enabled":      false,
+		// Ports on tunnels are answered for.
+		"arp_responder_enabled":      h.VTEP.IsValid(),
+		"baremetal_smartnic":         false,
 		"bridge_mappings":            mappings,
 		"datapath_type":              h.DatapathType,
 		"devices":                    devices,
@@ -180,8 +184,11 @@ func switchConfiguration(r store.Reader, h *model.Host) map[string]any {
 			"iface_types":    emptyNotNull(h.InterfaceTypes),
 		},
 		"ovs_hybrid_plug": false,
-		"tunnel_types":    emptyNotNull(h.TunnelTypes),
-		"tunneling_ip":    tunnelIP,
+		// No bandwidth is given out.
+		"resource_provider_bandwidths":  map[string]any{},
+		"resource_provider_hypervisors": map[string]any{},
+		"tunnel_types":                  emptyNotNull(h.TunnelTypes),
+		"tunneling_ip":                  tunnelIP,
 	}
 }
 
@@ -194,11 +201,35 @@ func dhcpConfiguration(r store.Reader, h *model.Host) map[string]any {
 	}
 	return map[string]any{
 		"dhcp_driver":          "weft",
-		"dhcp_lease_duration":  86400,
+		"dhcp_lease_duration":  cmp.Or(h.LeaseTime, 86400),
 		"log_agent_heartbeats": false,
 		"networks":             networks,
 		"ports":                ports,
 		"subnets":              subnets,
+	}
+}
+
+// routerConfiguration counts the ports of routers that are bound to the host.
+func routerConfiguration(r store.Reader, h *model.Host) map[string]any {
+	routers := map[string]bool{}
+	count := map[string]int{}
+	for e := range r.PortsOnHost(h.Name) {
+		count[e.Value.DeviceOwner]++
+		switch e.Value.DeviceOwner {
+		case model.OwnerRouterInterface, model.OwnerRouterGateway:
+			routers[e.Value.DeviceID] = true
+		}
+	}
+	return map[string]any{
+		"agent_mode":                   "legacy",
+		"ex_gw_ports":                  count[model.OwnerRouterGateway],
+		"extensions":                   []string{},
+		"floating_ips":                 count[model.OwnerFloatingIP],
+		"handle_internal_only_routers": true,
+		"interface_driver":             "openvswitch",
+		"interfaces":                   count[model.OwnerRouterInterface],
+		"log_agent_heartbeats":         false,
+		"routers":                      len(routers),
 	}
 }
 

@@ -278,6 +278,8 @@ func TestConformance(t *testing.T) {
 			p.subst["466b6613-1240-4002-9860-36772f403480"] = id(a)
 		case model.AgentDHCP:
 			p.subst["56623beb-7a2c-4dc5-b8ce-817cba122614"] = id(a)
+		case model.AgentL3:
+			p.subst["728d02cf-0af9-4245-85d1-430fd0d0cb30"] = id(a)
 		}
 	}
 	p.check("versions")
@@ -441,7 +443,7 @@ func TestAgents(t *testing.T) {
 	late := httptest.NewServer(New(Options{Control: p.control, Now: func() time.Time { return time.Now().Add(76 * time.Second) }}))
 	defer late.Close()
 	p.url = late.URL
-	if l := p.do("GET", "/v2.0/agents?alive=False", nil).list(); len(l) != 2 {
+	if l := p.do("GET", "/v2.0/agents?alive=False", nil).list(); len(l) != 3 {
 		t.Errorf("agents not heard of for 76 s: %v", l)
 	}
 }

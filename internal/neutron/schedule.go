@@ -150,7 +150,7 @@ func (s *Server) zones(rd store.Reader) iter.Seq[*store.Entry[zone]] {
 	return func(yield func(*store.Entry[zone]) bool) {
 		states := map[string]string{}
 		for _, a := range s.control.Agents(rd, s.now()) {
-			resource := map[string]string{model.AgentDHCP: "network", model.AgentSwitch: "router"}[a.Type]
+			resource := map[string]string{model.AgentDHCP: "network", model.AgentL3: "router"}[a.Type]
 			switch {
 			case resource == "":
 			case a.Alive && !a.Host.Agents[a.Type].Disabled:
