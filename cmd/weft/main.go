@@ -90,7 +90,7 @@ func root() *cobra.Command {
 	add("run", upCommand(), serverCommand(), agentCommand(), certificateCommand())
 	add("use", plugCommand(), unplugCommand(), showCommand(), allowsCommand())
 	add("api", nounCommands()...)
-	add("other", demoCommand(), benchCommand(), fsckCommand(), cleanupCommand(), versionCommand())
+	add("other", demoCommand(), benchCommand(), fsckCommand(), backupCommand(), restoreCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")
 	cmd.SetCompletionCommandGroupID("other")
 	checkArgs(cmd)

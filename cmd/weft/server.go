@@ -374,12 +374,7 @@ meanwhile. The exit code is 0 if all is well and 1 if not.`,
 			if err != nil {
 				return err
 			}
-			etcd, err := openEtcd(cmd.Context(), c, slog.New(slog.DiscardHandler))
-			if endpoint, ok := store.EmbeddedEndpoint(c.StateDir); ok && errors.Is(err, store.ErrInUse) {
-				// weft runs: ask its etcd, which answers from one revision.
-				c.EtcdEndpoints = []string{endpoint}
-				etcd, err = externalEtcd(c)
-			}
+			etcd, err := serverEtcd(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
