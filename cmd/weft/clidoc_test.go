@@ -67,6 +67,9 @@ const cliJoin = `How a further host comes into the cloud: an administrator makes
 
 What tokens and certificates are worth to a thief is in architecture.md.`
 
+const cliServers = `How to run several servers, and what to do when one is lost, is in servers.md. These commands run on a server, by a user who may
+read its state directory, and take all settings of the server: where its settings are in the file, none need be given.`
+
 // TestCLIDocument keeps docs/cli.md equal to the commands; -update rewrites it.
 func TestCLIDocument(t *testing.T) {
 	const name = "../../docs/cli.md"
@@ -108,6 +111,14 @@ func cliDocument() []byte {
 	joining.AddCommand(server, agent)
 	fmt.Fprintf(&b, "\n## weft server token, weft agent join\n\n%s\n\n", cliJoin)
 	describe(&b, joining)
+	fmt.Fprintf(&b, "\n## Several servers, backups\n\n%s\n\n", cliServers)
+	servers, more := &cobra.Command{Use: "weft"}, &cobra.Command{Use: "server"}
+	more.AddCommand(serverJoinCommand(), serverListCommand(), serverRemoveCommand())
+	rest := []*cobra.Command{backupCommand(), restoreCommand()}
+	servers.AddCommand(append(rest, more)...)
+	for _, c := range append(more.Commands(), rest...) {
+		fmt.Fprintf(&b, "- `%s`: %s\n", strings.TrimSuffix(c.UseLine(), " [flags]"), lowerFirst(c.Short))
+	}
 	return b.Bytes()
 }
 
