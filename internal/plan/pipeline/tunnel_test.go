@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"weft/internal/model"
+	"weft/internal/plan/view"
 )
 
 // tunnels puts dummies in the place of a stage's tunnel ports. What comes in by one has the VNI given here.
@@ -263,4 +264,53 @@ func randomPeers(r *rand.Rand) *world {
 		}
 	}
 	return w
+}
+
+// manyPeers is a network of 5,000 ports on 1,000 other hosts.
+func manyPeers() *world {
+	w := newWorld()
+	w.network(netA, model.Segment{Type: model.SegmentVXLAN, ID: 14745})
+	w.port(vm1, netA, "10.10.0.11", 4)
+	for i := range 1000 {
+		w.peer(model.HostName(fmt.Sprint("peer", i)), fmt.Sprintf("10.1.%d.%d", i>>8, i&255))
+	}
+	for i := range 5000 {
+		id := model.PortID(fmt.Sprintf("%08x-0000-4000-8000-000000000000", i+1))
+		p := w.remote(id, netA, model.HostName(fmt.Sprint("peer", i%1000)), fmt.Sprintf("10.11.%d.%d", i>>8, i&255))
+		p.MAC[4] = byte(i >> 8)
+	}
+	return w
+}
+
+// BenchmarkPeers is what a pass costs on a host with 1,000 peers: from nothing, without news, and when one port of another
+// host has changed.
+func BenchmarkPeers(b *testing.B) {
+	w := manyPeers()
+	look := func() view.View {
+		v := view.Of(w.Cloud, w.at, "host1", w.vlans)
+		for i, a := range v.VTEPs(vtep1) {
+			v.Tunnels = append(v.Tunnels, view.Tunnel{VTEP: a, OFPort: view.OFPort(i + 2)})
+		}
+		return v
+	}
+	v := look()
+	b.Run("nothing", func(b *testing.B) {
+		for b.Loop() {
+			new(Memory).Switch(v, settings())
+		}
+	})
+	var m Memory
+	m.Switch(v, settings())
+	b.Run("same", func(b *testing.B) {
+		for b.Loop() {
+			m.Switch(v, settings())
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		for b.Loop() {
+			p := *w.Ports["00000007-0000-4000-8000-000000000000"]
+			w.Ports[p.ID] = &p
+			m.Switch(look(), settings())
+		}
+	})
 }
