@@ -90,7 +90,7 @@ type Config struct {
 	DatapathType      string            `key:"datapath_type" use:"agent client" help:"system (the kernel's), netdev (user space), or auto: system where the kernel module can be had, else netdev."`
 	Manager           string            `key:"manager" use:"agent" help:"Target to set as manager of Open vSwitch, such as ptcp:6640:127.0.0.1. Empty leaves the manager alone."`
 	BridgeMappings    map[string]string `key:"bridge_mappings" use:"agent" help:"Bridge of each physical network that this host is connected to."`
-	TunnelIP          string            `key:"tunnel_ip" use:"agent" help:"Address of this host that tunnels end at. Empty: no tunnels, as one host needs none."`
+	TunnelIP          string            `key:"tunnel_ip" use:"agent" help:"Address of this host that tunnels end at; the MTU of its device must be that of the vxlan networks and 50 (IPv6: 70). Empty: no tunnels, as one host needs none."`
 	Roles             []string          `key:"roles" use:"agent" help:"What this host is for: compute (guests run here), network (it serves DHCP to networks), or both."`
 	LeaseTime         time.Duration     `key:"dhcp_lease_time" use:"agent" help:"Lease time given to guests; they renew after half of it."`
 	ResyncInterval    time.Duration     `key:"resync_interval" use:"agent" help:"How often the agent compares all of the host with the plan, beyond reacting to changes."`
