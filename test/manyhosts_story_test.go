@@ -35,6 +35,7 @@ func TestManyHosts(t *testing.T) {
 		{"Answers", answeredHere},
 		{"Underlay", smallUnderlay},
 		{"Numbers", tunnelsStay},
+		{"Remove", hostComesAndGoes},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()
