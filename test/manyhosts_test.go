@@ -22,8 +22,8 @@ type manyHosts struct {
 	*lab.Cloud
 }
 
-// newManyHosts makes the reference cloud with all its servers and agents at work.
-func newManyHosts(t testing.TB, nodes []lab.NodeSpec) *manyHosts {
+// newManyHosts makes a cloud with all its servers and agents at work; more are further settings of all nodes.
+func newManyHosts(t testing.TB, nodes []lab.NodeSpec, more ...string) *manyHosts {
 	t.Helper()
 	labtest.Require(t, "root", "ovs", "tun", "netfilter")
 	dir, err := os.MkdirTemp("/run", "c")
@@ -41,7 +41,7 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec) *manyHosts {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, 0) })
 	c, err := lab.NewCloud(t.Context(), lab.CloudOptions{Dir: dir, Weft: weftBinary(t), Nodes: nodes,
-		Settings: "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n"})
+		Settings: "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n" + strings.Join(more, "\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
