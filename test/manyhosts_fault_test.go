@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,15 +58,20 @@ var faults = []fault{
 	{name: "vswitchd of the network node killed", hits: on("network"), do: func(c *faulty) {
 		c.must(c.Node("network").OVS.RestartVswitchd(c.t.Context(), lab.Crash))
 	}},
-	{name: "server killed", do: func(c *faulty) {
-		n := c.Node("controller")
-		n.Server.Kill()
-		c.must(n.StartServer())
+	{name: "leader of the servers killed", do: func(c *faulty) { c.killServer(true) }},
+	{name: "another server killed", do: func(c *faulty) { c.killServer(false) }},
+	{name: "all servers killed", do: func(c *faulty) {
+		for _, n := range c.Servers() {
+			n.Server.Kill()
+		}
+		for _, n := range c.Servers() {
+			c.must(n.StartServer())
+		}
 	}},
 	{name: "tunnel cut between two hosts", do: (*faulty).cutTunnel, hits: func(a, b string) bool { return a == "compute-0" && b == "compute-1" }},
 	{name: "hosts cut from the servers", do: (*faulty).cutServers},
 	{name: "disk of a server full", do: (*faulty).fillDisk},
-	{name: "clock of a server an hour ahead", soak: true, do: func(c *faulty) { c.skew("controller", 3600) }},
+	{name: "clock of a server an hour ahead", soak: true, do: func(c *faulty) { c.skew("server-1", 3600) }},
 	{name: "clock of a host an hour behind", soak: true, do: func(c *faulty) { c.skew("network", -3600) }},
 	{name: "10 % of the underlay's packets lost", soak: true, hits: everywhere, do: func(c *faulty) {
 		c.must(c.Underlay.Suffer(append(lab.Lose(lab.Data, 10), lab.Lose(lab.Management, 10)...)...))
@@ -77,7 +83,7 @@ var faults = []fault{
 // Whatever fails, what does not depend on it goes on, and afterwards everything is as it was.
 func TestManyHostsFaults(t *testing.T) {
 	labtest.Require(t, "busybox", "ping")
-	c := &faulty{manyHosts: newManyHosts(t, lab.ReferenceCloud)}
+	c := &faulty{manyHosts: newManyHosts(t, lab.ServerCloud)}
 	network := c.dualNetwork("net")
 	c.writes = c.network("writes", "10.50.0.0/16")
 	c.must(c.call("PUT", "/v2.0/quotas/fake_project_id", m{"quota": m{"port": -1}}, nil))
@@ -207,6 +213,25 @@ func (c *faulty) cutServers() {
 	c.must(c.Underlay.Suffer())
 }
 
+// killServer kills the server whose etcd leads, or another. Clients go to the others until it is back.
+func (c *faulty) killServer(leader bool) {
+	out, err := c.Servers()[0].Weft("server", "list")
+	c.must(err)
+	lines := strings.Split(out, "\n")
+	i := slices.IndexFunc(c.Servers(), func(n *lab.Node) bool {
+		return slices.ContainsFunc(lines, func(l string) bool {
+			return strings.HasPrefix(l, n.Name+" ") && strings.Contains(l, "leader") == leader
+		})
+	})
+	if i < 0 {
+		c.t.Fatalf("no such server in\n%s", out)
+	}
+	n := c.Servers()[i]
+	n.Server.Kill()
+	c.busy(3 * time.Second)
+	c.must(n.StartServer())
+}
+
 // fillDisk leaves no room on the disk of a server, until clients notice; a server that has ended is started again.
 func (c *faulty) fillDisk() {
 	n := c.Servers()[0]
@@ -269,9 +294,11 @@ func (c *faulty) startWriter() *writer {
 	w := &writer{cancel: cancel, made: map[string]port{}, deleted: map[string]port{}, unsure: map[string]bool{}}
 	h := *c.host
 	h.http = &http.Client{Timeout: 3 * time.Second}
+	servers := c.Servers()
 	w.done.Go(func() {
-		last := time.Now()
+		last, at := time.Now(), 0
 		for i := 0; ctx.Err() == nil; i++ {
+			h.url = servers[at%len(servers)].API()
 			var p struct{ Port port }
 			err := h.call("POST", "/v2.0/ports", m{"port": m{"network_id": c.writes}}, &p)
 			if err == nil {
@@ -286,6 +313,7 @@ func (c *faulty) startWriter() *writer {
 			}
 			if err != nil {
 				w.failed++
+				at++ // as a load balancer would
 			} else {
 				w.longest, last = max(w.longest, time.Since(last)), time.Now()
 			}
@@ -305,8 +333,19 @@ func (w *writer) stop(c *faulty) {
 	w.done.Wait()
 	c.t.Logf("%d creates and %d deletes acknowledged, %d failed; the longest time without was %s",
 		len(w.made), len(w.deleted), w.failed, w.longest.Round(time.Millisecond))
+	for _, n := range c.Servers() {
+		w.check(c, n)
+	}
+}
+
+func (w *writer) check(c *faulty, n *lab.Node) {
+	c.t.Helper()
+	h := *c.host
+	h.url = n.API()
 	var list struct{ Ports []port }
-	c.must(c.call("GET", "/v2.0/ports?network_id="+c.writes, nil, &list))
+	c.await("the ports from "+n.Name, 30*time.Second, func() error {
+		return h.call("GET", "/v2.0/ports?network_id="+c.writes, nil, &list)
+	})
 	there, addresses := map[string]port{}, map[string]string{}
 	for _, p := range list.Ports {
 		there[p.ID] = p
@@ -315,15 +354,19 @@ func (w *writer) stop(c *faulty) {
 		}
 		addresses[p.ip()] = p.ID
 	}
+	var wrong []string
 	for id, p := range w.made {
 		q, ok := there[id]
 		_, gone := w.deleted[id]
 		switch {
 		case gone && ok:
-			c.t.Errorf("the deletion of %s was acknowledged, and it is there", id)
+			wrong = append(wrong, id+" was deleted, and is there")
 		case !gone && !w.unsure[id] && (!ok || q.ip() != p.ip() || q.MAC != p.MAC):
-			c.t.Errorf("%+v was acknowledged, and there is %+v", p, q)
+			wrong = append(wrong, fmt.Sprintf("%+v was made, and there is %+v", p, q))
 		}
+	}
+	if len(wrong) > 0 {
+		c.t.Errorf("%s does not know of %d acknowledged writes, such as %s", n.Name, len(wrong), wrong[0])
 	}
 }
 

@@ -51,7 +51,7 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec, more ...string) *manyHosts
 		}
 		sweep(t)
 	})
-	h := &host{t: t, dir: dir, url: c.API(), http: &http.Client{Timeout: 30 * time.Second}}
+	h := &host{t: t, dir: dir, url: c.Servers()[0].API(), http: &http.Client{Timeout: 30 * time.Second}}
 	many := &manyHosts{h, c}
 	t.Cleanup(many.explain)
 	h.must(many.Start(t.Context()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -34,6 +35,16 @@ type NodeSpec struct {
 // ReferenceCloud is the cloud that weft has to reproduce: a controller, a network node, and two compute nodes.
 var ReferenceCloud = []NodeSpec{
 	{Name: "controller", Server: true},
+	{Name: "compute-0", Roles: "compute"},
+	{Name: "compute-1", Roles: "compute"},
+	{Name: "network", Roles: "network"},
+}
+
+// ServerCloud has three servers.
+var ServerCloud = []NodeSpec{
+	{Name: "server-0", Server: true},
+	{Name: "server-1", Server: true},
+	{Name: "server-2", Server: true},
 	{Name: "compute-0", Roles: "compute"},
 	{Name: "compute-1", Roles: "compute"},
 	{Name: "network", Roles: "network"},
@@ -197,10 +208,8 @@ func (c *Cloud) Hosts() []*Node {
 	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *Node) bool { return n.Spec.Roles == "" })
 }
 
-// API is the URL of the first server's API.
-func (c *Cloud) API() string {
-	return fmt.Sprintf("http://%s:9696", c.Servers()[0].IP)
-}
+// API is the URL of a server's API.
+func (n *Node) API() string { return fmt.Sprintf("http://%s:9696", n.IP) }
 
 // Weft runs a command of weft on the node, with the node's settings.
 func (n *Node) Weft(args ...string) (string, error) {
@@ -250,6 +259,9 @@ func (c *Cloud) Start(ctx context.Context) error {
 		if err := n.StartServer(); err != nil {
 			return err
 		}
+		if err := n.answers(ctx); err != nil {
+			return err
+		}
 	}
 	for _, n := range c.Hosts() {
 		if err := c.join(ctx, n, "agent"); err != nil {
@@ -260,6 +272,17 @@ func (c *Cloud) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// answers waits until the node's API does.
+func (n *Node) answers(ctx context.Context) error {
+	return Await(ctx, "the API of "+n.Name, time.Minute, func() error {
+		conn, err := net.Dial("tcp", n.IP.String()+":9696")
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
 }
 
 // join lets a node join as a server or as a host, by the first server.
