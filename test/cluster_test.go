@@ -348,12 +348,13 @@ type writers struct {
 
 	mu     sync.Mutex
 	acked  map[string]bool
+	by     map[string]int           // acknowledged, by server
 	failed map[string]int           // by server and error
 	gap    map[string]time.Duration // longest time without an acknowledgement, by server
 }
 
 func (c *cluster) write(network string, each int, at ...*member) *writers {
-	w := &writers{c: c, network: network, stopped: make(chan struct{}), acked: map[string]bool{}, failed: map[string]int{}, gap: map[string]time.Duration{}}
+	w := &writers{c: c, network: network, stopped: make(chan struct{}), acked: map[string]bool{}, by: map[string]int{}, failed: map[string]int{}, gap: map[string]time.Duration{}}
 	for _, m := range at {
 		for i := range each {
 			w.wg.Go(func() { w.run(m, fmt.Sprintf("%s-%d-%d", m.name, i, time.Now().UnixNano())) })
@@ -376,6 +377,7 @@ func (w *writers) run(m *member, prefix string) {
 		w.gap[m.name] = max(w.gap[m.name], time.Since(last))
 		if err == nil {
 			w.acked[name], last = true, time.Now()
+			w.by[m.name]++
 		} else {
 			var s statusError
 			why := "no answer"
