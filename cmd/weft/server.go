@@ -75,7 +75,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return err
 	}
 	defer func() { err = errors.Join(err, etcd.close()) }()
-	st, err := store.Open(ctx, etcd.client, store.Options{Prefix: c.EtcdPrefix, Log: log})
+	st, err := store.Open(ctx, etcd.client, store.Options{Prefix: c.EtcdPrefix, Log: log, LeaderChanged: etcd.leaderChanged})
 	if err != nil {
 		return err
 	}
@@ -241,6 +241,8 @@ type etcdClient struct {
 	client *store.Client
 	// several says whether other servers may write too.
 	several func() bool
+	// leaderChanged is store.Options.LeaderChanged.
+	leaderChanged func() <-chan struct{}
 	// add lets another server in; nil for an external etcd.
 	add func(ctx context.Context, name, peerURL string) ([]store.Member, error)
 	// failed delivers the end of an embedded etcd; nil for an external one.
@@ -261,7 +263,7 @@ func openEtcd(ctx context.Context, c Config, log *slog.Logger) (etcdClient, erro
 		add := func(ctx context.Context, name, peerURL string) ([]store.Member, error) {
 			return store.AddMember(ctx, e.Client, name, peerURL)
 		}
-		return etcdClient{client: e.Client, several: e.Several, add: add, failed: e.Err(), close: e.Close}, nil
+		return etcdClient{client: e.Client, several: e.Several, leaderChanged: e.LeaderChanged, add: add, failed: e.Err(), close: e.Close}, nil
 	}
 	return externalEtcd(c)
 }

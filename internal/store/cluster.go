@@ -185,6 +185,15 @@ func sortMembers(ms []Member) {
 // before it can write.
 func (e *EmbeddedEtcd) Several() bool { return len(e.etcd.Server.Cluster().Members()) > 1 }
 
+// LeaderChanged returns a channel that closes when another member leads; nil while none does.
+func (e *EmbeddedEtcd) LeaderChanged() <-chan struct{} {
+	changed := e.etcd.Server.LeaderChangedNotify()
+	if e.etcd.Server.Leader() == 0 {
+		return nil
+	}
+	return changed
+}
+
 // Members are those of the cluster that a client speaks to.
 func Members(ctx context.Context, c *Client) ([]Member, error) {
 	resp, err := c.MemberList(ctx)

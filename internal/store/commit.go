@@ -230,6 +230,11 @@ func (s *Store) commit(ctx context.Context, group []*pending) {
 func (s *Store) transact(ctx context.Context, group []*pending) (ok []bool, rev int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
+	if s.leader != nil {
+		if changed := s.leader(); changed != nil {
+			go s.giveUp(ctx, cancel, changed)
+		}
+	}
 	if len(group) == 1 {
 		t := group[0].txn
 		resp, err := s.client.Txn(ctx).If(t.compares...).Then(t.ops()...).Commit()
@@ -252,6 +257,25 @@ func (s *Store) transact(ctx context.Context, group []*pending) (ok []bool, rev 
 		ok[i] = is && inner.ResponseTxn.Succeeded
 	}
 	return ok, resp.Header.Revision, nil
+}
+
+// leaderGrace is how long a new leader has to bring what the old one had passed on already.
+const leaderGrace = 500 * time.Millisecond
+
+// giveUp ends a transaction when etcd has changed its leader and then does not answer: the
+// old leader has taken it along, and nobody else knows of it. etcd itself waits for seconds,
+// and with it would all that is queued behind.
+func (s *Store) giveUp(ctx context.Context, cancel func(), changed <-chan struct{}) {
+	select {
+	case <-changed:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-time.After(leaderGrace):
+		cancel()
+	case <-ctx.Done():
+	}
 }
 
 // noteAnswer logs once when etcd stops taking writes, and once when it takes them again.

@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"weft/internal/model"
@@ -55,6 +56,10 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock by which heartbeats of hosts are heard; nil means time.Now.
 	Now func() time.Time
+	// LeaderChanged returns a channel that closes when the etcd next gets another leader, or
+	// nil while it has none. With it a write that the old leader took along fails soon
+	// instead of after many seconds; nil if that cannot be known.
+	LeaderChanged func() <-chan struct{}
 }
 
 // Store is one process's access to the stored cloud. Make one with Open, then Run it.
@@ -67,7 +72,8 @@ type Store struct {
 	queue  chan *pending
 	ready  chan struct{}
 	once   sync.Once
-	mute   bool // etcd took no write the last time; commitLoop's own
+	leader func() <-chan struct{} // Options.LeaderChanged
+	mute   bool                   // etcd took no write the last time; commitLoop's own
 
 	fencing sync.Mutex // held while a fence is written
 	fenced  int64      // revision of the last fence
@@ -100,6 +106,7 @@ func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
 	s := &Store{
 		client:  client,
 		keys:    keys{prefix: o.Prefix},
+		leader:  o.LeaderChanged,
 		log:     o.Log,
 		mirror:  newMirror(alloc, o.Now),
 		alloc:   alloc,
@@ -199,6 +206,9 @@ func (s *Store) Sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	resp, err := s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())
+	for errors.Is(err, rpctypes.ErrLeaderChanged) && ctx.Err() == nil {
+		resp, err = s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())
+	}
 	if err != nil {
 		return unavailable(err)
 	}
