@@ -178,6 +178,7 @@ func (b *bench) boot(ctx context.Context, fleet *fleet, s *benchServer) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
+	var answered []time.Duration
 	busy := make(chan struct{}, 256)
 	for i, id := range b.free {
 		due := began.Add(time.Duration(i) * every)
@@ -192,10 +193,12 @@ func (b *bench) boot(ctx context.Context, fleet *fleet, s *benchServer) error {
 		wg.Go(func() {
 			defer func() { <-busy }()
 			body := map[string]any{"port": map[string]any{"binding:host_id": host.name}}
-			if err := s.call(ctx, "PUT", "/v2.0/ports/"+id, body, nil); err != nil {
-				mu.Lock()
+			err := s.call(ctx, "PUT", "/v2.0/ports/"+id, body, nil)
+			mu.Lock()
+			defer mu.Unlock()
+			answered = append(answered, time.Since(due))
+			if err != nil {
 				failed = err
-				mu.Unlock()
 			}
 		})
 	}
@@ -210,7 +213,9 @@ func (b *bench) boot(ctx context.Context, fleet *fleet, s *benchServer) error {
 	span := time.Since(began)
 	server, own = s.cpu()-server, ownCPU()-own
 	slices.Sort(took)
+	slices.Sort(answered)
 	b.count("bindings that arrived", len(took), len(b.free))
+	b.figure("PUT of a binding until it is answered, p50 and p99", short(answered[len(answered)/2])+", "+short(answered[len(answered)*99/100]), "")
 	b.figure("PUT of a binding until its host has it, p50", short(took[len(took)/2]), "")
 	b.figure("PUT of a binding until its host has it, p99", short(took[len(took)*99/100]), "reach 100 ms")
 	b.figure("PUT of a binding until its host has it, longest", short(took[len(took)-1]), "")

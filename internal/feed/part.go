@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,6 +23,8 @@ type part struct {
 	// hosts are those of each network. They are no topics: that a host has entered or left
 	// is a change of a port, and what it is itself reaches those who hear of its networks.
 	hosts map[model.NetworkID][]model.HostName
+	// ports are those realised on the host: what they ask for makes the part.
+	ports map[model.PortID]struct{}
 }
 
 func (p part) has(kind model.Kind, id string) bool {
@@ -51,15 +54,65 @@ func (p part) knows(h model.HostName) bool {
 
 // need is what a host is to hold, as view.Part has it: a port that failed to bind is on no
 // host. What the rules of a group name is looked up only if the host does not hold the
-// group or it has changed: the cost is that of a pass over the ports bound to the host.
-func need(r store.Reader, host model.HostName, held part, dirty map[changeKey]store.Change) part {
-	now := part{topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named)),
+// group or it has changed: the cost is that of a pass over the ports bound to the host, and
+// next to nothing when the changes are of other hosts' ports. Then same is true: the topics
+// are those that the host holds.
+func need(r store.Reader, host model.HostName, held part, dirty map[changeKey]store.Change) (now part, same bool) {
+	if held.undisturbed(r, host, dirty) {
+		return held.withHosts(r, dirty), true
+	}
+	return needAnew(r, host, held, dirty), false
+}
+
+// undisturbed reports whether the changes leave the topics as they are.
+func (p part) undisturbed(r store.Reader, host model.HostName, dirty map[changeKey]store.Change) bool {
+	if p.topics == nil {
+		return false
+	}
+	for k := range dirty {
+		switch k.Kind {
+		case model.KindSecurityGroup:
+			return false
+		case model.KindPort:
+			id := model.PortID(k.ID)
+			if _, here := p.ports[id]; here {
+				return false
+			}
+			if e := r.Port(id); e != nil && e.Value.Binding.Host == host {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// withHosts is the part with the hosts that the networks of changed ports have now.
+func (p part) withHosts(r store.Reader, dirty map[changeKey]store.Change) part {
+	own := false
+	for k := range dirty {
+		had, mine := p.hosts[k.network]
+		if k.Kind != model.KindPort || !mine {
+			continue
+		}
+		if now := r.HostsOf(k.network); !sameList(had, now) {
+			if !own {
+				p.hosts, own = maps.Clone(p.hosts), true
+			}
+			p.hosts[k.network] = now
+		}
+	}
+	return p
+}
+
+func needAnew(r store.Reader, host model.HostName, held part, dirty map[changeKey]store.Change) part {
+	now := part{ports: make(map[model.PortID]struct{}, len(held.ports)), topics: make(map[store.Ref]struct{}, len(held.topics)), named: make(map[string][]store.Ref, len(held.named)),
 		hosts: make(map[model.NetworkID][]model.HostName, len(held.hosts))}
 	for e := range r.PortsOnHost(host) {
 		p := e.Value
 		if p.Binding.VIFType == model.VIFBindingFailed {
 			continue
 		}
+		now.ports[p.ID] = struct{}{}
 		now.topics[store.Ref{Kind: model.KindNetwork, ID: string(p.NetworkID)}] = struct{}{}
 		now.hosts[p.NetworkID] = r.HostsOf(p.NetworkID)
 		if !p.Filtered() {
@@ -132,16 +185,9 @@ func putNoun[T any](b *batch, kind model.Kind, id string, e *store.Entry[T]) {
 
 // changes adds what brings a host from the part that it holds to what it is to hold now.
 // What it loses goes first: a port that has changed its network enters after.
-func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dirty map[changeKey]store.Change) {
-	for t := range held.topics {
-		if !now.has(t.Kind, t.ID) {
-			b.gone(t.Kind, t.ID)
-		}
-	}
-	for t := range now.topics {
-		if !held.has(t.Kind, t.ID) {
-			b.enter(r, t)
-		}
+func (b *batch) changes(r store.Reader, host model.HostName, held, now part, same bool, dirty map[changeKey]store.Change) {
+	if !same {
+		b.topics(r, held, now)
 	}
 	b.peers(r, host, held, now)
 	stays := func(kind model.Kind, id string) bool { return held.has(kind, id) && now.has(kind, id) }
@@ -171,6 +217,20 @@ func (b *batch) changes(r store.Reader, host model.HostName, held, now part, dir
 	}
 }
 
+// topics adds the topics that the host loses, and those that it enters.
+func (b *batch) topics(r store.Reader, held, now part) {
+	for t := range held.topics {
+		if !now.has(t.Kind, t.ID) {
+			b.gone(t.Kind, t.ID)
+		}
+	}
+	for t := range now.topics {
+		if !held.has(t.Kind, t.ID) {
+			b.enter(r, t)
+		}
+	}
+}
+
 // peers adds the other hosts that come to the host's networks, and those that go.
 func (b *batch) peers(r store.Reader, host model.HostName, held, now part) {
 	moved := map[model.HostName]struct{}{}
@@ -194,9 +254,14 @@ func (b *batch) peers(r store.Reader, host model.HostName, held, now part) {
 	}
 }
 
+// sameList reports whether two lists are one; if not they may still be equal.
+func sameList(a, b []model.HostName) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
 // differ adds to a set what is in one of two sorted lists only.
 func differ(set map[model.HostName]struct{}, a, b []model.HostName) {
-	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
+	if sameList(a, b) {
 		return // nearly always
 	}
 	for len(a) > 0 && len(b) > 0 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -67,6 +68,8 @@ type Server struct {
 	// turns are taken by snapshots: those of hosts that come all at once are made one after
 	// the other, and the hosts that have theirs are served meanwhile.
 	turns chan struct{}
+	// looking bounds how many streams work out at a time what to send.
+	looking chan struct{}
 	// started is closed when the store's changes are being collected, stop when no longer.
 	started, stop chan struct{}
 
@@ -86,6 +89,7 @@ func NewServer(o ServerOptions) *Server {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, turns: make(chan struct{}, maxSnapshots),
+		looking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		servers: servers{name: o.Name, own: o.Feeds, tls: o.TLS}, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
 }

@@ -190,17 +190,21 @@ func (st *stream) round() error {
 func (st *stream) look(dirty map[changeKey]store.Change) (objects []*feedpb.Object, rev int64, err error) {
 	var b batch
 	var now part
-	looks := 0
+	same, looks := false, 0
+	// Few look at a time: hosts that hear of a change all together would keep the requests
+	// that come meanwhile from the processors.
+	st.s.looking <- struct{}{}
+	defer func() { <-st.s.looking }()
 	for again := true; again; looks++ {
 		b = batch{}
 		st.s.store.View(func(r store.Reader) {
 			rev = r.Revision()
-			now = need(r, st.host, st.part, dirty)
-			b.changes(r, st.host, st.part, now, dirty)
+			now, same = need(r, st.host, st.part, dirty)
+			b.changes(r, st.host, st.part, now, same, dirty)
 		})
-		again = !now.within(st.part) && !st.s.watch(st, now.topics)
+		again = !same && !now.within(st.part) && !st.s.watch(st, now.topics)
 	}
-	if looks > 1 || !st.part.within(now) {
+	if looks > 1 || !same && !st.part.within(now) {
 		st.s.unwatch(st, now.topics)
 	}
 	st.part = now

@@ -200,7 +200,7 @@ func TestGroupsWalk(t *testing.T) {
 	want := map[store.Ref]int{}
 	for _, c := range []*Client{h1, h2} {
 		w.store.View(func(r store.Reader) {
-			for t := range need(r, c.o.Name, part{}, nil).topics {
+			for t := range needAnew(r, c.o.Name, part{}, nil).topics {
 				want[t]++
 			}
 		})
