@@ -21,6 +21,9 @@ import (
 // portTimeout bounds the wait for ovs-vswitchd to make an interface.
 const portTimeout = 5 * time.Second
 
+// renumberTime is how long ovs-vswitchd is given to number an interface as it was asked to.
+const renumberTime = 500 * time.Millisecond
+
 // comeBack is how long a bridge that cannot be reached otherwise is given to find a
 // controller that has just begun to listen. Meanwhile its flows are what they were.
 const comeBack = 4 * time.Second
@@ -201,19 +204,25 @@ func rowsByName(db *database) map[string]*rowInterface {
 
 // awaitPort waits until the interface has an OpenFlow port number: this one, or any if it is 0.
 func (s *Switch) awaitPort(ctx context.Context, db *database, name string, number view.OFPort, deadline time.Time) (view.OFPort, error) {
+	var wrong time.Time // since when it has another number
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		row := rowsByName(db)[name]
+		other := number != 0 && row != nil && attached(row) && or(row.OFPort) != int(number)
+		if !other {
+			wrong = time.Time{}
+		} else if wrong.IsZero() {
+			wrong = time.Now()
+		}
 		switch {
 		case row == nil:
 			return 0, errors.New("there is no such interface in the database")
-		case attached(row) && (number == 0 || or(row.OFPort) == int(number)):
+		case other && (time.Since(wrong) > renumberTime || time.Now().After(deadline)):
+			return 0, fmt.Errorf("%w: ovs-vswitchd has made it as port %d, not as %d", errMoved, or(row.OFPort), number)
+		case attached(row) && !other:
 			return view.OFPort(or(row.OFPort)), nil
 		case or(row.Error) != "":
 			return 0, fmt.Errorf("ovs-vswitchd: %s", or(row.Error))
 		case time.Now().After(deadline):
-			if number != 0 && attached(row) {
-				return 0, fmt.Errorf("%w: ovs-vswitchd has made it as port %d, not as %d", errMoved, or(row.OFPort), number)
-			}
 			return 0, fmt.Errorf("ovs-vswitchd has not made it in time (ofport: %s)", ofportText(row.OFPort))
 		}
 		select {
