@@ -37,6 +37,7 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		n := h
 		now := c.stamp()
 		n.CreatedAt, n.HeartbeatAt, n.HeardAt = now, now, c.now()
+		n.Agents = nil // not for the host to say
 		if n.StartedAt.IsZero() {
 			n.StartedAt = now
 		}

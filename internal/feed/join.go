@@ -90,6 +90,18 @@ func (s *Server) welcome(c caller) (err error) {
 	return refusal(err)
 }
 
+// admit is welcome for who comes: another server may have let him in just now.
+func (s *Server) admit(ctx context.Context, c caller) error {
+	err := s.welcome(c)
+	if err == nil {
+		return nil
+	}
+	if e := s.store.Sync(ctx); e != nil {
+		return status.Error(codes.Unavailable, e.Error())
+	}
+	return s.welcome(c)
+}
+
 // refusal is an error as it goes to who asked.
 func refusal(err error) error {
 	var no control.JoinRefused
@@ -169,7 +181,7 @@ func (s *Server) Renew(ctx context.Context, q *feedpb.RenewRequest) (*feedpb.Joi
 	if err != nil {
 		return nil, err
 	}
-	if err := s.welcome(c); err != nil {
+	if err := s.admit(ctx, c); err != nil {
 		return nil, err
 	}
 	key, err := requestKey(q.Csr)

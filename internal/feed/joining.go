@@ -130,12 +130,22 @@ func anyServer(ctx context.Context, servers []string, t *tls.Config, f func(cont
 			return nil
 		}
 		s, _ := status.FromError(err)
-		errs = append(errs, fmt.Errorf("server %s: %s", addr, strings.TrimPrefix(s.Message(), "connection error: ")))
+		errs = append(errs, fmt.Errorf("server %s: %s", addr, plainly(s.Message())))
 		if s.Code() != codes.Unavailable && s.Code() != codes.DeadlineExceeded {
 			break // it has answered; the others would say the same
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// plainly is a message without what gRPC wraps around the cause.
+func plainly(s string) string {
+	for _, wrap := range []string{"connection error: desc = \"", "transport: ", "Error while dialing: "} {
+		if _, cause, ok := strings.Cut(s, wrap); ok {
+			s = cause
+		}
+	}
+	return strings.TrimSuffix(s, "\"")
 }
 
 func oneServer(ctx context.Context, addr string, t *tls.Config, f func(context.Context, feedpb.FeedClient) error) error {

@@ -227,7 +227,7 @@ func (s *Server) Connect(g feedpb.Feed_ConnectServer) error {
 		return err
 	}
 	name := who.host
-	if err := s.welcome(who); err != nil {
+	if err := s.admit(g.Context(), who); err != nil {
 		return err
 	}
 	hello, err := readHello(g, name)
