@@ -35,7 +35,7 @@ func (m *Memory) Servers(v view.View, s Settings) []Server {
 		if !known || m.settings != s || !now.follows(n) {
 			now = service{Network: *n}
 			if subnets := served(n); len(subnets) > 0 {
-				srv := server(n, subnets, s)
+				srv := server(v.Host, n, subnets, s)
 				now.server = &srv
 			}
 		}

@@ -58,7 +58,7 @@ func addrOn(p *model.Port, id model.SubnetID) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-func server(n *view.Network, subnets []servedSubnet, s Settings) Server {
+func server(host model.HostName, n *view.Network, subnets []servedSubnet, s Settings) Server {
 	srv := Server{
 		NetworkID: n.ID,
 		Namespace: vif.DHCPNamespace(n.ID),
@@ -74,6 +74,9 @@ func server(n *view.Network, subnets []servedSubnet, s Settings) Server {
 	// Sorted before the leases are made: pointers move more cheaply than leases, and within
 	// one port the order of its fixed IPs remains.
 	ports := slices.Clone(n.Ports)
+	if n.DHCPPort.Distributed() { // nobody else hears it
+		ports = slices.DeleteFunc(ports, func(p *model.Port) bool { return p.Binding.Host != host })
+	}
 	slices.SortFunc(ports, func(a, b *model.Port) int {
 		if c := bytes.Compare(a.MAC[:], b.MAC[:]); c != 0 {
 			return c

@@ -153,6 +153,19 @@ func TestServers(t *testing.T) {
 	}
 }
 
+// TestDistributedServer: what every host serves, each serves to its own guests.
+func TestDistributedServer(t *testing.T) {
+	n := recorded()
+	n.DHCPPort.Binding = model.Binding{VIFType: model.VIFDistributed}
+	n.Ports[1].Binding.Host = "h1"
+	for host, leases := range map[model.HostName]int{"h1": 1, "h2": 0} {
+		got := Servers(view.View{Host: host, Networks: []*view.Network{n}}, settings)
+		if len(got) != 1 || len(got[0].Leases) != leases || got[0].Subnets[0].Server != addr("10.10.0.2") {
+			t.Errorf("%s serves\n%s", host, text(got))
+		}
+	}
+}
+
 func TestNamespaces(t *testing.T) {
 	n := recorded()
 	offLink := recorded()
