@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -95,6 +96,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
+	debug.SetGCPercent(400) // of 1,000 agents in one process, which real ones are not
 	fmt.Fprintf(b.out, "%d hosts, %d ports, %d networks, %d bindings at %d/s\n\n", b.hosts, b.ports, b.networks, b.storm, b.rate)
 	if err := b.one(ctx); err != nil {
 		return err

@@ -233,7 +233,7 @@ func (b *batch) topics(r store.Reader, held, now part) {
 
 // peers adds the other hosts that come to the host's networks, and those that go.
 func (b *batch) peers(r store.Reader, host model.HostName, held, now part) {
-	moved := map[model.HostName]struct{}{}
+	moved := map[model.HostName]bool{} // to whether it is on a network now, as far as is seen
 	for id := range held.hosts {
 		differ(moved, held.hosts[id], now.hosts[id])
 	}
@@ -243,8 +243,8 @@ func (b *batch) peers(r store.Reader, host model.HostName, held, now part) {
 		}
 	}
 	delete(moved, host)
-	for h := range moved {
-		switch is := now.knows(h); {
+	for h, is := range moved {
+		switch is = is || now.knows(h); {
 		case is == held.knows(h):
 		case is && r.Host(h) != nil:
 			b.object(r, model.KindHost, string(h))
@@ -259,25 +259,28 @@ func sameList(a, b []model.HostName) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// differ adds to a set what is in one of two sorted lists only.
-func differ(set map[model.HostName]struct{}, a, b []model.HostName) {
+// differ notes what is in one of two sorted lists only, and what of it is in the second.
+func differ(found map[model.HostName]bool, a, b []model.HostName) {
 	if sameList(a, b) {
 		return // nearly always
 	}
 	for len(a) > 0 && len(b) > 0 {
 		switch c := cmp.Compare(a[0], b[0]); {
 		case c < 0:
-			set[a[0]] = struct{}{}
+			found[a[0]] = found[a[0]]
 			a = a[1:]
 		case c > 0:
-			set[b[0]] = struct{}{}
+			found[b[0]] = true
 			b = b[1:]
 		default:
 			a, b = a[1:], b[1:]
 		}
 	}
-	for _, h := range append(a[:len(a):len(a)], b...) {
-		set[h] = struct{}{}
+	for _, h := range a {
+		found[h] = found[h]
+	}
+	for _, h := range b {
+		found[h] = true
 	}
 }
 

@@ -169,8 +169,9 @@ func (s *Server) dispatch(changes []store.Change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A stream is woken when all is marked: it may be concerned for several reasons, and is
-	// to look once.
+	// to look once. First come the hosts of changed ports, who have something to do.
 	marked := map[*stream]struct{}{}
+	var first []*stream
 	mark := func(st *stream, ch store.Change) {
 		st.mark(ch)
 		marked[st] = struct{}{}
@@ -194,11 +195,13 @@ func (s *Server) dispatch(changes []store.Change) {
 		for _, id := range ch.Groups {
 			tell(kindMembers, id, ch)
 		}
-		if h := bound[ch.ID]; h != "" {
-			if st := s.hosts[h]; st != nil {
-				mark(st, ch)
-			}
+		if st := s.hosts[bound[ch.ID]]; st != nil {
+			mark(st, ch)
+			first = append(first, st)
 		}
+	}
+	for _, st := range first {
+		wake(st.wakeup)
 	}
 	for st := range marked {
 		wake(st.wakeup)
