@@ -367,3 +367,28 @@ func distinct(at []Attachment) map[Attachment]bool {
 		}
 	})
 }
+
+func TestVTEPs(t *testing.T) {
+	peer := func(addr string) *Peer {
+		p := &Peer{}
+		if addr != "" {
+			p.VTEP = netip.MustParseAddr(addr)
+		}
+		return p
+	}
+	vxlan := &model.Network{Segment: model.Segment{Type: model.SegmentVXLAN}}
+	v := View{Networks: []*Network{
+		{Network: vxlan, LocalVLAN: 1, Peers: []*Peer{peer("10.0.0.3"), peer(""), peer("2001:db8::2"), peer("10.0.0.2")}},
+		{Network: vxlan, LocalVLAN: 2, Peers: []*Peer{peer("10.0.0.3"), peer("10.0.0.1")}},
+		{Network: vxlan, Peers: []*Peer{peer("10.0.0.9")}}, // no local VLAN was left
+		{Network: &model.Network{Segment: model.Segment{Type: model.SegmentVLAN}}, LocalVLAN: 3, Peers: []*Peer{peer("10.0.0.8")}},
+	}}
+	for from, want := range map[string]string{"10.0.0.1": "[10.0.0.2 10.0.0.3]", "2001:db8::1": "[2001:db8::2]"} {
+		if got := fmt.Sprint(v.VTEPs(netip.MustParseAddr(from))); got != want {
+			t.Errorf("from %s: %s, want %s", from, got, want)
+		}
+	}
+	if got := v.VTEPs(netip.Addr{}); len(got) != 0 {
+		t.Errorf("from nowhere: %v", got)
+	}
+}
