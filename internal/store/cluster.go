@@ -86,21 +86,37 @@ func (p *PeerConfig) tls() transport.TLSInfo {
 		SkipClientSANVerify: true} // it would want the address from which a member happens to call
 }
 
-// askMembers asks the members in Join for all there are now; this one must be among them.
+// joinPatience is how long others may take to hear that a new server has been let in, or to come back.
+const joinPatience = 5 * time.Second
+
+// askMembers asks the members in Join for all there are now; this one must be among them. One that has itself just
+// joined, or started, may know of fewer than there are.
 func (p *PeerConfig) askMembers(ctx context.Context) ([]Member, error) {
-	var errs []error
-	for _, u := range p.Join {
-		all, err := AskPeer(ctx, *p, u)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	for {
+		var known []Member
+		var errs []error
+		for _, u := range p.Join {
+			all, err := AskPeer(ctx, *p, u)
+			switch {
+			case err != nil:
+				errs = append(errs, err)
+			case !slices.ContainsFunc(all, func(m Member) bool { return m.PeerURL == PeerURL(p.Advertise) }):
+				errs = append(errs, fmt.Errorf("%s knows of no member at %s: it is not let in, or no longer; join again", u, PeerURL(p.Advertise)))
+			case len(all) > len(known):
+				known = all
+			}
 		}
-		if !slices.ContainsFunc(all, func(m Member) bool { return m.PeerURL == PeerURL(p.Advertise) }) {
-			return nil, fmt.Errorf("the cluster has no member at %s: it is not let in, or no longer; join again", PeerURL(p.Advertise))
+		if known != nil {
+			return known, nil
 		}
-		return all, nil
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no server of the cluster answers as it must: %w", errors.Join(errs...))
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
-	return nil, fmt.Errorf("no server of the cluster answers: %w", errors.Join(errs...))
 }
 
 // AskPeer asks the member at a peer URL for all members of its cluster.

@@ -94,8 +94,10 @@ func (e *EmbeddedEtcd) start(ctx context.Context, dir string, c EmbeddedConfig) 
 	}
 	cfg := embeddedConfig(dir, e.sockets, c)
 	if c.Peers != nil {
-		_, missing := os.Stat(filepath.Join(cfg.Dir, "member"))
-		if err := c.Peers.apply(ctx, cfg, missing != nil); err != nil {
+		// Its directory is there after a start that failed, too; a log only once it is a member. Without one etcd would
+		// take itself for a cluster of its own.
+		log, _ := filepath.Glob(filepath.Join(cfg.Dir, "member", "wal", "*.wal"))
+		if err := c.Peers.apply(ctx, cfg, len(log) == 0); err != nil {
 			return fmt.Errorf("start as a member of the cluster: %w", err)
 		}
 	}
