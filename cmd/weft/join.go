@@ -32,6 +32,7 @@ func (c *Config) advertised(addr net.Addr) []string {
 
 func tokenCommand() *cobra.Command {
 	var expires time.Duration
+	var roles []string
 	var server bool
 	cmd := &cobra.Command{
 		Use:   "token",
@@ -44,6 +45,9 @@ how to know them; whoever has it can become a host of this cloud, so treat it as
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := admin.TokenRequest{Kind: model.JoinHost, Expires: int64(expires / time.Second)}
+			for _, r := range roles {
+				q.Roles = append(q.Roles, model.HostRole(r))
+			}
 			if server {
 				q.Kind = model.JoinServer
 			}
@@ -61,6 +65,7 @@ how to know them; whoever has it can become a host of this cloud, so treat it as
 		},
 	}
 	cmd.Flags().DurationVar(&expires, "expires", time.Hour, "how long the token is good")
+	cmd.Flags().StringSliceVar(&roles, "roles", nil, "roles that the host may have, whatever its settings say: compute, network (default both)")
 	cmd.Flags().BoolVar(&server, "server", false, "let a server join, not a host")
 	addCloudFlags(cmd, "api")
 	return cmd

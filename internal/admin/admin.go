@@ -1,7 +1,7 @@
 // Package admin serves, on a server, what an administrator does with the hosts of a cloud
 // and has no place in the Neutron API: tokens to join by, and the hosts themselves.
 //
-//	POST   /weft/v1/tokens               {"kind": "host" or "server", "expires": SECONDS}
+//	POST   /weft/v1/tokens               {"kind": "host" or "server", "expires": SECONDS, "roles": [...]}
 //	GET    /weft/v1/hosts[?name=NAME]    all hosts but those removed, or the one
 //	GET    /weft/v1/hosts/NAME           one host with the ports bound to it
 //	POST   /weft/v1/hosts/NAME/drain     it takes nothing new
@@ -68,6 +68,8 @@ type Token struct {
 // TokenRequest asks for a token.
 type TokenRequest struct {
 	Kind model.JoinKind `json:"kind"`
+	// Roles are those that a host may have; none is all.
+	Roles []model.HostRole `json:"roles,omitempty"`
 	// Expires is in seconds.
 	Expires int64 `json:"expires"`
 }
@@ -78,7 +80,7 @@ func (h handler) makeToken(r *http.Request) (any, error) {
 		return nil, err
 	}
 	t := feed.Token{Kind: q.Kind, CA: h.CA, Servers: h.Feeds()}
-	secret, expires, err := h.Control.NewJoinToken(r.Context(), q.Kind, time.Duration(q.Expires)*time.Second)
+	secret, expires, err := h.Control.NewJoinToken(r.Context(), q.Kind, time.Duration(q.Expires)*time.Second, q.Roles...)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,9 @@ func (c *Control) RegisterHost(ctx context.Context, h model.Host) (*model.Host, 
 		now := c.stamp()
 		n.CreatedAt, n.HeartbeatAt, n.HeardAt = now, now, c.now()
 		n.Agents = nil // not for the host to say
+		if identity != nil && len(identity.Value.Roles) > 0 {
+			n.Roles = slices.DeleteFunc(slices.Clone(n.Roles), func(r model.HostRole) bool { return !slices.Contains(identity.Value.Roles, r) })
+		}
 		if n.StartedAt.IsZero() {
 			n.StartedAt = now
 		}

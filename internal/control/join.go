@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,18 +52,23 @@ func CheckHostName(name model.HostName) error {
 	return nil
 }
 
-// NewJoinToken makes a token that is good once within life. It returns the secret, which
-// cannot be had again.
-func (c *Control) NewJoinToken(ctx context.Context, kind model.JoinKind, life time.Duration) (secret [SecretSize]byte, expires time.Time, err error) {
+// NewJoinToken makes a token that is good once within life. A host that joins by it has none
+// but these roles; without any it may have all. It returns the secret, which cannot be had again.
+func (c *Control) NewJoinToken(ctx context.Context, kind model.JoinKind, life time.Duration, roles ...model.HostRole) (secret [SecretSize]byte, expires time.Time, err error) {
 	if kind != model.JoinHost && kind != model.JoinServer {
 		return secret, expires, invalid("%q is nothing that one may become by a token", kind)
 	}
 	if life < time.Second || life > maxTokenLife {
 		return secret, expires, invalid("A token cannot be good for %s: want 1s to %s", life, maxTokenLife)
 	}
+	for _, r := range roles {
+		if !slices.Contains(model.AllRoles(), r) || kind != model.JoinHost {
+			return secret, expires, invalid("%q is no role of a %s", r, kind)
+		}
+	}
 	_, _ = rand.Read(secret[:]) // never fails
 	now := c.stamp()
-	t := &model.JoinToken{Hash: hashOf(secret[:]), Kind: kind, CreatedAt: now, ExpiresAt: now.Add(life)}
+	t := &model.JoinToken{Hash: hashOf(secret[:]), Kind: kind, Roles: roles, CreatedAt: now, ExpiresAt: now.Add(life)}
 	err = c.transact(ctx, func(w *work) error {
 		for e := range store.JoinTokens.All(w.r) {
 			if now.Sub(e.Value.ExpiresAt) > tokenMemory {
@@ -81,24 +87,24 @@ func hashOf(secret []byte) string {
 }
 
 // spend adds to the transaction that a token is used up.
-func (w *work) spend(kind model.JoinKind, secret []byte) error {
+func (w *work) spend(kind model.JoinKind, secret []byte) (*model.JoinToken, error) {
 	hash := hashOf(secret)
 	e := store.JoinTokens.Get(w.r, hash)
 	if e == nil {
 		for used := range store.HostIdentities.By(w.r, "token", hash) {
-			return refused("the token was used already, by host %s at %s", used.Value.Host, used.Value.JoinedAt.Format(time.RFC3339))
+			return nil, refused("the token was used already, by host %s at %s", used.Value.Host, used.Value.JoinedAt.Format(time.RFC3339))
 		}
-		return model.NotFound{Kind: model.KindJoinToken, ID: hash}
+		return nil, model.NotFound{Kind: model.KindJoinToken, ID: hash}
 	}
 	now := w.c.now()
 	switch t := e.Value; {
 	case t.Kind != kind:
-		return refused("the token is for a %s to join, not for a %s", t.Kind, kind)
+		return nil, refused("the token is for a %s to join, not for a %s", t.Kind, kind)
 	case now.After(t.ExpiresAt):
-		return refused("the token expired at %s, %s ago", t.ExpiresAt.Format(time.RFC3339), now.Sub(t.ExpiresAt).Round(time.Second))
+		return nil, refused("the token expired at %s, %s ago", t.ExpiresAt.Format(time.RFC3339), now.Sub(t.ExpiresAt).Round(time.Second))
 	}
 	store.JoinTokens.Delete(w.txn, e, w.r.Revision())
-	return nil
+	return e.Value, nil
 }
 
 // unknownToken replaces model.NotFound, which makes attempt look whether another server has
@@ -113,7 +119,10 @@ func unknownToken(err error) error {
 // SpendServerToken uses up a token for a server to join. It fails with JoinRefused if there is
 // no such token now.
 func (c *Control) SpendServerToken(ctx context.Context, secret []byte) error {
-	return unknownToken(c.transact(ctx, func(w *work) error { return w.spend(model.JoinServer, secret) }))
+	return unknownToken(c.transact(ctx, func(w *work) error {
+		_, err := w.spend(model.JoinServer, secret)
+		return err
+	}))
 }
 
 // JoinHost uses up a token and makes a host by this name welcome, in one transaction. It
@@ -124,14 +133,15 @@ func (c *Control) JoinHost(ctx context.Context, secret []byte, name model.HostNa
 		return 0, JoinRefused{err.Error()}
 	}
 	err = c.transact(ctx, func(w *work) error {
-		if err := w.spend(model.JoinHost, secret); err != nil {
+		token, err := w.spend(model.JoinHost, secret)
+		if err != nil {
 			return err
 		}
 		if h := w.r.Host(name); h != nil && c.HostAlive(h.Value, c.now()) {
 			return refused("a host by the name %s is alive; choose another name, or stop its agent and remove it first", name)
 		}
 		old := store.HostIdentities.Get(w.r, string(name))
-		n := &model.HostIdentity{Host: name, Generation: 1, JoinedAt: c.stamp(), Token: hashOf(secret)}
+		n := &model.HostIdentity{Host: name, Generation: 1, JoinedAt: c.stamp(), Token: token.Hash, Roles: token.Roles}
 		if old == nil {
 			store.HostIdentities.Create(w.txn, n)
 		} else {

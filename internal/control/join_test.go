@@ -95,4 +95,33 @@ func TestJoinNameOfLiveHost(t *testing.T) {
 	}
 }
 
+// TestRolesOfToken: a host joined for compute cannot make itself a network host.
+func TestRolesOfToken(t *testing.T) {
+	c := newCloud(t)
+	secret, _, err := c.NewJoinToken(t.Context(), model.JoinHost, time.Hour, model.RoleCompute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.JoinHost(t.Context(), secret[:], "h1"); err != nil {
+		t.Fatal(err)
+	}
+	if h := c.host(model.Host{Name: "h1", Roles: model.AllRoles()}); h.Has(model.RoleNetwork) || !h.Has(model.RoleCompute) {
+		t.Errorf("it has the roles %v", h.Roles)
+	}
+	for _, wrong := range []func() error{
+		func() error {
+			_, _, err := c.NewJoinToken(t.Context(), model.JoinHost, time.Hour, "king")
+			return err
+		},
+		func() error {
+			_, _, err := c.NewJoinToken(t.Context(), model.JoinServer, time.Hour, model.RoleCompute)
+			return err
+		},
+	} {
+		if wrong() == nil {
+			t.Error("a token for what is no role")
+		}
+	}
+}
+
 func second[T any](_ T, err error) error { return err }

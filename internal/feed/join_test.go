@@ -299,7 +299,7 @@ func TestRemovedHost(t *testing.T) {
 // TestRenewal: a certificate of a short life is renewed some times; its holder's stream stays.
 func TestRenewal(t *testing.T) {
 	w := newWorld(t)
-	w.ca.Life = 3 * time.Second
+	w.ca.Life = 6 * time.Second
 	dir := w.joined("h1")
 	c := w.clientIn(dir)
 	w.settled(c)

@@ -192,7 +192,7 @@ func KeepRenewed(ctx context.Context, dir string, servers func() []string, log *
 			log.Error("cannot renew this host's certificate; when it has run out, the servers know this host no more", "err", err)
 		}
 		wait = time.Minute
-		if cert != nil {
+		if cert != nil && time.Now().Before(cert.NotAfter) {
 			wait = max(min(wait, time.Until(cert.NotAfter)/10), 100*time.Millisecond)
 		}
 	}

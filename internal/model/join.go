@@ -21,10 +21,12 @@ const (
 // kept nowhere.
 type JoinToken struct {
 	// Hash is the SHA-256 of the secret in hexadecimal digits.
-	Hash      string    `json:"hash"`
-	Kind      JoinKind  `json:"kind"`
-	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at"`
+	Hash string   `json:"hash"`
+	Kind JoinKind `json:"kind"`
+	// Roles are those that the host may have; none is all.
+	Roles     []HostRole `json:"roles,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
 }
 
 // HostIdentity says which certificates of a host are good: those of its generation, unless
@@ -37,6 +39,8 @@ type HostIdentity struct {
 	JoinedAt   time.Time `json:"joined_at,omitzero"`
 	// Token is the hash of the token by which it joined last.
 	Token string `json:"token,omitempty"`
+	// Roles are those that the host may have, whatever it says; none is all.
+	Roles []HostRole `json:"roles,omitempty"`
 	// RemovedAt is when an administrator removed the host; zero while it is welcome.
 	RemovedAt time.Time `json:"removed_at,omitzero"`
 }
