@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test soak-cloud test-kernel check check-root golden fuzz bench bench-cloud setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root golden fuzz bench bench-cloud setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
@@ -19,6 +19,7 @@ help:
 	@echo "make cloud-shell  demo-cloud, then a shell from which to look into each node"
 	@echo "make test         all tests, as root in private namespaces"
 	@echo "make soak-cloud   faults on several hosts: what make test has no time for"
+	@echo "make soak-servers T=10m  three servers killed and paused; is what clients hear linearizable?"
 	@echo "make test-kernel  the tests of the host again, on the kernel datapath in a Debian guest"
 	@echo "make build        bin/weft"
 	@echo "make check        format, vet, staticcheck and the tests that need no root"
@@ -61,6 +62,10 @@ test: setup build
 # The faults of a cloud of several hosts that take long, with figures.
 soak-cloud: setup build
 	WEFT_SOAK=1 WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 30m -v -run 'ManyHosts' ./test
+
+# Servers killed and paused under clients whose histories are judged, for T.
+soak-servers: setup build
+	WEFT_SOAK_SERVERS=$(T) WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 0 -v -run 'TestServersLinearizable' ./test
 
 # Real users run Open vSwitch's kernel datapath: test/kernel/tests.txt lists what is tested on it.
 test-kernel: setup build
