@@ -95,7 +95,7 @@ func (c *cli) networks() {
 		c.t.Errorf("extension list --network: %d rows", len(rows))
 	}
 	rows := c.rows("network", "agent", "list")
-	if len(rows) != 2 || fmt.Sprint(rows[0]["Alive"]) != "true" {
+	if len(rows) != 3 || fmt.Sprint(rows[0]["Alive"]) != "true" {
 		c.t.Errorf("network agent list: %v", rows)
 	}
 }

@@ -208,6 +208,15 @@ func (st *stage) read(dev string) (frames [][]byte) {
 	return frames
 }
 
+// revalidated waits until the datapath goes by the flows that there are now: after one that was learned, or
+// written past the driver, it goes on with what it has cached for a moment.
+func (st *stage) revalidated() {
+	st.t.Helper()
+	if _, err := st.ovs.Appctl("revalidator/wait"); err != nil {
+		st.t.Fatal(err)
+	}
+}
+
 // step is one frame sent, and who must receive what.
 type step struct {
 	name string

@@ -106,6 +106,9 @@ func TestTunnels(t *testing.T) {
 		{name: "in, for the port of a third host, and not out again", from: to3, send: ipv4(mDHCP, mFar, "10.10.0.14", "10.10.0.2", 17, udp(68, 67, "REQUEST")), to: []string{free}},
 		{name: "in, a question about a third host is not answered", from: to3, send: arp(1, mFar, "10.10.0.14", broadcast, "10.10.0.2"), to: []string{one, free}},
 		{name: "in, from a stranger", from: to2, send: ipv4(m1, stranger, "10.10.0.77", "10.10.0.11", 1, echo), to: []string{one}},
+	})
+	st.revalidated()
+	st.run([]step{
 		{name: "and back to where it was", from: one, send: unknown, to: []string{to2, free}},
 		{name: "which another network does not know", from: three, send: ipv4(stranger, m3, "10.10.0.11", "10.10.0.77", 1, echo), to: []string{to3}},
 	})
@@ -137,6 +140,7 @@ func TestTunnels(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	st.revalidated()
 	st.run([]step{
 		{name: "learned under another VLAN", from: three, send: ipv4(stranger, m3, "10.10.0.11", "10.10.0.77", 1, echo), to: []string{to3}},
 		{name: "learned, and its network has another VLAN", from: one, send: unknown, to: []string{to2, free}},
