@@ -39,6 +39,8 @@ type stream struct {
 	mu sync.Mutex
 	// dirty are the changes since the last round, each object once.
 	dirty map[changeKey]store.Change
+	// spare is an empty map for the next round.
+	spare map[changeKey]store.Change
 	// facts wait to be handed to control; full says that they are everything.
 	facts    map[model.PortID]control.PortFact
 	full     bool
@@ -50,7 +52,7 @@ type stream struct {
 func newStream(s *Server, who caller, g feedpb.Feed_ConnectServer, cancel context.CancelCauseFunc) *stream {
 	return &stream{s: s, caller: who, since: time.Now().UTC(), g: g, cancel: cancel,
 		wakeup: make(chan struct{}, 1), factWake: make(chan struct{}, 1),
-		watched: map[store.Ref]struct{}{}, dirty: map[changeKey]store.Change{}, facts: map[model.PortID]control.PortFact{},
+		watched: map[store.Ref]struct{}{}, dirty: map[changeKey]store.Change{}, spare: map[changeKey]store.Change{}, facts: map[model.PortID]control.PortFact{},
 		asked: map[uint64]chan *feedpb.Answer{}}
 }
 
@@ -165,11 +167,12 @@ func (st *stream) ping(ctx context.Context) {
 func (st *stream) round() error {
 	st.mu.Lock()
 	dirty := st.dirty
-	st.dirty = make(map[changeKey]store.Change)
+	st.dirty, st.spare = st.spare, dirty
 	st.mu.Unlock()
 	if len(dirty) == 0 {
 		return nil
 	}
+	defer func() { clear(dirty) }() // the next round's, and only this goroutine's until then
 	objects, rev, err := st.look(dirty)
 	if err != nil {
 		return err

@@ -202,7 +202,7 @@ func (in *Inspector) evidence(ctx context.Context, p *model.Port, packet *firewa
 	body, err := in.o.Hosts.Evidence(ctx, host, query)
 	switch {
 	case errors.Is(err, feed.ErrNotConnected):
-		return nil, fmt.Sprintf("host %s is not connected to this server", host)
+		return nil, fmt.Sprintf("host %s is not connected to any server", host)
 	case err != nil:
 		return nil, err.Error()
 	}

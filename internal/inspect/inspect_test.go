@@ -139,7 +139,7 @@ func TestHostsThatDoNotAnswer(t *testing.T) {
 		t.Errorf("unbound: %+v", it)
 	}
 	for want, answer := range map[string]func(model.HostName, trace.Query) ([]byte, error){
-		"host h1 is not connected to this server": func(h model.HostName, _ trace.Query) ([]byte, error) {
+		"host h1 is not connected to any server": func(h model.HostName, _ trace.Query) ([]byte, error) {
 			return nil, fmt.Errorf("host %s: %w", h, feed.ErrNotConnected)
 		},
 		"on fire":        func(model.HostName, trace.Query) ([]byte, error) { return nil, errors.New("on fire") },
