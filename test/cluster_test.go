@@ -26,7 +26,7 @@ type cluster struct {
 	t   testing.TB
 	bin string
 	dir string
-	// args are given to every server.
+	// args are given to every server: those of an etcd elsewhere, or none.
 	args []string
 	http *http.Client
 	all  []*member
@@ -40,6 +40,7 @@ type member struct {
 	dir  string // its state directory
 	log  string
 	args []string
+	env  []string // for commands
 
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -79,7 +80,11 @@ func (c *cluster) member() *member {
 	m := &member{c: c, name: name, addr: fmt.Sprintf("127.0.7.%d", len(c.all)+1),
 		dir: filepath.Join(c.dir, name), log: filepath.Join(c.dir, name+".log")}
 	m.args = append([]string{"--state-dir", m.dir, "--host", name, "--api-listen", m.addr + ":9696", "--identity", "none", "--quotas", "port=-1",
-		"--feed-listen", m.addr + ":9697", "--peer-listen", m.addr + ":9698"}, c.args...)
+		"--feed-listen", m.addr + ":9697"}, c.args...)
+	if len(c.args) == 0 {
+		m.args = append(m.args, "--peer-listen", m.addr+":9698")
+		m.env = []string{"WEFT_PEER_LISTEN=" + m.addr + ":9698"}
+	}
 	c.all = append(c.all, m)
 	return m
 }
@@ -107,7 +112,7 @@ func (m *member) weft(args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, m.c.bin, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
-	cmd.Env = append(os.Environ(), "WEFT_API=http://"+m.addr+":9696", "WEFT_STATE_DIR="+m.dir, "WEFT_HOST="+m.name, "WEFT_PEER_LISTEN="+m.addr+":9698")
+	cmd.Env = append(append(os.Environ(), "WEFT_API=http://"+m.addr+":9696", "WEFT_STATE_DIR="+m.dir, "WEFT_HOST="+m.name), m.env...)
 	if err := cmd.Run(); err != nil {
 		return out.String(), fmt.Errorf("weft %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
 	}
@@ -437,6 +442,8 @@ func TestServersGrow(t *testing.T) {
 	first.start()
 	first.awaitHealth()
 
+	alone := first.medianGet(network)
+
 	w := c.write(network, 2, first)
 	used := first.token()
 	began := time.Now()
@@ -465,6 +472,7 @@ func TestServersGrow(t *testing.T) {
 		t.Errorf("requests failed while servers joined: %v", w.failed)
 	}
 	c.readYourWrites(network)
+	t.Logf("GET of a network: %s at a lone server; at three %s, %s, %s", alone, first.medianGet(network), second.medianGet(network), third.medianGet(network))
 	if err := c.member().tryJoin(first.token()); err != nil {
 		t.Error(err) // it never comes, and is in nobody's way
 	}
@@ -486,6 +494,19 @@ func TestServersGrow(t *testing.T) {
 	third.awaitHealth()
 	c.awaitRoles(3)
 	third.fsck()
+}
+
+// medianGet is how long a small read takes.
+func (m *member) medianGet(network string) time.Duration {
+	m.c.t.Helper()
+	var took []time.Duration
+	for range 201 {
+		began := time.Now()
+		m.mustCall("GET", "/v2.0/networks/"+network, nil, nil)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took[len(took)/2].Round(10 * time.Microsecond)
 }
 
 // readYourWrites writes at each server and reads at each other, at once.

@@ -25,7 +25,10 @@ import (
 	"weft/internal/lab/labtest"
 )
 
-func TestMain(m *testing.M) { labtest.Main(m) }
+func TestMain(m *testing.M) {
+	maybeEtcd()
+	labtest.Main(m)
+}
 
 const (
 	apiURL   = "http://127.0.0.1:9696"
