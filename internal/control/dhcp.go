@@ -179,13 +179,16 @@ func (c *Control) dhcpSeats(r store.Reader, d dhcpState, failover bool) map[int]
 	if setting.Mode == model.DHCPDistributed {
 		return map[int]seat{0: {distributed: true}}
 	}
-	p := placement{network: n.ID, number: min(setting.PerNetwork, maxDHCPSlots), byHand: n.DHCPHosts,
+	number := min(setting.PerNetwork, maxDHCPSlots)
+	if seats := c.restingSeats(r, d); len(seats) == number && len(n.DHCPHosts) == 0 {
+		return seats
+	}
+	p := placement{network: n.ID, number: number, byHand: n.DHCPHosts,
 		ports: make(map[int]model.HostName, len(d.ports)), hosts: map[model.HostName]candidate{}, failover: failover && c.cfg.DHCPFailover}
 	for slot, e := range d.ports {
 		p.ports[slot] = e.Value.Binding.Host
 	}
-	hosts := r.Hosts()
-	for _, e := range hosts {
+	for _, e := range r.Hosts() {
 		if able, dead := c.canServeDHCP(e.Value, n); able || dead {
 			p.hosts[e.Value.Name] = candidate{able: able, dead: dead, load: r.DHCPPortCountOn(e.Value.Name)}
 		}
@@ -197,6 +200,26 @@ func (c *Control) dhcpSeats(r store.Reader, d dhcpState, failover bool) map[int]
 			s.host = e.Value
 		}
 		seats[slot] = s
+	}
+	return seats
+}
+
+// restingSeats are the seats of the ports there are, if each is on a host of its own that can
+// serve; else none. When they are as many as are wanted, placement leaves them as they are:
+// so it is nearly always, and the other hosts, of which there may be a thousand, need no look.
+func (c *Control) restingSeats(r store.Reader, d dhcpState) map[int]seat {
+	seats, used := make(map[int]seat, len(d.ports)), map[model.HostName]bool{}
+	for slot, old := range d.ports {
+		name := old.Value.Binding.Host
+		e := r.Host(name)
+		if e == nil || used[name] {
+			return nil
+		}
+		if able, _ := c.canServeDHCP(e.Value, d.at.network.Value); !able {
+			return nil
+		}
+		used[name] = true
+		seats[slot] = seat{host: e.Value}
 	}
 	return seats
 }

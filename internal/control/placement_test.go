@@ -85,6 +85,16 @@ func TestPlacementProperties(t *testing.T) {
 		if err := p.judge(got); err != nil {
 			t.Fatalf("%+v\ngives %v: %v", p, got, err)
 		}
+		// What restingSeats rests on.
+		hosts := map[model.HostName]bool{}
+		for _, h := range p.ports {
+			if p.hosts[h].able {
+				hosts[h] = true
+			}
+		}
+		if len(hosts) == len(p.ports) && len(p.ports) == p.number && len(p.byHand) == 0 && !maps.Equal(got, p.ports) {
+			t.Fatalf("%+v\ngives %v, and could rest", p, got)
+		}
 		// It is at rest: what it gives it gives again, in the next pass too.
 		next := p
 		next.ports = got
