@@ -264,10 +264,15 @@ func differ(found map[model.HostName]bool, a, b []model.HostName) {
 	if sameList(a, b) {
 		return // nearly always
 	}
+	left := func(h model.HostName) {
+		if !found[h] {
+			found[h] = false
+		}
+	}
 	for len(a) > 0 && len(b) > 0 {
 		switch c := cmp.Compare(a[0], b[0]); {
 		case c < 0:
-			found[a[0]] = found[a[0]]
+			left(a[0])
 			a = a[1:]
 		case c > 0:
 			found[b[0]] = true
@@ -277,7 +282,7 @@ func differ(found map[model.HostName]bool, a, b []model.HostName) {
 		}
 	}
 	for _, h := range a {
-		found[h] = found[h]
+		left(h)
 	}
 	for _, h := range b {
 		found[h] = true
