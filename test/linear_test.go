@@ -319,7 +319,7 @@ func TestCheckerModel(t *testing.T) {
 // TestServersLinearizable: whatever happens to three servers, what clients hear of ports is as if
 // there were one that does one thing after the other. WEFT_SOAK_SERVERS makes it as long as it says.
 func TestServersLinearizable(t *testing.T) {
-	length := 6 * time.Second
+	length := 3 * time.Second
 	if text := os.Getenv("WEFT_SOAK_SERVERS"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
