@@ -57,7 +57,7 @@ test: setup build
 	@echo "vet, then the tests of each package; the first time the compiler takes some minutes"
 	@$(GO) vet ./...
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m $$($(GO) list ./... | grep -v '^weft/test$$')
-	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 15m ./test
+	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 20m ./test
 
 # The faults of a cloud of several hosts that take long, with figures.
 soak-cloud: setup build
@@ -76,7 +76,7 @@ check:
 
 check-root: setup build
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m ./internal/lab/... ./internal/host/... ./internal/agent/... ./cmd/...
-	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 15m ./test
+	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 20m ./test
 
 golden:
 	@scripts/golden.sh "$(GO)"

@@ -25,8 +25,10 @@ type Machine struct {
 	keeper *keeper
 }
 
-// machineInit is process 1 of a machine.
+// machineInit is process 1 of a machine. What it mounts must not appear outside: "ip netns add" there has made
+// /run/netns a mount that is shared with copies.
 const machineInit = `set -e
+mount --make-rprivate /
 echo "$0" >/proc/sys/kernel/hostname
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run/netns
