@@ -160,7 +160,7 @@ func (c *cloud) joinHost(name model.HostName) {
 	c.must(err)
 	client := feed.NewClient(feed.ClientOptions{Servers: []string{feedAddr}, TLS: tls, Name: name, Host: func() model.Host {
 		return model.Host{Name: name, Roles: model.AllRoles(), IntegrationBridge: "br-int", DatapathType: "system",
-			BridgeMappings: map[string]string{"physnet1": "br-ex"}}
+			TunnelTypes: []string{"vxlan"}, BridgeMappings: map[string]string{"physnet1": "br-ex"}}
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -146,7 +146,7 @@ func hostRecord(c Config) model.Host {
 		TunnelBridge:      c.TunnelBridge,
 		DatapathType:      c.datapath(),
 		BridgeMappings:    c.BridgeMappings,
-		TunnelTypes:       []string{"vxlan"},
+		TunnelTypes:       c.TunnelTypes,
 		AgentVersion:      version(),
 		LeaseTime:         uint32(c.LeaseTime.Seconds()),
 		VTEP:              c.vtep(),

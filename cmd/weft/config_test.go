@@ -61,6 +61,7 @@ func TestConfigRefused(t *testing.T) {
 		"resync_interval: soon\n":        `FILE:1: resync_interval: "soon" is not a duration such as 30s`,
 		"insecure_no_auth: maybe\n":      `FILE:1: insecure_no_auth: "maybe" is neither true nor false`,
 		"roles: [compute, king]\n":       `settings: roles: "king" is none of compute, network`,
+		"tunnel_types: [vxlan, gre]\n":   `settings: tunnel_types: "gre" is none of vxlan`,
 		"roles: []\n":                    `settings: roles: a host needs one`,
 		"physical_mtu: big\n":            `FILE:1: physical_mtu: "big" is not a whole number`,
 		"overlay_ip_version: 5\n":        `settings: overlay_ip_version: 5 is neither 4 nor 6`,

@@ -90,6 +90,7 @@ type Config struct {
 	DatapathType      string            `key:"datapath_type" use:"agent client" help:"system (the kernel's), netdev (user space), or auto: system where the kernel module can be had, else netdev."`
 	Manager           string            `key:"manager" use:"agent" help:"Target to set as manager of Open vSwitch, such as ptcp:6640:127.0.0.1. Empty leaves the manager alone."`
 	BridgeMappings    map[string]string `key:"bridge_mappings" use:"agent" help:"Bridge of each physical network that this host is connected to."`
+	TunnelTypes       []string          `key:"tunnel_types" use:"agent" help:"Types of tunnel network that this host takes part in: vxlan, or none at all."`
 	TunnelIP          string            `key:"tunnel_ip" use:"agent" help:"Address of this host that tunnels end at; the MTU of its device must be that of the vxlan networks and 50 (IPv6: 70). Empty: no tunnels, as one host needs none."`
 	Roles             []string          `key:"roles" use:"agent" help:"What this host is for: compute (guests run here), network (it serves DHCP to networks), or both."`
 	LeaseTime         time.Duration     `key:"dhcp_lease_time" use:"agent" help:"Lease time given to guests; they renew after half of it."`
@@ -115,7 +116,7 @@ func defaults() Config {
 		DHCPMode: model.DHCPAgents, DHCPPerNetwork: 1, DHCPFailover: true,
 		Server: []string{"127.0.0.1:9697"}, HeartbeatInterval: 30 * time.Second,
 		OVSDB: "unix:/var/run/openvswitch/db.sock", OpenFlowListen: "127.0.0.1:6633",
-		IntegrationBridge: "br-int", TunnelBridge: "br-tun", DatapathType: "auto",
+		IntegrationBridge: "br-int", TunnelBridge: "br-tun", TunnelTypes: []string{"vxlan"}, DatapathType: "auto",
 		Roles: []string{"compute", "network"}, LeaseTime: 24 * time.Hour, ResyncInterval: time.Minute,
 		RetryMax: 15 * time.Second, ReconnectMax: 5 * time.Second, ServerWait: time.Second, StatusGrace: 10 * time.Second,
 		API: "http://127.0.0.1:9696",
@@ -196,6 +197,12 @@ func (c *Config) complete() error {
 	oneOf("identity", c.Identity, "none", "builtin", "keystone")
 	if c.Identity == "keystone" && (c.KeystoneURL == "" || c.KeystonePassword == "") {
 		bad("identity", "keystone needs keystone_url and keystone_password")
+	}
+	for _, t := range c.TunnelTypes {
+		oneOf("tunnel_types", t, "vxlan")
+	}
+	if len(c.TunnelTypes) == 0 {
+		c.TunnelBridge, c.TunnelIP = "", "" // there is nothing to tunnel
 	}
 	if c.TunnelIP != "" {
 		if _, err := netip.ParseAddr(c.TunnelIP); err != nil {

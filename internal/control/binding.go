@@ -65,8 +65,7 @@ func (c *Control) cannotCarry(h *model.Host, n *model.Network) string {
 		return fmt.Sprintf("the agent on host %q is disabled", h.Name)
 	case g.Physical != "" && h.BridgeMappings[g.Physical] == "":
 		return fmt.Sprintf("host %q has no bridge mapped to physical network %q", h.Name, g.Physical)
-	case g.Type == model.SegmentVXLAN && len(h.TunnelTypes) > 0 && !slices.Contains(h.TunnelTypes, string(g.Type)):
-		// A host that names no tunnel type at all is a lone one: it needs none.
+	case g.Type == model.SegmentVXLAN && !slices.Contains(h.TunnelTypes, string(g.Type)):
 		return fmt.Sprintf("host %q does not do %s tunnels", h.Name, g.Type)
 	}
 	return ""

@@ -33,6 +33,7 @@ func TestBinding(t *testing.T) {
 	clk.forward(76 * time.Second)
 	c.host(model.Host{Name: "h1", IntegrationBridge: "br-x", DatapathType: "netdev", TunnelTypes: []string{"vxlan"}})
 	c.host(model.Host{Name: "gre", IntegrationBridge: "br-int", TunnelTypes: []string{"gre"}, BridgeMappings: map[string]string{"physnet1": "br-ex"}})
+	c.host(model.Host{Name: "untunnelled", IntegrationBridge: "br-int"})
 	n := c.network(control.NetworkRequest{})
 	flat := c.network(control.NetworkRequest{NetworkType: ptr("flat"), Physical: ptr("physnet1")})
 	for _, x := range []struct {
@@ -48,6 +49,7 @@ func TestBinding(t *testing.T) {
 		{"direct", control.PortRequest{NetworkID: n.ID, HostID: ptr("h1"), VNICType: ptr("direct")}, model.VIFBindingFailed, `VNIC type "direct"`},
 		{"no mapping", control.PortRequest{NetworkID: flat.ID, HostID: ptr("h1")}, model.VIFBindingFailed, `no bridge mapped to physical network "physnet1"`},
 		{"no vxlan", control.PortRequest{NetworkID: n.ID, HostID: ptr("gre")}, model.VIFBindingFailed, "does not do vxlan"},
+		{"no tunnels", control.PortRequest{NetworkID: n.ID, HostID: ptr("untunnelled")}, model.VIFBindingFailed, "does not do vxlan"},
 		{"flat", control.PortRequest{NetworkID: flat.ID, HostID: ptr("gre")}, model.VIFOVS, ""},
 	} {
 		b := c.port(x.req).Binding
