@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +19,11 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"weft/internal/control"
 	"weft/internal/neutron"
+	"weft/internal/store"
 	"weft/internal/store/storetest"
 )
 
@@ -266,23 +269,53 @@ func (q *quarrel) end() porcupine.CheckResult {
 	return result
 }
 
+// hearsLate is a client of the same etcd that hears of every change 50 ms late.
+func hearsLate(t *testing.T, c *store.Client) *store.Client {
+	late := clientv3.NewCtxClient(t.Context())
+	late.KV, late.Lease, late.Watcher = c.KV, c.Lease, lateWatcher{c.Watcher}
+	return late
+}
+
+type lateWatcher struct{ clientv3.Watcher }
+
+func (w lateWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	in, out := w.Watcher.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
+	go func() {
+		defer close(out)
+		for r := range in {
+			time.Sleep(50 * time.Millisecond)
+			select {
+			case out <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
 // TestCheckerNoticesStaleReads: two servers on one etcd that do not ask how far the other has
 // come are found out, and two that do are not accused.
 func TestCheckerNoticesStaleReads(t *testing.T) {
 	for _, asks := range []bool{false, true} {
 		client := storetest.Etcd(t)
 		var urls []string
-		for range 2 {
+		for _, client := range []*store.Client{client, hearsLate(t, client)} {
 			c := control.New(control.Options{Store: storetest.Open(t, client), Config: control.DefaultConfig()})
 			srv := httptest.NewServer(neutron.New(neutron.Options{Control: c, Shared: func() bool { return asks }}))
 			t.Cleanup(srv.Close)
 			urls = append(urls, srv.URL)
 		}
-		q := newQuarrel(t, urls...)
-		q.run(4)
-		time.Sleep(time.Second)
 		want := map[bool]porcupine.CheckResult{false: porcupine.Illegal, true: porcupine.Ok}[asks]
-		if got := q.end(); got != want {
+		got := porcupine.Ok
+		// Clients may be lucky, but not for long.
+		for try := 0; try < 5 && (try == 0 || !asks) && got == porcupine.Ok; try++ {
+			q := newQuarrel(t, urls...)
+			q.run(4)
+			time.Sleep(time.Second)
+			got = q.end()
+		}
+		if got != want {
 			t.Errorf("servers that ask: %v; the history is %v, want %v", asks, got, want)
 		}
 	}

@@ -67,8 +67,8 @@ func serverEtcd(ctx context.Context, c Config) (etcdClient, error) {
 }
 
 func backup(ctx context.Context, c Config, name string) (b *store.Backup, err error) {
-	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is there already (%v)", name, err)
+	if err := absent(name); err != nil {
+		return nil, err
 	}
 	b = &store.Backup{MadeAt: time.Now().UTC().Truncate(time.Second), Program: version(), Files: map[string][]byte{}}
 	for _, f := range []string{backupCert, backupKey} {
@@ -94,6 +94,18 @@ func backup(ctx context.Context, c Config, name string) (b *store.Backup, err er
 		return nil, fmt.Errorf("write %s: %w", name, err)
 	}
 	return b, os.Rename(f.Name(), name)
+}
+
+// absent says why a file may be there, or nil.
+func absent(name string) error {
+	_, err := os.Lstat(name)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s is there already", name)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
 }
 
 // contents says what a backup holds: the commonest kinds first, the rest as a number.
@@ -166,8 +178,8 @@ func restore(ctx context.Context, c Config, name string) (*store.Backup, error) 
 	}
 	defer lock.Close()
 	data := filepath.Join(c.StateDir, "etcd")
-	if _, err := os.Stat(data); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s has a store already: %s is there (%v)", c.StateDir, data, err)
+	if err := absent(data); err != nil {
+		return nil, fmt.Errorf("%s has a store already, it seems: %w", c.StateDir, err)
 	}
 	if _, err := feed.ImportCA(c.authorityDir(), cert.Bytes, key.Bytes); err != nil {
 		return nil, err
