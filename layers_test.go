@@ -32,7 +32,7 @@ var layers = map[string]string{
 	"plan/dhcp":     "model plan/view plan/vif plan/netns",
 	"host/diff":     "",
 	"host/openflow": "",
-	"trace":         "model plan/...",
+	"trace":         "model ipam plan/...",
 
 	// The server.
 	"store":           "model ipam",

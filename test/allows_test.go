@@ -90,16 +90,16 @@ func TestAllows(t *testing.T) {
 
 func noOutput(_ string, err error) error { return err }
 
-// countedDrops holds what weft show port and the metrics say to what the flows have counted.
+// countedDrops holds what weft trace and the metrics say to what the flows have counted.
 func (h *host) countedDrops(g, client *guest, group string) {
 	h.t.Helper()
 	before := g.drops()
 	if before["no_ingress_rule"] == 0 {
 		h.t.Fatalf("nothing was dropped: %v", before)
 	}
-	shown := h.mustWeft("show", "port", g.ID)
+	shown := h.mustWeft("trace", g.ID)
 	if want := fmt.Sprintf("no_ingress_rule %d", before["no_ingress_rule"]); !strings.Contains(shown, want) || !strings.Contains(shown, "web ("+group+")") {
-		h.t.Errorf("weft show port does not say %q:\n%s", want, shown)
+		h.t.Errorf("weft trace does not say %q:\n%s", want, shown)
 	}
 	if n := h.droppedMetric(g, "no_ingress_rule"); n < before["no_ingress_rule"] {
 		h.t.Errorf("the metric is %d after %v", n, before)

@@ -43,7 +43,7 @@ func TestDemo(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(out), "first difference") {
-		t.Error("weft show port found a difference in a healthy port")
+		t.Error("weft trace found a difference in a healthy port")
 	}
 	if after := belongings(t); after != before {
 		t.Errorf("before the demo:\n%s\nafter it:\n%s", before, after)

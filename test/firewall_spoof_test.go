@@ -192,10 +192,10 @@ func TestAntiSpoofing(t *testing.T) {
 		}
 	}
 	// Who asks is told how many there were of each kind.
-	show, metrics := h.mustWeft("show", "port", a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
+	show, metrics := h.mustWeft("trace", a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
 	for reason, n := range a.drops() {
 		if n > 0 && !strings.Contains(show, fmt.Sprintf("%s %d", reason, n)) {
-			t.Errorf("weft show port says nothing of %d times %s:\n%s", n, reason, show)
+			t.Errorf("weft trace says nothing of %d times %s:\n%s", n, reason, show)
 		}
 		if want := fmt.Sprintf("weft_port_dropped_packets_total{port=%q,reason=%q} %d\n", a.ID, reason, n); n > 0 && !strings.Contains(metrics, want) {
 			t.Errorf("the metrics have no %s:\n%s", want, metrics)

@@ -246,7 +246,7 @@ func checkHost(t *testing.T, out string, ovs *lab.OVS, port, mac, tap string) {
 		t.Errorf("the tag is %q, %v", tag, err)
 	}
 	if strings.Contains(out, "first difference") {
-		t.Errorf("weft show port sees a difference:\n%s", out)
+		t.Errorf("weft trace sees a difference:\n%s", out)
 	}
 }
 

@@ -89,7 +89,7 @@ func smallUnderlay(c *manyHosts) {
 	fault := "MTU 1450 and 50 bytes of tunnel need an MTU of 1500; that of br-phys, which has the tunnel address 10.0.0.11, is 1400"
 	shown := func(want bool) func() error {
 		return func() error {
-			out, err := node.Weft("show", "port", g.ID)
+			out, err := node.Weft("trace", g.ID)
 			if strings.Contains(out, fault) != want {
 				return errors.Join(fmt.Errorf("shown: %v\n%s", !want, out), err)
 			}

@@ -12,7 +12,7 @@ import (
 	"weft/internal/inspect"
 )
 
-// portAPI is what weft plug, unplug, show and demo do with the API. They have no back door.
+// portAPI is what weft plug, unplug, trace and demo do with the API. They have no back door.
 type portAPI struct{ *client.Client }
 
 // apiPort is what the commands need of a port's record.
@@ -61,8 +61,8 @@ func (c portAPI) bind(ctx context.Context, id, host string) (apiPort, error) {
 	return out.Port, err
 }
 
-// chain asks for the chain of one port, by whatever names it, as JSON of a trace.Chain.
-func (c portAPI) chain(ctx context.Context, ref string) (json.RawMessage, error) {
+// trace asks for the ports that ref means, as JSON of a trace.Report.
+func (c portAPI) trace(ctx context.Context, ref string) (json.RawMessage, error) {
 	return c.inspect(ctx, inspect.Path, url.Values{"q": {ref}})
 }
 

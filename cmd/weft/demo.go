@@ -343,11 +343,11 @@ func (d *demo) hear(e lab.GuestEvent) {
 }
 
 func (d *demo) show(ctx context.Context) error {
-	d.say("weft show port vm")
-	out, err := runSelf(ctx, "show", "port", "vm")
+	d.say("weft trace vm")
+	out, err := runSelf(ctx, "trace", "vm")
 	d.quote(out)
 	if err != nil {
-		return fmt.Errorf("show port: %w", err)
+		return fmt.Errorf("trace: %w", err)
 	}
 	d.say("ovs-vsctl show")
 	out, err = d.ovs.Vsctl("show")

@@ -279,7 +279,7 @@ func (d *cloudDemo) views(context.Context) error {
 	qdhcp := "qdhcp-" + d.port.NetworkID
 	for _, v := range [][]string{
 		{"controller", "weft", "port", "list"},
-		{"controller", "weft", "show", "port", "vm"},
+		{"controller", "weft", "trace", "vm"},
 		{"compute-0", "ip", "-d", "link", "show", tap},
 		{"compute-0", "ovs-vsctl", "show"},
 		{"compute-1", "ovs-vsctl", "show"},

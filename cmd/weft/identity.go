@@ -211,6 +211,15 @@ func (p *identityParts) linkClouds() bool {
 
 // adminsOnly lets only administrators through, where callers authenticate.
 func (p *identityParts) adminsOnly(h http.Handler) http.Handler {
+	return p.guard(h, func(c access.Caller) bool { return c.Has("admin") })
+}
+
+// known lets everybody through who authenticates, where callers do.
+func (p *identityParts) known(h http.Handler) http.Handler {
+	return p.guard(h, func(access.Caller) bool { return true })
+}
+
+func (p *identityParts) guard(h http.Handler, may func(access.Caller) bool) http.Handler {
 	if p.auth == nil {
 		return h
 	}
@@ -222,7 +231,7 @@ func (p *identityParts) adminsOnly(h http.Handler) http.Handler {
 			status, why = http.StatusUnauthorized, "a valid token is needed"
 		case err != nil:
 			status, why = http.StatusServiceUnavailable, "the token cannot be checked now"
-		case caller.Has("admin"):
+		case may(caller):
 			h.ServeHTTP(w, r)
 			return
 		}

@@ -126,7 +126,7 @@ func plug(ctx context.Context, c Config, api portAPI, ref string, o plugOptions,
 	waitCtx, cancel := context.WithTimeout(ctx, o.wait)
 	defer cancel()
 	if _, err := api.awaitStatus(waitCtx, p.ID, string(model.PortActive)); err != nil {
-		return fmt.Errorf("plugged (%s), but after %s %w; ask weft show port %s", where, o.wait, err, p.ID)
+		return fmt.Errorf("plugged (%s), but after %s %w; ask weft trace %s", where, o.wait, err, p.ID)
 	}
 	_, err = fmt.Fprintf(out, "port %s plugged: %s, MAC %s, MTU %d, ACTIVE after %s\n", p.ID, where, mac, mtu,
 		time.Since(began).Round(100*time.Microsecond))
@@ -159,20 +159,22 @@ func bindHere(ctx context.Context, api portAPI, p apiPort, host string) (apiPort
 }
 
 // bindingFault says in words why a binding failed: the API has no room for it in Neutron's
-// terms, the chain has.
+// terms, the trace has.
 func bindingFault(ctx context.Context, api portAPI, id string) string {
-	var chain trace.Chain
-	raw, err := api.chain(ctx, id)
+	var report trace.Report
+	raw, err := api.trace(ctx, id)
 	if err == nil {
-		err = json.Unmarshal(raw, &chain)
+		err = json.Unmarshal(raw, &report)
 	}
 	if err != nil {
 		return err.Error()
 	}
-	for _, s := range chain.Steps {
-		for _, it := range s.Items {
-			if why, ok := strings.CutPrefix(it.Observed, string(model.VIFBindingFailed)+": "); ok {
-				return why
+	for _, c := range report.Chains {
+		for _, s := range c.Steps {
+			for _, it := range s.Items {
+				if why, ok := strings.CutPrefix(it.Observed, string(model.VIFBindingFailed)+": "); ok {
+					return why
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,7 +129,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Log: log}
-	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Log: log}, neutron.Options{
+	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
@@ -155,13 +157,51 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 // apiHandler is the API; what is not Neutron's is below /weft/.
 func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutron.Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", neutron.New(n))
+	api := neutron.New(n)
+	mux.Handle("/", api)
 	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
-	port := who.adminsOnly(inspect.New(i))
-	mux.Handle(inspect.Path, port)
-	mux.Handle(inspect.AllowsPath, port)
+	i.Sight = sightOf(api)
+	port := inspect.New(i)
+	mux.Handle(inspect.Path, who.known(port))
+	mux.Handle(inspect.AllowsPath, who.adminsOnly(port))
 	return mux
 }
+
+// sightOf shows of ports what the API shows to the same caller: it asks the API. Who is shown
+// where a port is bound may see the insides of hosts. The caller's word on one port holds for the
+// rest of the request; the empty ID asks whether he may see all ports' hosts.
+func sightOf(api http.Handler) func(*http.Request) inspect.Sight {
+	return func(r *http.Request) inspect.Sight {
+		ask := func(path string) (int, []byte) {
+			q := r.Clone(r.Context())
+			q.Method, q.Body, q.ContentLength = http.MethodGet, http.NoBody, 0
+			q.URL = &url.URL{Path: path}
+			q.RequestURI = path
+			w := answer{header: http.Header{}, code: http.StatusOK}
+			api.ServeHTTP(&w, q)
+			return w.code, w.body.Bytes()
+		}
+		return func(id model.PortID) (port, hosts bool) {
+			if id == "" { // agents are for administrators
+				code, _ := ask("/v2.0/agents")
+				return true, code == http.StatusOK
+			}
+			code, body := ask("/v2.0/ports/" + string(id))
+			return code == http.StatusOK, code == http.StatusOK && bytes.Contains(body, []byte(`"binding:host_id"`))
+		}
+	}
+}
+
+// answer keeps what a handler answers.
+type answer struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(code int)        { a.code = code }
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 func controlConfig(c Config) control.Config {
 	k := control.DefaultConfig()

@@ -213,7 +213,7 @@ func (n noun) send(ctx context.Context, api *client.Client, cmd *cobra.Command, 
 		VIFType string `json:"binding:vif_type"`
 	}
 	if json.Unmarshal(answer[n.One], &port) == nil && port.VIFType == "binding_failed" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "weft: the port cannot be bound to host %q: weft show port %s says why\n", port.Host, port.ID)
+		fmt.Fprintf(cmd.ErrOrStderr(), "weft: the port cannot be bound to host %q: weft trace %s says why\n", port.Host, port.ID)
 	}
 	return nil
 }

@@ -95,6 +95,7 @@ type Control struct {
 	policy *access.Policy
 
 	dhcpFaults dhcpFaults
+	refused    refused
 }
 
 // New returns a Control.

@@ -84,6 +84,9 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 		made = entries(c, ports, rev, func(r store.Reader, p *model.Port) *store.Entry[model.Port] { return r.Port(p.ID) })
 		return nil
 	})
+	if err != nil {
+		c.noteRefused(reqs, err)
+	}
 	return made, err
 }
 
@@ -151,6 +154,7 @@ func (c *Control) newPort(req PortRequest, at place, res *store.Reservation, tog
 	if err := c.setPairs(p, req.AddressPairs.Value); err != nil {
 		return nil, err
 	}
+	noteAsked(p, &model.Port{}, req)
 	c.bind(p, at.network.Value)
 	return p, nil
 }
@@ -364,6 +368,7 @@ func (c *Control) changedPort(old *model.Port, req PortRequest, at place, res *s
 	if err := c.changeAddresses(&p, old, req, at, res); err != nil {
 		return nil, err
 	}
+	noteAsked(&p, old, req)
 	c.rebind(&p, req, at.network.Value)
 	switch {
 	case !p.AdminStateUp:

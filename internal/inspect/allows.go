@@ -183,7 +183,7 @@ func (in *Inspector) Allows(ctx context.Context, v url.Values) (trace.Answer, er
 		return trace.Answer{}, err
 	}
 	if a.Live = v.Get("live") == "true"; a.Live {
-		a.Evidence, a.Silence = in.evidence(ctx, a.Guarded.Port, &a.Packet)
+		a.Evidence, a.Silence = in.evidence(ctx, a.Guarded.Port.Binding.Host, trace.Query{PortID: a.Guarded.Port.ID, NetworkID: a.Guarded.Port.NetworkID, Packet: &a.Packet})
 	}
 	return trace.Allows(a, in.o.Now()), nil
 }

@@ -1,9 +1,11 @@
-// Package inspect answers, on a server, what is the matter with one port: it finds the
-// port that a person means, asks the port's host for evidence and has trace judge it.
+// Package inspect answers, on a server, what is the matter with a port: it finds the ports
+// that a person means, asks the hosts that have to do with them for evidence and has trace
+// judge it.
 //
-// It serves GET /weft/v1/chain?q=Q, where Q is a port's ID, name, MAC, address, or the
-// name of its tap. The answer is a trace.Chain in JSON. GET /weft/v1/allows answers whether
-// the port's filter lets a packet pass. Neither is part of the Neutron API; both read only.
+// It serves GET /weft/v1/trace?q=Q, where Q is a port's ID, name, MAC, address, the name of its
+// tap, or the ID of the VM (device_id) whose ports are meant. The answer is a trace.Report in
+// JSON. GET /weft/v1/allows answers whether the port's filter lets a packet pass. Neither is
+// part of the Neutron API; both read only.
 package inspect
 
 import (
@@ -12,21 +14,22 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"weft/internal/feed"
 	"weft/internal/model"
-	"weft/internal/plan/firewall"
 	"weft/internal/store"
 	"weft/internal/trace"
 )
 
 // Path is where the handler belongs.
-const Path = "/weft/v1/chain"
+const Path = "/weft/v1/trace"
 
 // Cloud is what inspect reads of the records; *control.Control is one.
 type Cloud interface {
@@ -43,6 +46,10 @@ type Hosts interface {
 type Options struct {
 	Cloud Cloud
 	Hosts Hosts
+	// Sight says what the caller of a request may see; nil lets everybody see everything.
+	Sight func(*http.Request) Sight
+	// Refused returns the ports lately refused that a question would mean; nil returns none.
+	Refused func(q string) []model.Refusal
 	// Timeout is how long a host may take to answer; 0 means 5 s.
 	Timeout time.Duration
 	// Now tells the time; time.Now when nil.
@@ -91,58 +98,148 @@ func (e Ambiguous) Error() string {
 	return b.String()
 }
 
-// Chain explains the port that q means.
-func (in *Inspector) Chain(ctx context.Context, q string) (trace.Chain, error) {
-	now := in.o.Now()
-	r, err := in.record(q, now)
-	if err != nil {
-		return trace.Chain{}, err
-	}
-	ev, silence := in.evidence(ctx, r.Port, nil)
-	return trace.Explain(r, ev, silence, now), nil
-}
+// Sight says of a port whether its records may be seen, and whether the insides of hosts too.
+type Sight func(model.PortID) (port, hosts bool)
 
-// record gathers what the records say, at one revision.
-func (in *Inspector) record(q string, now time.Time) (rec trace.Record, err error) {
+func everything(model.PortID) (port, hosts bool) { return true, true }
+
+// Report explains the ports that q means, as far as they may be seen.
+func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Report, error) {
+	if see == nil {
+		see = everything
+	}
+	now := in.o.Now()
+	q = strings.TrimSpace(q)
+	rep := trace.Report{Query: q, Verdict: trace.OK, Chains: []trace.Chain{}}
+	var records []trace.Record
+	var err error
 	in.o.Cloud.Read(func(r store.Reader) {
-		var p *model.Port
-		if p, err = find(r, strings.TrimSpace(q)); err != nil {
+		var ports []*model.Port
+		if ports, err = seen(r, q, see); err != nil {
 			return
 		}
-		rec.Port = p
-		if e := r.Network(p.NetworkID); e != nil {
-			rec.Network = e.Value
-		}
-		_, rec.GroupNames = guarded(r, p)
-		for _, e := range r.SubnetsOf(p.NetworkID) {
-			rec.Subnets = append(rec.Subnets, e.Value)
-		}
-		for e := range r.PortsOf(p.NetworkID) {
-			if e.Value.DeviceOwner == model.OwnerDHCP {
-				rec.DHCPPorts = append(rec.DHCPPorts, e.Value)
-			}
-		}
-		if h := p.Binding.Host; h != "" {
-			if e := r.Host(h); e != nil {
-				rec.Host = e.Value
-			}
+		for _, p := range ports {
+			records = append(records, in.record(r, p, now))
 		}
 	})
+	if missing := (model.NotFound{}); errors.As(err, &missing) && in.o.Refused != nil {
+		if _, all := see(""); all {
+			rep.Refused = in.o.Refused(q)
+		}
+		if len(rep.Refused) > 0 {
+			rep.Verdict = trace.Broken
+			return rep, nil
+		}
+	}
 	if err != nil {
-		return rec, err
+		return rep, err
+	}
+	rep.Chains = make([]trace.Chain, len(records))
+	var wg sync.WaitGroup
+	for i, rec := range records {
+		wg.Go(func() {
+			rep.Chains[i] = trace.Explain(rec, in.ask(ctx, rec), now)
+			if _, hosts := see(rec.Port.ID); !hosts {
+				rep.Chains[i].Redact()
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range rep.Chains {
+		rep.Verdict = rep.Verdict.Worse(c.Verdict)
+	}
+	return rep, nil
+}
+
+// record gathers what the records say of a port.
+func (in *Inspector) record(r store.Reader, p *model.Port, now time.Time) trace.Record {
+	rec := trace.Record{Port: p, Hosts: map[model.HostName]trace.HostRecord{}}
+	if e := r.Network(p.NetworkID); e != nil {
+		rec.Network = e.Value
+	}
+	_, rec.GroupNames = guarded(r, p)
+	for _, e := range r.SubnetsOf(p.NetworkID) {
+		rec.Subnets = append(rec.Subnets, e.Value)
+	}
+	for e := range r.PortsOf(p.NetworkID) {
+		if e.Value.DeviceOwner == model.OwnerDHCP {
+			rec.DHCPPorts = append(rec.DHCPPorts, e.Value)
+		}
 	}
 	sortPorts(rec.DHCPPorts)
-	rec.HostAlive = rec.Host != nil && in.o.Cloud.HostAlive(rec.Host, now)
-	return rec, nil
+	for _, of := range append([]*model.Port{p}, rec.DHCPPorts...) {
+		if h := of.Binding.Host; h != "" {
+			if e := r.Host(h); e != nil {
+				rec.Hosts[h] = trace.HostRecord{Host: e.Value, Alive: in.o.Cloud.HostAlive(e.Value, now)}
+			}
+		}
+	}
+	return rec
+}
+
+// ask asks every host that has to do with a port, all at once.
+func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostName]trace.Said {
+	said := map[model.HostName]trace.Said{}
+	for _, p := range append([]*model.Port{rec.Port}, rec.DHCPPorts...) {
+		if h := p.Binding.Host; h != "" {
+			said[h] = trace.Said{}
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, h := range slices.Collect(maps.Keys(said)) {
+		wg.Go(func() {
+			ev, silence := in.evidence(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID})
+			mu.Lock()
+			defer mu.Unlock()
+			said[h] = trace.Said{Evidence: ev, Silence: silence}
+		})
+	}
+	wg.Wait()
+	return said
+}
+
+// seen returns the ports that q means and the caller may see: one, or all of a VM.
+func seen(r store.Reader, q string, see Sight) ([]*model.Port, error) {
+	found, err := candidates(r, q)
+	if err != nil {
+		return nil, err
+	}
+	found = slices.DeleteFunc(found, func(p *model.Port) bool { ok, _ := see(p.ID); return !ok })
+	sortPorts(found)
+	switch vm := func(p *model.Port) bool { return p.DeviceID == q }; {
+	case len(found) == 0:
+		return nil, model.NotFound{Kind: model.KindPort, ID: q}
+	case len(found) > 1 && !slices.ContainsFunc(found, func(p *model.Port) bool { return !vm(p) }):
+		return found, nil
+	case len(found) > 1:
+		return nil, Ambiguous{Query: q, Ports: found}
+	}
+	return found, nil
 }
 
 // find returns the one port that q means.
 func find(r store.Reader, q string) (*model.Port, error) {
+	found, err := candidates(r, q)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, model.NotFound{Kind: model.KindPort, ID: q}
+	case len(found) == 1:
+		return found[0], nil
+	}
+	sortPorts(found)
+	return nil, Ambiguous{Query: q, Ports: found}
+}
+
+// candidates are all ports that q may mean.
+func candidates(r store.Reader, q string) ([]*model.Port, error) {
 	if q == "" {
-		return nil, model.Faultf(model.InvalidInput, "q is empty: give a port's ID, name, MAC, address or tap name")
+		return nil, model.Faultf(model.InvalidInput, "q is empty: give a port's ID, name, MAC, address or tap name, or a VM's ID")
 	}
 	if e := r.Port(model.PortID(strings.ToLower(q))); e != nil {
-		return e.Value, nil
+		return []*model.Port{e.Value}, nil
 	}
 	var found []*model.Port
 	add := func(es []*store.Entry[model.Port]) {
@@ -172,28 +269,20 @@ func find(r store.Reader, q string) (*model.Port, error) {
 			}
 		}
 	}
-	switch len(found) {
-	case 0:
-		return nil, model.NotFound{Kind: model.KindPort, ID: q}
-	case 1:
-		return found[0], nil
-	}
-	sortPorts(found)
-	return nil, Ambiguous{Query: q, Ports: found}
+	add(r.PortsOfDevice(q))
+	return found, nil
 }
 
 func sortPorts(ps []*model.Port) {
 	slices.SortFunc(ps, func(a, b *model.Port) int { return strings.Compare(string(a.ID), string(b.ID)) })
 }
 
-// evidence asks the port's host, also what becomes of a packet if there is one; when there is
-// no host, silence says why.
-func (in *Inspector) evidence(ctx context.Context, p *model.Port, packet *firewall.Packet) (ev *trace.Evidence, silence string) {
-	host := p.Binding.Host
+// evidence asks a host; when there is no answer, silence says why.
+func (in *Inspector) evidence(ctx context.Context, host model.HostName, q trace.Query) (ev *trace.Evidence, silence string) {
 	if host == "" {
 		return nil, "the port is bound to no host"
 	}
-	query, err := json.Marshal(trace.Query{PortID: p.ID, NetworkID: p.NetworkID, Packet: packet})
+	query, err := json.Marshal(q)
 	if err != nil {
 		return nil, err.Error()
 	}
@@ -213,7 +302,7 @@ func (in *Inspector) evidence(ctx context.Context, p *model.Port, packet *firewa
 	return ev, ""
 }
 
-// ServeHTTP answers a GET of Path with a Chain and one of AllowsPath with an Answer, or
+// ServeHTTP answers a GET of Path with a Report and one of AllowsPath with an Answer, or
 // {"error": "..."} with 400, 404 or, for several ports, 409.
 func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -226,7 +315,11 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == AllowsPath {
 		answer, err = in.Allows(r.Context(), r.URL.Query())
 	} else {
-		answer, err = in.Chain(r.Context(), r.URL.Query().Get("q"))
+		var see Sight
+		if in.o.Sight != nil {
+			see = in.o.Sight(r)
+		}
+		answer, err = in.Report(r.Context(), r.URL.Query().Get("q"), see)
 	}
 	var missing model.NotFound
 	var many Ambiguous
@@ -234,7 +327,7 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		in.reply(w, http.StatusOK, answer)
 	case errors.As(err, &missing):
-		in.reply(w, http.StatusNotFound, problem{fmt.Sprintf("no port has the ID, name, MAC, address or tap %q", missing.ID)})
+		in.reply(w, http.StatusNotFound, problem{fmt.Sprintf("no port has the ID, name, MAC, address, tap or VM %q", missing.ID)})
 	case errors.As(err, &many):
 		in.reply(w, http.StatusConflict, problem{many.Error()})
 	default:

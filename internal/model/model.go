@@ -252,6 +252,8 @@ type Port struct {
 	NetworkID NetworkID `json:"network_id"`
 	MAC       MAC       `json:"mac"`
 	FixedIPs  []FixedIP `json:"fixed_ips,omitempty"`
+	// Asked are the MAC and addresses that were asked for; the others were chosen.
+	Asked []string `json:"asked,omitempty"`
 	// Unaddressed says that the port was made without addresses on purpose (fixed_ips []).
 	Unaddressed    bool          `json:"unaddressed,omitempty"`
 	AdminStateUp   bool          `json:"admin_state_up"`

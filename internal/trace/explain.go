@@ -10,95 +10,151 @@ import (
 	"strings"
 	"time"
 
+	"weft/internal/ipam"
 	"weft/internal/model"
 )
 
-// metadataAddr is the address that every DHCP namespace holds besides its own.
-var metadataAddr = netip.MustParsePrefix("169.254.169.254/32")
-
-// Explain judges a port. ev is nil when its host said nothing; then silence says why.
-func Explain(r Record, ev *Evidence, silence string, now time.Time) Chain {
+// Explain judges a port. said is what each host that was asked answered.
+func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 	c := Chain{At: now}
 	if r.Port == nil {
 		s := Step{Name: StepRecord}
-		s.judge("port", present, none, false)
+		s.judge("port", present, none, false, CauseNoPort, "There is no such port.")
 		c.finish(s)
+		c.conclude("")
 		return c
 	}
-	if silence == "" {
-		silence = "the host sent no evidence"
+	e := explainer{r: r, p: r.Port, said: said, now: now}
+	e.ev, e.silence = e.at(r.Port.Binding.Host)
+	c.PortID, c.Name, c.NetworkID, c.DeviceID, c.Host = r.Port.ID, r.Port.Name, r.Port.NetworkID, r.Port.DeviceID, r.Port.Binding.Host
+	c.MAC = r.Port.MAC.String()
+	for _, f := range r.Port.FixedIPs {
+		c.Addresses = append(c.Addresses, f.Addr.String())
 	}
-	c.PortID, c.Name, c.NetworkID, c.Host = r.Port.ID, r.Port.Name, r.Port.NetworkID, r.Port.Binding.Host
-	e := explainer{r: r, p: r.Port, ev: ev, silence: silence, now: now}
-	c.finish(e.record(), e.binding())
-	if r.Port.Binding.Host == "" {
-		// Nothing further is to be expected of a port that is bound nowhere.
-		c.finish(e.status())
-		return c
-	}
-	c.finish(e.host(), e.iface())
-	if r.Port.DeviceOwner != model.OwnerDHCP {
-		c.finish(e.device())
-	}
-	c.finish(e.filter(), e.flows())
-	if e.servedAddrs() != nil || r.Port.DeviceOwner == model.OwnerDHCP {
-		c.finish(e.dhcp())
-	}
-	if e.servedAddrs() != nil {
-		c.finish(e.lease())
+	c.finish(e.record(), e.allocation(), e.binding())
+	if r.Port.Binding.Host != "" {
+		c.finish(e.host(), e.iface())
+		if r.Port.DeviceOwner != model.OwnerDHCP {
+			c.finish(e.device())
+		}
+		c.finish(e.flows(), e.filter())
+		c.finish(e.exchange()...)
+		c.finish(e.tunnels()...)
+		if e.servedAddrs() != nil || r.Port.DeviceOwner == model.OwnerDHCP {
+			c.finish(e.dhcp()...)
+		}
+		if e.servedAddrs() != nil {
+			c.finish(e.lease())
+		}
+		c.finish(e.guest())
 	}
 	c.finish(e.status())
-	if ev != nil && len(ev.Faults)+len(ev.Gaps) > 0 {
-		c.finish(e.faults())
-	}
+	c.finish(e.faults()...)
+	c.conclude(e.healthy())
 	return c
 }
 
-// finish adds steps with their verdicts.
-func (c *Chain) finish(steps ...Step) {
-	if c.Steps == nil {
-		c.Same = true
-	}
-	for _, s := range steps {
-		s.Same = !slices.ContainsFunc(s.Items, func(it Item) bool { return !it.Same })
-		c.Same = c.Same && s.Same
-		c.Steps = append(c.Steps, s)
-	}
-}
-
 type explainer struct {
-	r       Record
-	p       *model.Port
+	r    Record
+	p    *model.Port
+	said map[model.HostName]Said
+	// ev and silence are what the port's own host said.
 	ev      *Evidence
 	silence string
 	now     time.Time
 }
 
+// at is what a host said; without evidence, silence says why.
+func (e *explainer) at(host model.HostName) (ev *Evidence, silence string) {
+	s := e.said[host]
+	if s.Evidence == nil {
+		s.Silence = cmp.Or(s.Silence, "the host sent no evidence")
+	}
+	return s.Evidence, s.Silence
+}
+
+// hosts are those that were asked, the port's own first.
+func (e *explainer) hosts() []model.HostName {
+	return slices.SortedFunc(maps.Keys(e.said), func(a, b model.HostName) int {
+		return cmp.Or(boolCmp(b == e.p.Binding.Host, a == e.p.Binding.Host), cmp.Compare(a, b))
+	})
+}
+
+func boolCmp(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// healthy is the sentence for a port with which all is well.
+func (e *explainer) healthy() string {
+	text := fmt.Sprintf("All is well: the port is ACTIVE on host %s", e.p.Binding.Host)
+	var addrs []string
+	for _, f := range e.p.FixedIPs {
+		addrs = append(addrs, f.Addr.String())
+	}
+	if len(addrs) > 0 {
+		text += " with " + strings.Join(addrs, ", ")
+	}
+	return text + "."
+}
+
 func (e *explainer) record() Step {
 	s := Step{Name: StepRecord}
-	s.add("port", anything, string(e.p.ID))
-	s.add("name", anything, e.p.Name)
+	s.show("port", string(e.p.ID))
+	s.show("name", e.p.Name)
 	if e.r.Network == nil {
-		s.judge("network", string(e.p.NetworkID), none, false)
+		s.judge("network", string(e.p.NetworkID), none, false, CauseNoNetwork, fmt.Sprintf("The port's network %s does not exist.", e.p.NetworkID))
 	} else {
-		s.judge("network", string(e.p.NetworkID), strings.TrimSpace(string(e.r.Network.ID)+" "+e.r.Network.Name), e.p.NetworkID == e.r.Network.ID)
-		s.add("segment", anything, segment(e.r.Network.Segment))
-		s.judge("network admin state", "up", upDown(e.r.Network.AdminStateUp), e.r.Network.AdminStateUp)
+		s.show("network", strings.TrimSpace(string(e.r.Network.ID)+" "+e.r.Network.Name))
+		s.show("segment", segment(e.r.Network.Segment))
+		s.want("network admin state", "up", upDown(e.r.Network.AdminStateUp), CauseNetworkDown, "The admin state of the network is down, so nothing passes on it.")
 	}
-	s.judge("mac", present, e.p.MAC.String(), !e.p.MAC.IsZero())
+	s.want("admin state", "up", upDown(e.p.AdminStateUp), CausePortDown, "The admin state of the port is down, so nothing passes it.")
+	s.show("device", strings.TrimSpace(e.p.DeviceOwner+" "+e.p.DeviceID))
+	return s
+}
+
+// allocation says why the port has this MAC and these addresses.
+func (e *explainer) allocation() Step {
+	s := Step{Name: StepAllocation}
+	how := "chosen, as the first free one drawn under base_mac"
+	if slices.Contains(e.p.Asked, e.p.MAC.String()) {
+		how = "asked for"
+	}
+	s.judge("mac", present, e.p.MAC.String()+" ("+how+")", !e.p.MAC.IsZero(), CauseNoMAC, "The port has no MAC address.")
 	for _, f := range e.p.FixedIPs {
 		sub := e.subnet(f.SubnetID)
 		if sub == nil {
-			s.judge("address", "on subnet "+string(f.SubnetID), f.Addr.String()+", and there is no such subnet", false)
+			s.judge("address", "on subnet "+string(f.SubnetID), f.Addr.String(), false, CauseNoSubnet, fmt.Sprintf("Address %s is of subnet %s, which does not exist.", f.Addr, f.SubnetID))
 			continue
 		}
-		s.judge("address", "in "+sub.CIDR.String(), f.Addr.String(), sub.CIDR.Contains(f.Addr))
+		s.judge("address", "in "+sub.CIDR.String(), f.Addr.String()+" ("+e.howChosen(f.Addr, sub)+")", sub.CIDR.Contains(f.Addr), CauseOutsideSubnet, fmt.Sprintf("Address %s is not in its subnet, %s.", f.Addr, sub.CIDR))
 	}
 	if len(e.p.FixedIPs) == 0 {
-		s.add("address", anything, none)
+		s.show("address", none)
 	}
-	s.judge("admin state", "up", upDown(e.p.AdminStateUp), e.p.AdminStateUp)
 	return s
+}
+
+// howChosen says how the port came by an address.
+func (e *explainer) howChosen(a netip.Addr, sub *model.Subnet) string {
+	switch {
+	case slices.Contains(e.p.Asked, a.String()):
+		return "asked for"
+	case sub.Auto():
+		return "made from the MAC, EUI-64"
+	}
+	for _, p := range sub.Pools {
+		if !a.Less(p.First) && !p.Last.Less(a) {
+			return fmt.Sprintf("chosen from pool %s-%s, one of its first %d free", p.First, p.Last, ipam.Window(1))
+		}
+	}
+	return "chosen from a pool that the subnet no longer has"
 }
 
 func (e *explainer) binding() Step {
@@ -109,27 +165,32 @@ func (e *explainer) binding() Step {
 		observed += ": " + b.Reason
 	}
 	if e.p.Distributed() {
-		s.add("host", anything, "every one with ports of the network")
-		s.add("vif type", anything, observed)
+		s.show("host", "every one with ports of the network")
+		s.show("vif type", observed)
 	} else {
-		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "")
-		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS)
+		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "", CauseUnbound, "The port is bound to no host: nobody has said yet where its VM runs.")
+		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS, CauseBindingFailed, fmt.Sprintf("The port could not be bound to host %s: %s.", b.Host, cmp.Or(b.Reason, string(b.VIFType))))
 	}
-	s.add("vnic type", anything, b.VNICType)
-	s.add("device", anything, strings.TrimSpace(e.p.DeviceOwner+" "+e.p.DeviceID))
+	s.show("vnic type", b.VNICType)
 	return s
 }
 
+// lastHeard says when a host was last heard of.
+func (e *explainer) lastHeard(host model.HostName) string {
+	h, ok := e.r.Hosts[host]
+	if !ok {
+		return "it has never joined"
+	}
+	return "last heard of " + ago(e.now, h.HeartbeatAt)
+}
+
 func (e *explainer) host() Step {
-	s := Step{Name: StepHost}
-	if e.r.Host == nil {
-		s.judge("agent", "registered", "no host "+string(e.p.Binding.Host)+" has ever joined", false)
+	name := e.p.Binding.Host
+	s := Step{Name: StepHost, Host: name}
+	if h, ok := e.r.Hosts[name]; !ok {
+		s.judge("agent", "registered", none, false, CauseHostUnknown, fmt.Sprintf("The port is bound to host %s, and no host of that name has ever joined the cloud.", name))
 	} else {
-		alive := "alive"
-		if !e.r.HostAlive {
-			alive = "last heard of " + ago(e.now, e.r.Host.HeartbeatAt)
-		}
-		s.add("agent", "alive", alive)
+		s.judge("agent", "alive", yesAlive(h.Alive, e.lastHeard(name)), h.Alive, CauseAgentDead, fmt.Sprintf("The agent of host %s is dead or cut off: %s.", name, e.lastHeard(name)))
 	}
 	if e.ev == nil {
 		s.unlooked("evidence", present, e.silence)
@@ -143,360 +204,29 @@ func (e *explainer) host() Step {
 	case !f.InSync:
 		observed = "out of sync since " + f.Since.UTC().Format(timeForm) + ": " + f.Error
 	}
-	s.judge("feed", "in sync", observed, f.InSync)
+	s.judge("feed", "in sync", observed, f.InSync, CauseFeedBehind, fmt.Sprintf("The agent of host %s does not hear of changes: it is %s.", name, observed))
+	known := none
 	if e.ev.Known {
-		s.judge("port known to agent", fmt.Sprintf("revision %d", e.p.Revision), fmt.Sprintf("revision %d", e.ev.Revision), e.ev.Revision >= e.p.Revision)
-	} else {
-		s.judge("port known to agent", fmt.Sprintf("revision %d", e.p.Revision), none, false)
+		known = fmt.Sprintf("revision %d", e.ev.Revision)
 	}
+	s.judge("port known to agent", fmt.Sprintf("revision %d", e.p.Revision), known, e.ev.Known && e.ev.Revision >= e.p.Revision, CausePortNotKnown,
+		fmt.Sprintf("The agent of host %s knows %s of the port, and the record is at revision %d.", name, known, e.p.Revision))
 	sw := "connected"
 	if !e.ev.Switch.Connected {
 		sw = "not connected: " + e.ev.Switch.Error
 	}
-	s.add("switch", "connected", sw)
+	s.judge("switch", "connected", sw, e.ev.Switch.Connected, CauseSwitchGone, fmt.Sprintf("The agent of host %s cannot reach Open vSwitch: %s.", name, e.ev.Switch.Error))
 	if e.ev.Switch.Version != "" {
-		s.add("switch version", anything, e.ev.Switch.Version)
+		s.show("switch version", e.ev.Switch.Version)
 	}
 	return s
 }
 
-func (e *explainer) iface() Step {
-	s := Step{Name: StepInterface}
-	want := "with iface-id " + string(e.p.ID)
-	if e.ev == nil {
-		s.unlooked("interface", want, e.silence)
-		return s
+func yesAlive(alive bool, otherwise string) string {
+	if alive {
+		return "alive"
 	}
-	i := e.ev.Interface
-	if i == nil {
-		s.judge("interface", want, none+": nothing is plugged", false)
-		return s
-	}
-	s.judge("interface", want, i.Name, true)
-	if b := e.ev.Switch.Bridge; b != "" {
-		s.add("bridge", b, i.Bridge)
-	}
-	if e.p.DeviceOwner == model.OwnerDHCP {
-		s.add("type", "internal", i.Type)
-	} else {
-		s.add("type", anything, orNone(i.Type))
-	}
-	// Who plugs need not write it; but when it is there, it must be right.
-	mac := strings.ToLower(i.ExternalIDs["attached-mac"])
-	s.judge("attached-mac", e.p.MAC.String(), orNone(mac), mac == "" || mac == e.p.MAC.String())
-	s.judge("ofport", "a number above 0", strconv.Itoa(i.OFPort), i.OFPort > 0)
-	s.add("error", none, orNone(i.Error))
-	tag := "tag of the network"
-	if e.ev.LocalVLAN != 0 {
-		tag = strconv.Itoa(int(e.ev.LocalVLAN))
-	}
-	s.judge("tag", tag, orNone(number(int(i.Tag))), i.Tag != 0 && i.Tag == e.ev.LocalVLAN)
-	return s
-}
-
-func (e *explainer) device() Step {
-	s := Step{Name: StepDevice}
-	if e.ev == nil {
-		s.unlooked("device", present, e.silence)
-		return s
-	}
-	d := e.ev.Device
-	if d == nil {
-		s.judge("device", present, none, false)
-		return s
-	}
-	// Only a tap has a MAC of its own on the host's side; a veth or internal port carries
-	// the port's MAC or any other.
-	s.judge("device", present, d.Name, true)
-	if d.Kind == "tun" {
-		s.add("type", "tun", d.Kind)
-		mac := e.p.MAC
-		mac[0] = 0xfe
-		s.add("mac", mac.String(), d.MAC)
-	} else {
-		s.add("type", anything, d.Kind)
-		s.add("mac", anything, d.MAC)
-	}
-	if e.r.Network != nil {
-		s.add("mtu", strconv.Itoa(e.r.Network.MTU), strconv.Itoa(d.MTU))
-	}
-	s.add("state", "up", upDown(d.Up))
-	carrier := "yes"
-	if !d.Carrier {
-		carrier = "no: nothing holds the other end"
-	}
-	s.add("carrier", "yes", carrier)
-	s.add("packets", anything, fmt.Sprintf("%d from the guest, %d to it, %d dropped", d.RxPackets, d.TxPackets, d.RxDropped+d.TxDropped))
-	return s
-}
-
-func (e *explainer) flows() Step {
-	s := Step{Name: StepFlows}
-	if e.ev == nil {
-		s.unlooked("flows", "as planned", e.silence)
-		return s
-	}
-	f := e.ev.Flows
-	if f == nil {
-		s.judge("flows", "as planned", "none planned: "+e.whyNoFlows(), false)
-		return s
-	}
-	s.judge("flows", fmt.Sprintf("%d planned", f.Wanted), fmt.Sprintf("%d present", f.Present), f.Wanted == f.Present && f.Wanted > 0)
-	for _, m := range f.Missing {
-		s.judge("missing", m, none, false)
-	}
-	s.add("packets", anything, strconv.FormatUint(f.Packets, 10))
-	return s
-}
-
-// filter says whether the port is filtered and by what, and what that has dropped.
-func (e *explainer) filter() Step {
-	s := Step{Name: StepFilter}
-	switch {
-	case !e.p.PortSecurity:
-		s.add("filtered", anything, "no: port security is off")
-	case !e.p.Filtered():
-		s.add("filtered", anything, "no: the port belongs to the network itself")
-	case len(e.p.SecurityGroups) == 0:
-		s.add("filtered", anything, "yes, without a security group: only DHCP and address resolution pass")
-	default:
-		s.add("filtered", anything, "yes, by its addresses and the rules of its security groups")
-	}
-	for _, id := range e.p.SecurityGroups {
-		s.add("security group", anything, strings.TrimSpace(e.r.GroupNames[id]+" ("+id+")"))
-	}
-	if e.ev == nil {
-		s.unlooked("dropped", anything, e.silence)
-		return s
-	}
-	if e.p.Filtered() {
-		s.add("dropped", anything, droppedText(e.ev.Dropped))
-	}
-	for _, f := range e.ev.Faults {
-		switch {
-		case f.Closes:
-			s.judge("passes", "what is allowed", "nothing: the port is closed, because its flows could not be put into the switch: "+f.Error, false)
-		case f.Rules && e.p.Filtered() && len(e.p.SecurityGroups) > 0:
-			s.judge("passes", "what is allowed", "less, because rules of security groups could not be put into the switch: "+f.Error, false)
-		}
-	}
-	return s
-}
-
-// droppedText lists numbers of packets by reason, the most first.
-func droppedText(by map[string]uint64) string {
-	var out []string
-	for _, reason := range slices.SortedFunc(maps.Keys(by), func(a, b string) int {
-		return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b))
-	}) {
-		if n := by[reason]; n > 0 {
-			out = append(out, fmt.Sprintf("%s %d", reason, n))
-		}
-	}
-	return orNone(strings.Join(out, ", "))
-}
-
-func (e *explainer) whyNoFlows() string {
-	switch {
-	case !e.ev.Known:
-		return "the agent does not know the port"
-	case e.ev.Interface == nil:
-		return "nothing is plugged"
-	case !e.ev.Switch.Connected:
-		return "the switch is not connected"
-	}
-	return "the interface is not usable"
-}
-
-func (e *explainer) dhcp() Step {
-	s := Step{Name: StepDHCPServer}
-	if len(e.r.DHCPPorts) == 0 {
-		s.judge("dhcp port", present, none+" on network "+string(e.p.NetworkID), false)
-		return s
-	}
-	here := slices.IndexFunc(e.r.DHCPPorts, func(p *model.Port) bool {
-		return p.Distributed() || p.Binding.Host == e.p.Binding.Host
-	})
-	if here < 0 {
-		p := e.r.DHCPPorts[0]
-		s.add("dhcp port", anything, fmt.Sprintf("%s on host %s", p.ID, p.Binding.Host))
-		return s
-	}
-	dp := e.r.DHCPPorts[here]
-	s.add("dhcp port", anything, string(dp.ID))
-	if e.ev == nil {
-		s.unlooked("namespace", present, e.silence)
-		return s
-	}
-	d := e.ev.DHCP
-	if d == nil {
-		s.judge("namespace", present, none+": the agent does not serve this network", false)
-		return s
-	}
-	observed := d.Namespace
-	if !d.Exists {
-		observed = none
-	}
-	s.add("namespace", d.Namespace, observed)
-	s.add("device", anything, orNone(d.Device))
-	for _, a := range e.serverAddrs(dp) {
-		got := none
-		if slices.Contains(d.Addresses, a.String()) {
-			got = a.String()
-		}
-		s.add("address", a.String(), got)
-	}
-	s.add("mac", dp.MAC.String(), orNone(d.MAC))
-	if e.r.Network != nil {
-		s.add("mtu", strconv.Itoa(e.r.Network.MTU), orNone(number(d.MTU)))
-	}
-	listening := "yes"
-	if !d.Listening {
-		listening = "no"
-	}
-	s.add("listening", "yes", listening)
-	for _, a := range e.servedAddrs() {
-		got := none
-		if slices.Contains(d.Leases, a.String()) {
-			got = a.String()
-		}
-		s.add("lease", a.String(), got)
-	}
-	return s
-}
-
-// serverAddrs are the addresses that the namespace of a DHCP port must hold: those from
-// which it answers, which are of IPv4.
-func (e *explainer) serverAddrs(dp *model.Port) []netip.Prefix {
-	var out []netip.Prefix
-	for _, f := range dp.FixedIPs {
-		if sub := e.subnet(f.SubnetID); sub != nil && sub.DHCPv4() {
-			out = append(out, netip.PrefixFrom(f.Addr, sub.CIDR.Bits()))
-		}
-	}
-	return append(out, metadataAddr)
-}
-
-// servedAddrs are the port's addresses that DHCP gives out; nil for a port that needs no DHCP.
-func (e *explainer) servedAddrs() []netip.Addr {
-	if model.TrustedOwner(e.p.DeviceOwner) {
-		return nil
-	}
-	var out []netip.Addr
-	for _, f := range e.p.FixedIPs {
-		if sub := e.subnet(f.SubnetID); sub != nil && sub.DHCPv4() {
-			out = append(out, f.Addr)
-		}
-	}
-	return out
-}
-
-// lease shows the last of each message: what the guest asked, and what it was told.
-func (e *explainer) lease() Step {
-	s := Step{Name: StepLease}
-	if e.ev == nil {
-		s.unlooked("last message", anything, e.silence)
-		return s
-	}
-	if e.ev.DHCP == nil {
-		s.add("last message", anything, "not served by this host")
-		return s
-	}
-	if len(e.ev.Transactions) == 0 {
-		s.judge("last message", "DISCOVER or REQUEST", "none ever seen from "+e.p.MAC.String(), false)
-		return s
-	}
-	last := map[string]Transaction{}
-	var order []string
-	for _, t := range e.ev.Transactions {
-		if i := slices.Index(order, t.Message); i >= 0 {
-			order = slices.Delete(order, i, i+1)
-		}
-		order = append(order, t.Message)
-		last[t.Message] = t
-	}
-	for _, m := range order {
-		t := last[m]
-		want, ok := expectedReply(m), true
-		if want != anything {
-			ok = t.Reply == want && e.holds(t.Addr)
-		}
-		s.judge(m, want, replyText(t, e.now), ok)
-	}
-	return s
-}
-
-func (e *explainer) holds(addr string) bool {
-	return slices.ContainsFunc(e.p.FixedIPs, func(f model.FixedIP) bool { return f.Addr.String() == addr })
-}
-
-// expectedReply is what a healthy guest's message is answered with.
-func expectedReply(message string) string {
-	switch message {
-	case "DISCOVER":
-		return "OFFER"
-	case "REQUEST":
-		return "ACK"
-	}
-	return anything
-}
-
-func replyText(t Transaction, now time.Time) string {
-	var b strings.Builder
-	b.WriteString(t.At.UTC().Format("2006-01-02T15:04:05.000Z"))
-	if t.Reply == "" {
-		b.WriteString(" silence")
-	} else {
-		fmt.Fprintf(&b, " %s", t.Reply)
-	}
-	if t.Addr != "" {
-		fmt.Fprintf(&b, " %s", t.Addr)
-	}
-	if t.Elapsed > 0 {
-		fmt.Fprintf(&b, " after %.3f ms", float64(t.Elapsed)/1e6)
-	}
-	if t.Reason != "" {
-		fmt.Fprintf(&b, ": %s", t.Reason)
-	}
-	fmt.Fprintf(&b, " (%s)", ago(now, t.At))
-	return b.String()
-}
-
-func (e *explainer) status() Step {
-	s := Step{Name: StepStatus}
-	if e.p.Binding.Host != "" {
-		e.facts(&s)
-	}
-	s.add("status", string(model.PortActive), string(e.p.Status))
-	return s
-}
-
-func (e *explainer) facts(s *Step) {
-	if e.ev == nil {
-		s.unlooked("wired", "yes", e.silence)
-		return
-	}
-	f := e.ev.Reported
-	if f == nil {
-		s.judge("wired", "yes", "nothing reported yet", false)
-		return
-	}
-	s.add("wired", "yes", yesNo(f.Wired))
-	if e.servedAddrs() != nil {
-		s.add("dhcp", "yes", yesNo(f.DHCP))
-	}
-	s.add("reported", anything, f.At.UTC().Format("2006-01-02T15:04:05.000Z")+" ("+ago(e.now, f.At)+")")
-}
-
-func (e *explainer) faults() Step {
-	s := Step{Name: StepFaults}
-	for _, f := range e.ev.Faults {
-		s.judge(f.Object, f.Op, fmt.Sprintf("%s (since %s, tried %d times)", f.Error, f.Since.UTC().Format(timeForm), f.Tries), false)
-	}
-	for _, g := range e.ev.Gaps {
-		s.judge("not looked at", anything, g, false)
-	}
-	return s
+	return otherwise
 }
 
 func (e *explainer) subnet(id model.SubnetID) *model.Subnet {

@@ -10,8 +10,8 @@ import (
 	"weft/internal/model"
 )
 
-// Print writes the chain for people: one line per item, expected and observed side by
-// side, "!" before what is not as expected, and last a line that names the first such item.
+// Print writes the chain for people: the answer, then one line per item, expected and observed
+// side by side, "!" before what is broken, "?" before what nobody could look at, "~" before a warning.
 func (c *Chain) Print(w io.Writer) error {
 	var b strings.Builder
 	name := string(c.PortID)
@@ -22,8 +22,26 @@ func (c *Chain) Print(w io.Writer) error {
 		name = "unknown"
 	}
 	fmt.Fprintf(&b, "port %s as found at %s\n\n", name, c.At.UTC().Format(time.RFC3339))
-	what, want := len("ITEM"), len("EXPECTED")
+	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(string(c.Verdict)), c.Answer.Text)
+	if c.Answer.Do != "" {
+		fmt.Fprintf(&b, "  -> %s\n", c.Answer.Do)
+	}
+	if c.Answer.Cause != CauseHealthy {
+		fmt.Fprintf(&b, "     (%s; docs/trace.md)\n", c.Answer.Cause)
+	}
+	b.WriteString("\n")
+	c.table(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+var marks = map[Verdict]string{Broken: "!", Unknown: "?", Warning: "~"}
+
+// table writes the items in columns.
+func (c *Chain) table(b *strings.Builder) {
+	step, what, want := len("STEP"), len("ITEM"), len("EXPECTED")
 	for _, s := range c.Steps {
+		step = max(step, utf8.RuneCountInString(s.title()))
 		for _, it := range s.Items {
 			what = max(what, utf8.RuneCountInString(it.What))
 			// One long expectation (a missing flow) must not push all others aside.
@@ -32,31 +50,56 @@ func (c *Chain) Print(w io.Writer) error {
 			}
 		}
 	}
-	line := func(mark, step, item, expected, observed string) {
-		l := fmt.Sprintf("%s %-10s %-*s  %-*s  %s", mark, step, what, item, want, expected, observed)
+	line := func(mark, name, item, expected, observed string) {
+		l := fmt.Sprintf("%1s %-*s  %-*s  %-*s  %s", mark, step, name, what, item, want, expected, observed)
 		b.WriteString(strings.TrimRight(l, " ") + "\n")
 	}
-	line(" ", "STEP", "ITEM", "EXPECTED", "OBSERVED")
+	line("", "STEP", "ITEM", "EXPECTED", "OBSERVED")
 	for _, s := range c.Steps {
+		if len(s.Items) == 0 {
+			line(marks[s.Verdict], s.title(), "", "", string(s.Verdict))
+		}
 		for i, it := range s.Items {
-			step, mark := s.Name, " "
+			name := s.title()
 			if i > 0 {
-				step = ""
+				name = ""
 			}
-			if !it.Same {
-				mark = "!"
-			}
-			line(mark, step, it.What, expectedText(it), it.Observed)
+			line(marks[it.Verdict], name, it.What, expectedText(it), it.Observed)
 		}
 	}
-	b.WriteString("\n")
-	if s, it, ok := c.First(); ok {
-		fmt.Fprintf(&b, "first difference: %s, %s: expected %s, observed %s\n", s.Name, it.What, expectedText(it), orNone(it.Observed))
-	} else {
-		b.WriteString("everything is as expected\n")
+}
+
+// title is the step's name, with the host that it is about.
+func (s *Step) title() string {
+	if s.Host == "" {
+		return s.Name
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return s.Name + "@" + string(s.Host)
+}
+
+// Print writes the report for people.
+func (r *Report) Print(w io.Writer) error {
+	for i := range r.Chains {
+		if i > 0 {
+			if _, err := io.WriteString(w, "\n"); err != nil {
+				return err
+			}
+		}
+		if err := r.Chains[i].Print(w); err != nil {
+			return err
+		}
+	}
+	for _, f := range r.Refused {
+		name := f.Name
+		if name == "" {
+			name = "without a name"
+		}
+		if _, err := fmt.Fprintf(w, "%s: a port %s on network %s was refused at %s (%s): %s\n", strings.ToUpper(string(Broken)), name, f.NetworkID,
+			f.At.UTC().Format(time.RFC3339), CausePortRefused, f.Message); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const maxColumn = 52

@@ -1,10 +1,11 @@
 // Package trace explains one port end to end by judging evidence from a host against
 // what the records of the cloud say must be.
 //
-// In go a Record (what the server knows) and Evidence (what the host's agent found, or
-// why it said nothing); out comes a Chain: steps from the API record to the last DHCP
-// acknowledgement, each item with what was expected and what was observed, side by
-// side. Missing parts make items that say so, never a panic. Pure: gathering is done by
+// In go a Record (what the server knows) and what each host that has to do with the port
+// said: Evidence, or why it was silent. Out comes a Chain: steps from the API record to the
+// last DHCP acknowledgement, each item with what was expected and what was observed, side by
+// side, and a verdict; and the Answer: the first broken step in one sentence, with what to do
+// about it. Missing parts make items that say so, never a panic. Pure: gathering is done by
 // package agent, asking by package inspect.
 package trace
 
@@ -23,11 +24,22 @@ type Record struct {
 	Subnets []*model.Subnet
 	// DHCPPorts are the network's network:dhcp ports.
 	DHCPPorts []*model.Port
-	// Host is the host that the port is bound to.
-	Host      *model.Host
-	HostAlive bool
+	// Hosts are those that the port and its DHCP ports are bound to, as far as they have ever joined.
+	Hosts map[model.HostName]HostRecord
 	// GroupNames are those of the port's security groups, by ID.
 	GroupNames map[string]string
+}
+
+// HostRecord is what the server knows of a host.
+type HostRecord struct {
+	*model.Host
+	Alive bool
+}
+
+// Said is what a host answered to a Query: Evidence, or nil and why there is none.
+type Said struct {
+	Evidence *Evidence
+	Silence  string
 }
 
 // Query is what a server asks an agent, in JSON; the answer is Evidence.
@@ -172,80 +184,4 @@ type Fault struct {
 	Closes bool `json:"closes,omitempty"`
 	// Rules: because of it ports may not do all that their security groups allow.
 	Rules bool `json:"rules,omitempty"`
-}
-
-// Chain is the whole of a port, as expected and as observed.
-type Chain struct {
-	PortID    model.PortID    `json:"port_id"`
-	Name      string          `json:"name"`
-	NetworkID model.NetworkID `json:"network_id"`
-	Host      model.HostName  `json:"host"`
-	At        time.Time       `json:"at"`
-	// Same: every item is as expected.
-	Same  bool   `json:"same"`
-	Steps []Step `json:"steps"`
-}
-
-// Step is one link of the chain.
-type Step struct {
-	// Name is one of the Step constants.
-	Name  string `json:"name"`
-	Same  bool   `json:"same"`
-	Items []Item `json:"items"`
-}
-
-// The steps, in order.
-const (
-	StepRecord     = "record"     // the API's record and what was allocated
-	StepBinding    = "binding"    // where the port is to be realised
-	StepHost       = "host"       // is that host's agent alive and in step
-	StepInterface  = "interface"  // the OVS interface that carries the port's ID
-	StepDevice     = "device"     // the tap in the kernel
-	StepFlows      = "flows"      // what the switch holds for the port
-	StepFilter     = "filter"     // port security and security groups, and what they have dropped
-	StepDHCPServer = "dhcp"       // namespace, address and listener
-	StepLease      = "lease"      // what the guest asked and was told
-	StepStatus     = "status"     // the facts and the status derived from them
-	StepFaults     = "faults"     // what the agent could not do
-	unknown        = "unknown: "  // begins Observed of what nobody could look at
-	none           = "none"       // Observed of what is not there
-	anything       = ""           // Expected of an item that is only shown
-	present        = "present"    // Expected of what must be there, whatever it is
-	timeForm       = time.RFC3339 // of times in items
-)
-
-// Item is one fact of a step.
-type Item struct {
-	What     string `json:"what"`
-	Expected string `json:"expected"`
-	Observed string `json:"observed"`
-	// Same: Observed is as Expected, or nothing is expected.
-	Same bool `json:"same"`
-}
-
-// First returns the first item that is not as expected, with its step; ok is false when all is well.
-func (c *Chain) First() (s Step, it Item, ok bool) {
-	for _, s := range c.Steps {
-		for _, it := range s.Items {
-			if !it.Same {
-				return s, it, true
-			}
-		}
-	}
-	return Step{}, Item{}, false
-}
-
-// add appends an item that is compared literally.
-func (s *Step) add(what, expected, observed string) {
-	s.judge(what, expected, observed, expected == anything || expected == observed)
-}
-
-// judge appends an item with a verdict of the caller's.
-func (s *Step) judge(what, expected, observed string, same bool) {
-	s.Items = append(s.Items, Item{What: what, Expected: expected, Observed: observed, Same: same})
-}
-
-// unlooked appends an item that nobody could look at.
-func (s *Step) unlooked(what, expected, why string) {
-	s.judge(what, expected, unknown+why, false)
 }

@@ -1,0 +1,144 @@
+package trace
+
+// Cause is what is the matter, in a word that does not change: for programs, and to search docs/trace.md for.
+type Cause string
+
+// Explained says what a cause means.
+type Explained struct {
+	// Title is half a sentence: "the tap is down".
+	Title string
+	// Do is what to do about it, in a sentence or two.
+	Do string
+}
+
+// The causes. What they mean is in Causes.
+const (
+	CauseHealthy   Cause = "healthy"
+	CauseNotLooked Cause = "not_looked_at"
+
+	// record, allocation, binding
+	CauseNoPort          Cause = "no_port"
+	CauseNoNetwork       Cause = "no_network"
+	CauseNetworkDown     Cause = "network_admin_down"
+	CausePortDown        Cause = "port_admin_down"
+	CauseNoMAC           Cause = "no_mac"
+	CauseNoSubnet        Cause = "no_subnet"
+	CauseOutsideSubnet   Cause = "address_outside_subnet"
+	CauseNoAddress       Cause = "no_address"
+	CauseSubnetNoDHCP    Cause = "subnet_without_dhcp"
+	CauseUnbound         Cause = "unbound"
+	CauseBindingFailed   Cause = "binding_failed"
+	CausePortRefused     Cause = "port_refused"
+	CauseDuplicateRecord Cause = "duplicate_in_store"
+
+	// host
+	CauseHostUnknown        Cause = "host_never_joined"
+	CauseAgentDead          Cause = "agent_dead"
+	CauseAgentSilent        Cause = "agent_silent"
+	CauseFeedBehind         Cause = "agent_out_of_sync"
+	CausePortNotKnown       Cause = "port_unknown_to_agent"
+	CauseSwitchGone         Cause = "switch_not_connected"
+	CauseCertificateExpired Cause = "certificate_expired"
+
+	// interface, tap
+	CauseNotPlugged     Cause = "not_plugged"
+	CauseWrongBridge    Cause = "wrong_bridge"
+	CauseWrongType      Cause = "wrong_interface_type"
+	CauseAttachedMAC    Cause = "attached_mac_differs"
+	CauseNoOFPort       Cause = "no_ofport"
+	CauseInterfaceError Cause = "interface_error"
+	CauseWrongTag       Cause = "wrong_tag"
+	CauseNoDevice       Cause = "no_tap"
+	CauseTapMAC         Cause = "tap_mac_differs"
+	CauseTapMTU         Cause = "tap_mtu_differs"
+	CauseTapDown        Cause = "tap_down"
+	CauseNoCarrier      Cause = "no_carrier"
+
+	// flows, filter, exchange
+	CauseNoFlows      Cause = "no_flows"
+	CauseFlowsMissing Cause = "flows_missing"
+	CauseClosed       Cause = "port_closed"
+	CauseRulesRefused Cause = "rules_not_programmed"
+
+	// dhcp, lease
+	CauseNoDHCPPort     Cause = "no_dhcp_port"
+	CauseNotServed      Cause = "dhcp_not_served"
+	CauseNoNamespace    Cause = "no_dhcp_namespace"
+	CauseDHCPAddress    Cause = "dhcp_address_missing"
+	CauseDHCPMAC        Cause = "dhcp_mac_differs"
+	CauseDHCPMTU        Cause = "dhcp_mtu_differs"
+	CauseNotListening   Cause = "dhcp_not_listening"
+	CauseNoLease        Cause = "no_lease"
+	CauseNeverAsked     Cause = "no_discover"
+	CauseDHCPRefused    Cause = "dhcp_refused"
+	CauseDHCPUnanswered Cause = "dhcp_unanswered"
+
+	// status, faults
+	CauseNotReported Cause = "nothing_reported"
+	CauseNotWired    Cause = "not_wired"
+	CauseNotActive   Cause = "not_active"
+	CauseFault       Cause = "agent_fault"
+)
+
+// Causes explains every cause. docs/trace.md is made from it.
+var Causes = map[Cause]Explained{
+	CauseHealthy:   {"all is well", ""},
+	CauseNotLooked: {"something could not be looked at", "Look why, on that host: the reason is in the line; weft's log there has more."},
+
+	CauseNoPort:          {"there is no such port", "Check the name; a port's ID, name, MAC, an address, its tap or its VM's ID will do. weft port list shows all."},
+	CauseNoNetwork:       {"the port's network is gone from the store", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNetworkDown:     {"the network's admin state is down", "weft network set NETWORK --enable, if that is not meant."},
+	CausePortDown:        {"the port's admin state is down", "weft port set PORT --enable, if that is not meant."},
+	CauseNoMAC:           {"the port has no MAC address", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNoSubnet:        {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseOutsideSubnet:   {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNoAddress:       {"the port has no address", "Give it one: weft port set PORT --fixed-ip subnet=SUBNET. If the network has no subnet, make one first."},
+	CauseSubnetNoDHCP:    {"the subnet gives out no addresses by DHCP", "weft subnet set SUBNET --dhcp, or set the address inside the guest."},
+	CauseUnbound:         {"the port is bound to no host", "Nova binds it when it starts the VM; by hand: weft port set PORT --host HOST."},
+	CauseBindingFailed:   {"the port could not be bound to its host", "The reason is in the line; mend it and bind the port again (weft port set PORT --host HOST)."},
+	CausePortRefused:     {"the port was refused when it was to be made", "The API's answer is in the line: mend that, and make the port again."},
+	CauseDuplicateRecord: {"two ports have one address or MAC", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+
+	CauseHostUnknown:        {"the port's host has never joined the cloud", "Check the name against weft host list: Nova's host must be the name that the agent has; or let the host join (weft server token, weft agent join)."},
+	CauseAgentDead:          {"the agent of the host is dead or cut off", "On that host, look whether weft agent runs and what its log says, and whether it reaches a server (port 9697)."},
+	CauseAgentSilent:        {"the agent of the host did not answer", "Ask again; if it stays, look at the agent's log and at the load of that host."},
+	CauseFeedBehind:         {"the agent does not hear of changes", "The reason is in the line; the agent tries again by itself. Its log on that host has more."},
+	CausePortNotKnown:       {"the agent does not know the port's newest state", "It should within a second: ask again. If it stays, look at the agent's log."},
+	CauseSwitchGone:         {"the agent cannot reach Open vSwitch", "On that host, look whether ovs-vswitchd and ovsdb-server run, and start what does not."},
+	CauseCertificateExpired: {"the certificate of the host has run out", "Let the host join again with a new token: weft server token, then weft agent join on the host."},
+
+	CauseNotPlugged:     {"nothing is plugged into the port", "Start the VM; or see what Nova or libvirt say about it. The interface in Open vSwitch must carry external_ids:iface-id=PORT-ID."},
+	CauseWrongBridge:    {"the interface is on another bridge", "Plug the VM into the integration bridge."},
+	CauseWrongType:      {"the interface is of another type", "Look who made it; remove it, and the agent makes its own."},
+	CauseAttachedMAC:    {"who plugged the interface says another MAC than the port's", "The VM has another NIC than the port says: compare the domain's XML, and plug it again."},
+	CauseNoOFPort:       {"Open vSwitch could not make the interface", "The error of the interface says why (ovs-vsctl get Interface NAME error); plug it again."},
+	CauseInterfaceError: {"Open vSwitch reports an error of the interface", "The device behind it is gone or taken: plug the VM again, or remove the stale port (ovs-vsctl del-port)."},
+	CauseWrongTag:       {"the interface has another tag than the network's", "Something else writes tags on this bridge: look for another agent on this host. weft sets it back as long as it runs."},
+	CauseNoDevice:       {"the tap is not there", "The VM has ended or crashed and its tap is gone: start it, or remove the stale port (ovs-vsctl del-port)."},
+	CauseTapMAC:         {"the tap's MAC is not the port's with fe in front", "Plug the VM again, with the port's MAC in the domain's XML."},
+	CauseTapMTU:         {"the tap's MTU is not the network's", "Plug the VM again, or set it: ip link set TAP mtu MTU."},
+	CauseTapDown:        {"the tap is down", "ip link set TAP up, and look who set it down."},
+	CauseNoCarrier:      {"nothing holds the other end of the tap", "The VM's process does not run, or has not opened the tap: start the VM."},
+
+	CauseNoFlows:      {"no flows are wanted for the port", "An earlier step says why."},
+	CauseFlowsMissing: {"flows of the port are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
+	CauseClosed:       {"the port is closed, because its flows could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
+	CauseRulesRefused: {"rules of security groups could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
+
+	CauseNoDHCPPort:     {"the network has no DHCP port", "It is made with the first subnet that has DHCP, if a host can serve: see weft host list for a live host with the role network."},
+	CauseNotServed:      {"the host that should serve DHCP does not", "Look at the agent's log on that host."},
+	CauseNoNamespace:    {"the namespace of the DHCP service is not there", "The agent makes it again within resync_interval; look who removed it, and at the agent's log."},
+	CauseDHCPAddress:    {"the DHCP service has lost its address", "Somebody removed it in the namespace; the agent puts it back within resync_interval."},
+	CauseDHCPMAC:        {"the device of the DHCP service has another MAC", "Somebody changed it; the agent puts it back within resync_interval."},
+	CauseDHCPMTU:        {"the device of the DHCP service has another MTU", "Somebody changed it; the agent puts it back within resync_interval."},
+	CauseNotListening:   {"nobody listens for DHCP in the namespace", "Look at the agent's log on that host."},
+	CauseNoLease:        {"the DHCP service does not know the port's address", "It should within a second: ask again. If it stays, look at the agent's log on that host."},
+	CauseNeverAsked:     {"the guest has never asked for an address", "Look at the guest's console: has it booted, does it see the NIC, is the NIC set to DHCP?"},
+	CauseDHCPRefused:    {"the guest was refused", "The reason is in the line."},
+	CauseDHCPUnanswered: {"the guest was not answered", "The reason is in the line."},
+
+	CauseNotReported: {"the agent has reported nothing of the port", "An earlier step says why; else ask again."},
+	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},
+	CauseNotActive:   {"the port is not ACTIVE", "An earlier step says why; else ask again."},
+	CauseFault:       {"the agent could not do something", "The error is in the line; the agent tries again by itself."},
+}

@@ -1,0 +1,4 @@
+package trace
+
+// guest judges what the guest sends.
+func (e *explainer) guest() Step { return Step{Name: StepGuest} }

@@ -1,0 +1,47 @@
+package trace
+
+import "fmt"
+
+// status compares the facts that the agent reported, and the status that the server derives from them.
+func (e *explainer) status() Step {
+	s := Step{Name: StepStatus}
+	if e.p.Binding.Host != "" {
+		e.facts(&s)
+	}
+	s.want("status", "ACTIVE", string(e.p.Status), CauseNotActive, fmt.Sprintf("The port is %s.", e.p.Status))
+	return s
+}
+
+func (e *explainer) facts(s *Step) {
+	if e.ev == nil {
+		return
+	}
+	f := e.ev.Reported
+	if f == nil {
+		s.judge("wired", "yes", "nothing reported yet", false, CauseNotReported, fmt.Sprintf("The agent of host %s has reported nothing of the port yet.", e.p.Binding.Host))
+		return
+	}
+	s.want("wired", "yes", yesNo(f.Wired), CauseNotWired, fmt.Sprintf("The agent of host %s has not found the port wired: its interface or its flows are not as they should be.", e.p.Binding.Host))
+	s.show("reported", f.At.UTC().Format("2006-01-02T15:04:05.000Z")+" ("+ago(e.now, f.At)+")")
+}
+
+// faults shows what the agents could not do.
+func (e *explainer) faults() []Step {
+	var all []Step
+	for _, host := range e.hosts() {
+		ev, _ := e.at(host)
+		if ev == nil {
+			continue
+		}
+		s := Step{Name: StepFaults, Host: host}
+		for _, f := range ev.Faults {
+			s.judge(f.Object, f.Op, fmt.Sprintf("%s (since %s, tried %d times)", f.Error, f.Since.UTC().Format(timeForm), f.Tries), false,
+				CauseFault, fmt.Sprintf("The agent of host %s could not %s %s: %s.", host, f.Op, f.Object, f.Error))
+		}
+		for _, g := range ev.Gaps {
+			s.unlooked("gap", anything, g)
+		}
+		all = append(all, s)
+	}
+	return all
+}
