@@ -29,7 +29,7 @@ func TestDemoCloud(t *testing.T) {
 		"IP 10.0.0.11 > 10.0.0.13: VXLAN, vni ", "IP 10.0.0.13 > 10.0.0.11: VXLAN, vni ", "IP 10.10.0.2.67 > 10.10.0.121.68: BOOTP/DHCP, Reply",
 		"Port vxlan-0a00000d", "{peer=patch-int}", `Manager "ptcp:6640:127.0.0.1"`, `Controller "tcp:127.0.0.1:6633"`, "fail_mode: secure", "tag: 1",
 		"tun type tap", "mtu 1450", "qdhcp-", "inet 10.10.0.2/24", `msg="VIF plugged"`, `is completed"`, "guest on compute-1: ping 10.10.0.121 answered",
-		"everything is as expected",
+		"OK: All is well",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the demo does not show %q", want)

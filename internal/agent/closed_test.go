@@ -34,11 +34,11 @@ func TestClosedSaysWhy(t *testing.T) {
 	}
 	in := inspect.New(inspect.Options{Cloud: w.control, Hosts: w.server})
 	chain := func(p *model.Port) (trace.Item, bool) {
-		c, err := in.Chain(t.Context(), string(p.ID))
+		rep, err := in.Report(t.Context(), string(p.ID), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range c.Steps {
+		for _, s := range rep.Chains[0].Steps {
 			for _, it := range s.Items {
 				if s.Name == trace.StepFilter && it.What == "passes" {
 					return it, true
@@ -53,7 +53,7 @@ func TestClosedSaysWhy(t *testing.T) {
 	plugVIF(t, o, second)
 	w.eventually("the second port is said to be closed", func() bool {
 		it, closed := chain(second)
-		return closed && !it.Same && strings.Contains(it.Observed, "the port is closed, because its flows could not be put into the switch")
+		return closed && it.Cause == trace.CauseClosed && strings.Contains(it.Text, "The port is closed, because its flows could not be put into the switch")
 	})
 	if s := w.status(second.ID); s != model.PortDown {
 		t.Errorf("the closed port is %s", s)

@@ -24,6 +24,7 @@ import (
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/vif"
+	"weft/internal/trace"
 )
 
 func TestMain(m *testing.M) { labtest.Main(m) }
@@ -213,15 +214,15 @@ func (w *whole) guestsGetAddresses() {
 	}
 }
 
-// chainIsWhole asks for the chain of a port as weft show does: by its address.
+// chainIsWhole asks for the chain of a port as weft trace does: by its address.
 func (w *whole) chainIsWhole() {
 	in := inspect.New(inspect.Options{Cloud: w.control, Hosts: w.server})
 	var out strings.Builder
-	chain, err := in.Chain(w.t.Context(), w.addr(0))
+	rep, err := in.Report(w.t.Context(), w.addr(0), nil)
 	if err == nil {
-		err = chain.Print(&out)
+		err = rep.Print(&out)
 	}
-	if err != nil || !chain.Same {
+	if err != nil || rep.Verdict != trace.OK {
 		w.t.Errorf("%v\n%s", err, &out)
 	}
 	w.t.Log(out.String())

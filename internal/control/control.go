@@ -95,7 +95,7 @@ type Control struct {
 	policy *access.Policy
 
 	dhcpFaults dhcpFaults
-	refused    refused
+	refused    refusals
 }
 
 // New returns a Control.

@@ -13,15 +13,15 @@ import (
 // refusedSize is how many refusals are remembered.
 const refusedSize = 1000
 
-// refused remembers the ports that were lately refused, for weft trace: who looks for the port of
+// refusals remembers the ports that were lately refused, for weft trace: who looks for the port of
 // a VM that never got one then learns why. It is this server's memory only.
-type refused struct {
+type refusals struct {
 	mu   sync.Mutex
 	ring []model.Refusal
 	next int
 }
 
-func (f *refused) add(r model.Refusal) {
+func (f *refusals) add(r model.Refusal) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.ring) < refusedSize {

@@ -78,10 +78,14 @@ func (w *world) get(q string) (int, trace.Chain, string) {
 	w.t.Helper()
 	rec := httptest.NewRecorder()
 	w.in.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, Path+"?q="+url.QueryEscape(q), nil))
+	var rep trace.Report
 	var c trace.Chain
 	var p problem
-	if err := json.Unmarshal(rec.Body.Bytes(), &c); err != nil {
+	if err := json.Unmarshal(rec.Body.Bytes(), &rep); err != nil {
 		w.t.Fatalf("%s: %v", rec.Body, err)
+	}
+	if len(rep.Chains) > 0 {
+		c = rep.Chains[0]
 	}
 	_ = json.Unmarshal(rec.Body.Bytes(), &p)
 	return rec.Code, c, p.Error
@@ -135,7 +139,7 @@ func TestHostsThatDoNotAnswer(t *testing.T) {
 		return trace.Item{}
 	}
 	_, c, _ := w.get("db")
-	if it := item(c, "binding", "host"); it.Same || it.Observed != "none" {
+	if it := item(c, "binding", "host"); it.Verdict != trace.Broken || it.Observed != "none" {
 		t.Errorf("unbound: %+v", it)
 	}
 	for want, answer := range map[string]func(model.HostName, trace.Query) ([]byte, error){
@@ -147,7 +151,7 @@ func TestHostsThatDoNotAnswer(t *testing.T) {
 	} {
 		w.ask = answer
 		code, c, _ := w.get("web")
-		if it := item(c, "host", "evidence"); code != http.StatusOK || it.Same || !strings.Contains(it.Observed, want) {
+		if it := item(c, "host", "evidence"); code != http.StatusOK || it.Verdict != trace.Unknown || !strings.Contains(it.Observed, want) {
 			t.Errorf("%s: %d %+v", want, code, it)
 		}
 	}
@@ -157,8 +161,8 @@ func TestTimeout(t *testing.T) {
 	w := newWorld(t)
 	slow := New(Options{Cloud: w.c, Timeout: 20 * time.Millisecond, Hosts: slowHosts{}})
 	begin := time.Now()
-	c, err := slow.Chain(t.Context(), "web")
-	if err != nil || c.PortID != w.a.ID || time.Since(begin) > 2*time.Second {
+	rep, err := slow.Report(t.Context(), "web", nil)
+	if err != nil || rep.Chains[0].PortID != w.a.ID || time.Since(begin) > 2*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 }

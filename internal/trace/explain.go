@@ -37,7 +37,7 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		if r.Port.DeviceOwner != model.OwnerDHCP {
 			c.finish(e.device())
 		}
-		c.finish(e.flows(), e.filter())
+		c.finish(e.filter(), e.flows())
 		c.finish(e.exchange()...)
 		c.finish(e.tunnels()...)
 		if e.servedAddrs() != nil || r.Port.DeviceOwner == model.OwnerDHCP {

@@ -89,8 +89,8 @@ const (
 	StepHost       = "host"       // is that host's agent alive and in step
 	StepInterface  = "interface"  // the OVS interface that carries the port's ID, and its tag
 	StepDevice     = "tap"        // the tap in the kernel, and who holds its other end
-	StepFlows      = "flows"      // what the switch holds for the port, and what shadows it
 	StepFilter     = "filter"     // port security and security groups, and what they have dropped
+	StepFlows      = "flows"      // what the switch holds for the port, and what shadows it
 	StepExchange   = "exchange"   // what becomes of the packets of a DHCP exchange, by the records and by the switches
 	StepTunnel     = "tunnel"     // the way between the port's host and the DHCP host
 	StepDHCPServer = "dhcp"       // namespace, address and listener
