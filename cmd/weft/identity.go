@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"weft/internal/access"
+	"weft/internal/control"
 	"weft/internal/identity"
 	"weft/internal/neutron"
 	"weft/internal/store"
@@ -232,7 +233,7 @@ func (p *identityParts) guard(h http.Handler, may func(access.Caller) bool) http
 		case err != nil:
 			status, why = http.StatusServiceUnavailable, "the token cannot be checked now"
 		case may(caller):
-			h.ServeHTTP(w, r)
+			h.ServeHTTP(w, r.WithContext(control.WithCaller(r.Context(), caller)))
 			return
 		}
 		b, _ := json.Marshal(map[string]string{"error": why}) // a map of texts cannot fail

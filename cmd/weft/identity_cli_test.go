@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,8 +14,12 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"weft/internal/admin"
 	"weft/internal/control"
+	"weft/internal/feed"
 	"weft/internal/identity"
+	"weft/internal/inspect"
+	"weft/internal/model"
 	"weft/internal/neutron"
 	"weft/internal/store/storetest"
 )
@@ -36,8 +41,17 @@ func startCloud(t *testing.T) (auth, api, password string) {
 		t.Fatal(err)
 	}
 	mux.Handle("/v3/", local)
-	mux.Handle("/", neutron.New(neutron.Options{Control: control.New(control.Options{Store: s, Config: control.DefaultConfig()}), Authenticator: local}))
+	verbs := control.New(control.Options{Store: s, Config: control.DefaultConfig()})
+	mux.Handle("/", apiHandler(&identityParts{auth: local}, admin.Options{Control: verbs}, inspect.Options{Cloud: verbs, Hosts: noHosts{}, Refused: verbs.Refused},
+		neutron.Options{Control: verbs, Authenticator: local}))
 	return srv.URL + "/v3", srv.URL, password
+}
+
+// noHosts is a feed without any host.
+type noHosts struct{}
+
+func (noHosts) Evidence(context.Context, model.HostName, []byte) ([]byte, error) {
+	return nil, feed.ErrNotConnected
 }
 
 // cloudYAML is one cloud of clouds.yaml.

@@ -167,29 +167,31 @@ func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutro
 	return mux
 }
 
-// sightOf shows of ports what the API shows to the same caller: it asks the API. Who is shown
-// where a port is bound may see the insides of hosts. The caller's word on one port holds for the
-// rest of the request; the empty ID asks whether he may see all ports' hosts.
+// sightOf shows what the API shows to the same caller.
 func sightOf(api http.Handler) func(*http.Request) inspect.Sight {
-	return func(r *http.Request) inspect.Sight {
-		ask := func(path string) (int, []byte) {
-			q := r.Clone(r.Context())
-			q.Method, q.Body, q.ContentLength = http.MethodGet, http.NoBody, 0
-			q.URL = &url.URL{Path: path}
-			q.RequestURI = path
-			w := answer{header: http.Header{}, code: http.StatusOK}
-			api.ServeHTTP(&w, q)
-			return w.code, w.body.Bytes()
-		}
-		return func(id model.PortID) (port, hosts bool) {
-			if id == "" { // agents are for administrators
-				code, _ := ask("/v2.0/agents")
-				return true, code == http.StatusOK
-			}
-			code, body := ask("/v2.0/ports/" + string(id))
-			return code == http.StatusOK, code == http.StatusOK && bytes.Contains(body, []byte(`"binding:host_id"`))
-		}
-	}
+	return func(r *http.Request) inspect.Sight { return sight{api, r} }
+}
+
+type sight struct {
+	api http.Handler
+	r   *http.Request
+}
+
+// Port asks the API for the port. Who is shown there where it is bound may see the insides of hosts.
+func (s sight) Port(id model.PortID) (port, hosts bool) {
+	q := s.r.Clone(s.r.Context())
+	q.Method, q.Body, q.ContentLength = http.MethodGet, http.NoBody, 0
+	q.URL = &url.URL{Path: "/v2.0/ports/" + string(id)}
+	q.RequestURI = q.URL.Path
+	w := answer{header: http.Header{}, code: http.StatusOK}
+	s.api.ServeHTTP(&w, q)
+	return w.code == http.StatusOK, w.code == http.StatusOK && bytes.Contains(w.body.Bytes(), []byte(`"binding:host_id"`))
+}
+
+// Project is the caller's own, or any for an administrator.
+func (s sight) Project(id model.ProjectID) bool {
+	c := control.CallerOf(s.r.Context())
+	return c.Admin || c.Has("admin") || c.ProjectID == id
 }
 
 // answer keeps what a handler answers.

@@ -98,15 +98,23 @@ func (e Ambiguous) Error() string {
 	return b.String()
 }
 
-// Sight says of a port whether its records may be seen, and whether the insides of hosts too.
-type Sight func(model.PortID) (port, hosts bool)
+// Sight is what somebody may see.
+type Sight interface {
+	// Port says of a port whether its records may be seen, and whether the insides of hosts too.
+	Port(model.PortID) (port, hosts bool)
+	// Project says whether what belongs to a project may be seen.
+	Project(model.ProjectID) bool
+}
 
-func everything(model.PortID) (port, hosts bool) { return true, true }
+type everything struct{}
+
+func (everything) Port(model.PortID) (port, hosts bool) { return true, true }
+func (everything) Project(model.ProjectID) bool         { return true }
 
 // Report explains the ports that q means, as far as they may be seen.
 func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Report, error) {
 	if see == nil {
-		see = everything
+		see = everything{}
 	}
 	now := in.o.Now()
 	q = strings.TrimSpace(q)
@@ -123,9 +131,7 @@ func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Rep
 		}
 	})
 	if missing := (model.NotFound{}); errors.As(err, &missing) && in.o.Refused != nil {
-		if _, all := see(""); all {
-			rep.Refused = in.o.Refused(q)
-		}
+		rep.Refused = slices.DeleteFunc(in.o.Refused(q), func(f model.Refusal) bool { return !see.Project(f.Project) })
 		if len(rep.Refused) > 0 {
 			rep.Verdict = trace.Broken
 			return rep, nil
@@ -139,7 +145,7 @@ func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Rep
 	for i, rec := range records {
 		wg.Go(func() {
 			rep.Chains[i] = trace.Explain(rec, in.ask(ctx, rec), now)
-			if _, hosts := see(rec.Port.ID); !hosts {
+			if _, hosts := see.Port(rec.Port.ID); !hosts {
 				rep.Chains[i].Redact()
 			}
 		})
@@ -205,7 +211,7 @@ func seen(r store.Reader, q string, see Sight) ([]*model.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(p *model.Port) bool { ok, _ := see(p.ID); return !ok })
+	found = slices.DeleteFunc(found, func(p *model.Port) bool { ok, _ := see.Port(p.ID); return !ok })
 	sortPorts(found)
 	switch vm := func(p *model.Port) bool { return p.DeviceID == q }; {
 	case len(found) == 0:

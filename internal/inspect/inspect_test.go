@@ -124,6 +124,20 @@ func TestFindsThePortThatIsMeant(t *testing.T) {
 	}
 }
 
+// TestVM: the ID of a VM means all its ports.
+func TestVM(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"nic0", "nic1"} {
+		if _, err := w.c.CreatePort(t.Context(), control.PortRequest{NetworkID: w.net, Name: control.Some(name), DeviceID: control.Some("vm-7")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rep, err := w.in.Report(t.Context(), "vm-7", nil)
+	if err != nil || len(rep.Chains) != 2 || rep.Chains[0].DeviceID != "vm-7" || rep.Chains[1].DeviceID != "vm-7" || rep.Verdict != trace.Broken {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
 // Whatever the host does, there is an answer that says what is known.
 func TestHostsThatDoNotAnswer(t *testing.T) {
 	w := newWorld(t)

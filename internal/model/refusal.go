@@ -13,7 +13,6 @@ type Refusal struct {
 	// MAC and Addrs are those that were asked for.
 	MAC   string   `json:"mac,omitempty"`
 	Addrs []string `json:"addresses,omitempty"`
-	// Type is Neutron's name of the error.
-	Type    string `json:"type"`
+	// Message says why.
 	Message string `json:"message"`
 }

@@ -87,8 +87,8 @@ var Causes = map[Cause]Explained{
 
 	CauseNoPort:          {"there is no such port", "Check the name; a port's ID, name, MAC, an address, its tap or its VM's ID will do. weft port list shows all."},
 	CauseNoNetwork:       {"the port's network is gone from the store", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
-	CauseNetworkDown:     {"the network's admin state is down", "weft network set NETWORK --enable, if that is not meant."},
-	CausePortDown:        {"the port's admin state is down", "weft port set PORT --enable, if that is not meant."},
+	CauseNetworkDown:     {"the network's admin state is down", "weft network set NETWORK --admin-state-up, if that is not meant."},
+	CausePortDown:        {"the port's admin state is down", "weft port set PORT --admin-state-up, if that is not meant."},
 	CauseNoMAC:           {"the port has no MAC address", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseNoSubnet:        {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseOutsideSubnet:   {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},

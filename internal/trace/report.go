@@ -101,7 +101,7 @@ const (
 )
 
 // hostSide are the steps that show what only an administrator may see: the insides of hosts.
-var hostSide = map[string]bool{StepHost: true, StepInterface: true, StepDevice: true, StepFlows: true, StepExchange: true,
+var hostSide = map[string]bool{StepBinding: true, StepHost: true, StepInterface: true, StepDevice: true, StepFlows: true, StepExchange: true,
 	StepTunnel: true, StepDHCPServer: true, StepFaults: true}
 
 // Item is one fact of a step.

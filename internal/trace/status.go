@@ -18,10 +18,10 @@ func (e *explainer) facts(s *Step) {
 	}
 	f := e.ev.Reported
 	if f == nil {
-		s.judge("wired", "yes", "nothing reported yet", false, CauseNotReported, fmt.Sprintf("The agent of host %s has reported nothing of the port yet.", e.p.Binding.Host))
+		s.judge("wired", "yes", "nothing reported yet", false, CauseNotReported, "The agent of the port's host has reported nothing of it yet.")
 		return
 	}
-	s.want("wired", "yes", yesNo(f.Wired), CauseNotWired, fmt.Sprintf("The agent of host %s has not found the port wired: its interface or its flows are not as they should be.", e.p.Binding.Host))
+	s.want("wired", "yes", yesNo(f.Wired), CauseNotWired, "The agent of the port's host has not found it wired: its interface or its flows are not as they should be.")
 	s.show("reported", f.At.UTC().Format("2006-01-02T15:04:05.000Z")+" ("+ago(e.now, f.At)+")")
 }
 
