@@ -97,7 +97,7 @@ func (h *host) countedDrops(g, client *guest, group string) {
 	if before["no_ingress_rule"] == 0 {
 		h.t.Fatalf("nothing was dropped: %v", before)
 	}
-	shown := h.mustWeft("trace", g.ID)
+	shown := h.traced(g.ID)
 	if want := fmt.Sprintf("no_ingress_rule %d", before["no_ingress_rule"]); !strings.Contains(shown, want) || !strings.Contains(shown, "web ("+group+")") {
 		h.t.Errorf("weft trace does not say %q:\n%s", want, shown)
 	}

@@ -192,7 +192,7 @@ func TestAntiSpoofing(t *testing.T) {
 		}
 	}
 	// Who asks is told how many there were of each kind.
-	show, metrics := h.mustWeft("trace", a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
+	show, metrics := h.traced(a.ID), h.run("curl", "-sS", "http://127.0.0.1:9480/metrics")
 	for reason, n := range a.drops() {
 		if n > 0 && !strings.Contains(show, fmt.Sprintf("%s %d", reason, n)) {
 			t.Errorf("weft trace says nothing of %d times %s:\n%s", n, reason, show)

@@ -281,6 +281,16 @@ func (h *host) mustWeft(args ...string) string {
 	return out
 }
 
+// traced is what weft trace prints of a port, be it well or not.
+func (h *host) traced(port string) string {
+	h.t.Helper()
+	out, err := h.weft("trace", port)
+	if !strings.Contains(out, "port "+port) && !strings.Contains(out, "("+port+")") {
+		h.t.Fatalf("weft trace %s: %v\n%s", port, err, out)
+	}
+	return out
+}
+
 // statusError is an answer of the API that is not a success.
 type statusError struct {
 	Code int
