@@ -48,6 +48,8 @@ type Machine interface {
 	Changed() <-chan struct{}
 	// Probe looks closely at one port.
 	Probe(ctx context.Context, q host.Query) host.Found
+	// Seek looks for the interface of one port. It does not block.
+	Seek(q host.Query) host.Found
 	// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
 	Drops(ctx context.Context) (map[uint64]uint64, error)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"weft/internal/host"
@@ -25,6 +26,9 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	if err := json.Unmarshal(query, &q); err != nil {
 		return nil, fmt.Errorf("read the query: %w", err)
 	}
+	if q.Seek {
+		return json.Marshal(a.seek(q))
+	}
 	ev := a.Evidence(ctx, q)
 	return json.Marshal(ev)
 }
@@ -43,9 +47,9 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		ev.Switch.Error = obs.Err.Error()
 	}
 	if p := st.Cloud.Ports[q.PortID]; p != nil {
-		ev.Known, ev.Revision, q.NetworkID = true, p.Revision, p.NetworkID
+		ev.Known, ev.Revision, q.NetworkID, q.MAC = true, p.Revision, p.NetworkID, p.MAC.String()
 	}
-	hq := host.Query{PortID: q.PortID, NetworkID: q.NetworkID, Bridge: a.o.Settings.IntegrationBridge, Device: vif.TapName(q.PortID)}
+	hq := a.hostQuery(q)
 	net := networkOf(now.view, q.NetworkID)
 	var service *dhcp.Server
 	if net != nil {
@@ -63,7 +67,11 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	}
 	found := a.o.Machine.Probe(ctx, hq)
 	ev.Gaps = found.Gaps
-	ev.Interface, ev.Device = evidenceInterface(found), evidenceDevice(found)
+	ev.Device = evidenceDevice(found)
+	a.interfaces(&ev, found)
+	for _, r := range found.Repairs {
+		ev.Repairs = append(ev.Repairs, trace.Repair(r))
+	}
 	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, local)
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
@@ -121,12 +129,39 @@ func serverOf(all []dhcp.Server, id model.NetworkID) *dhcp.Server {
 	return nil
 }
 
-func evidenceInterface(f host.Found) *trace.Interface {
-	if f.Interface == nil {
-		return nil
+func (a *Agent) hostQuery(q trace.Query) host.Query {
+	mac, err := model.ParseMAC(q.MAC)
+	if err != nil {
+		mac = model.MAC{} // then nothing is found by it
 	}
-	i := trace.Interface(*f.Interface)
-	return &i
+	return host.Query{PortID: q.PortID, NetworkID: q.NetworkID, MAC: mac, Bridge: a.o.Settings.IntegrationBridge, Device: vif.TapName(q.PortID)}
+}
+
+// seek answers where the interface of a port is that need not be bound here.
+func (a *Agent) seek(q trace.Query) trace.Evidence {
+	ev := trace.Evidence{PortID: q.PortID, Host: a.o.Feed.Name, At: time.Now().UTC()}
+	a.interfaces(&ev, a.o.Machine.Seek(a.hostQuery(q)))
+	return ev
+}
+
+// interfaces puts what was found of the port's interface, and of those like it, into evidence.
+func (a *Agent) interfaces(ev *trace.Evidence, f host.Found) {
+	if f.Interface != nil {
+		i := trace.Interface(*f.Interface)
+		ev.Interface = &i
+	}
+	for _, i := range f.Twins {
+		ev.Twins = append(ev.Twins, trace.Interface(i))
+	}
+	ports := a.feed.State().Cloud.Ports
+	for _, l := range f.LookAlikes {
+		// The right interface of another port may have the same MAC, on another network.
+		other := model.PortID(strings.ToLower(l.ExternalIDs["iface-id"]))
+		if p := ports[other]; p != nil && p.Binding.Host == a.o.Feed.Name && l.Name == vif.TapName(other) {
+			continue
+		}
+		ev.LookAlikes = append(ev.LookAlikes, trace.LookAlike{Interface: trace.Interface(l.Interface), Why: l.Why})
+	}
 }
 
 func evidenceDevice(f host.Found) *trace.Device {
@@ -134,8 +169,13 @@ func evidenceDevice(f host.Found) *trace.Device {
 	if d == nil {
 		return nil
 	}
-	return &trace.Device{Name: d.Name, Kind: d.Type, MAC: d.MAC.String(), MTU: d.MTU, Up: d.Up, Carrier: d.Carrier,
+	out := &trace.Device{Name: d.Name, Kind: d.Type, MAC: d.MAC.String(), MTU: d.MTU, Up: d.Up, Carrier: d.Carrier,
 		RxPackets: d.RxPackets, TxPackets: d.TxPackets, RxDropped: d.RxDropped, TxDropped: d.TxDropped}
+	if f.Holder != nil {
+		h := trace.Holder(*f.Holder)
+		out.Holder = &h
+	}
+	return out
 }
 
 // evidenceDHCP is nil when this host neither is to serve the network nor has its namespace.

@@ -132,6 +132,8 @@ func (m *fakeMachine) Probe(_ context.Context, q host.Query) host.Found {
 	return f
 }
 
+func (m *fakeMachine) Seek(host.Query) host.Found { return host.Found{} }
+
 func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -32,6 +32,7 @@ type Switch interface {
 	DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
+	Repairs() []ovs.Repair
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 }
 
@@ -77,6 +78,8 @@ type Host struct {
 	// lost: the DHCP responder has lost a device, so that what the kernel was last found to
 	// hold is not so any more.
 	lost atomic.Bool
+	// holders finds the virtual machines behind taps.
+	holders kernel.Holders
 }
 
 // New makes a Host. Run must be running for Changed to speak.

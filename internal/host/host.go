@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weft/internal/host/kernel"
+	"weft/internal/host/ovs"
 	"weft/internal/model"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
@@ -100,6 +101,8 @@ type Timing struct {
 type Query struct {
 	PortID    model.PortID
 	NetworkID model.NetworkID
+	// MAC is the port's; interfaces that say so look like the port's.
+	MAC model.MAC
 	// Bridge is the integration bridge.
 	Bridge string
 	// Device is the port's tap when nothing is attached under its ID.
@@ -116,6 +119,13 @@ type Query struct {
 type Found struct {
 	Interface *Interface
 	Device    *kernel.Link
+	// Holder is who holds the other end of Device; nil if that cannot be seen.
+	Holder *kernel.Holder
+	// Twins are other interfaces with the port's ID; LookAlikes are, if none has it, those that seem to be meant.
+	Twins      []Interface
+	LookAlikes []LookAlike
+	// Repairs are what of the port's and of the bridges' was found changed lately and put back.
+	Repairs []ovs.Repair
 	// Flows are those of the port, by their cookie, on the integration bridge.
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
@@ -134,6 +144,12 @@ type Interface struct {
 	Tag                uint16
 	ExternalIDs        map[string]string
 	OtherConfig        map[string]string
+}
+
+// LookAlike is an interface that has not the port's ID, and what makes it look like the port's.
+type LookAlike struct {
+	Interface
+	Why []string
 }
 
 // DHCPFound is the DHCP service of a network as it runs.

@@ -101,6 +101,7 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
+func (m fakeSwitch) Repairs() []ovs.Repair                             { return nil }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"weft/internal/host/kernel"
-	"weft/internal/host/ovs"
 	"weft/internal/model"
 	"weft/internal/plan/vswitch"
 )
@@ -18,13 +16,22 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	var f Found
 	gap := func(what string, err error) { f.Gaps = append(f.Gaps, fmt.Sprintf("%s: %v", what, err)) }
 	device := q.Device
-	if f.Interface = h.findInterface(q.PortID); f.Interface != nil {
+	f.Interface, f.Twins = h.findInterface(q.PortID)
+	if f.Interface != nil {
 		device = f.Interface.Name
+	} else {
+		f.LookAlikes = h.lookAlikes(q)
 	}
+	f.Repairs = h.repairs(q, device)
 	l, err := kernel.LinkInfo("", device)
 	switch {
 	case err == nil:
 		f.Device = &l
+		if l.Type == "tun" && l.Carrier {
+			if who, ok := h.holders.Of(l.Name); ok {
+				f.Holder = &who
+			}
+		}
 	case !errors.Is(err, kernel.ErrNoLink):
 		gap("device "+device, err)
 	}
@@ -68,36 +75,6 @@ func (h *Host) Drops(ctx context.Context) (map[uint64]uint64, error) {
 		out[d.Cookie] = d.Packets
 	}
 	return out, nil
-}
-
-// findInterface finds the interface of a port on any bridge, working or not.
-func (h *Host) findInterface(id model.PortID) *Interface {
-	o := h.p.Switch.Observe()
-	used := ""
-	for _, a := range o.Attachments {
-		if a.PortID == id {
-			used = a.Device
-		}
-	}
-	var found *Interface
-	for _, b := range o.Bridges {
-		for _, p := range b.Ports {
-			if !strings.EqualFold(p.ExternalIDs["iface-id"], string(id)) || found != nil && p.Name != used {
-				continue
-			}
-			found = &Interface{Name: p.Name, Bridge: b.Name, Type: p.Type, OFPort: ofport(p), Error: p.Error,
-				Tag: p.Tag, ExternalIDs: p.ExternalIDs, OtherConfig: p.OtherConfig}
-		}
-	}
-	return found
-}
-
-// ofport is what ovs-vsctl shows: -1 for an interface that could not be made.
-func ofport(p ovs.Port) int {
-	if p.OFPort == 0 && p.Error != "" {
-		return -1
-	}
-	return int(p.OFPort)
 }
 
 func (h *Host) transactions(id model.PortID) []Transaction {

@@ -144,7 +144,9 @@ func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Rep
 	var wg sync.WaitGroup
 	for i, rec := range records {
 		wg.Go(func() {
-			rep.Chains[i] = trace.Explain(rec, in.ask(ctx, rec), now)
+			said := in.ask(ctx, rec)
+			rec.Elsewhere = in.elsewhere(ctx, rec, said[rec.Port.Binding.Host])
+			rep.Chains[i] = trace.Explain(rec, said, now)
 			if _, hosts := see.Port(rec.Port.ID); !hosts {
 				rep.Chains[i].Redact()
 			}

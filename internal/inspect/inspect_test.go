@@ -187,3 +187,31 @@ func (slowHosts) Evidence(ctx context.Context, _ model.HostName, _ []byte) ([]by
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
+
+// TestPluggedElsewhere: only if nothing is plugged where the port is bound, all other hosts that live are asked.
+func TestPluggedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	for _, h := range []model.HostName{"h2", "h3"} {
+		if _, err := w.c.RegisterHost(t.Context(), model.Host{Name: h, IntegrationBridge: "br-int", TunnelTypes: []string{"vxlan"}, Roles: model.AllRoles()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	where := model.HostName("h2")
+	w.ask = func(h model.HostName, q trace.Query) ([]byte, error) {
+		ev := trace.Evidence{PortID: q.PortID, Host: h, Known: h == "h1", LocalVLAN: 3}
+		if h == where && (q.Seek || h == "h1") {
+			ev.Interface = &trace.Interface{Name: "tapx"}
+		}
+		if q.Seek && (h == "h1" || where == "h1" || q.MAC != w.a.MAC.String()) {
+			t.Errorf("%s is asked for %+v", h, q)
+		}
+		return json.Marshal(ev)
+	}
+	if _, c, _ := w.get("web"); c.Answer.Cause != trace.CauseElsewhere && !strings.Contains(fmt.Sprint(c.Steps), "is plugged on host h2 (interface tapx)") {
+		t.Errorf("%+v", c)
+	}
+	where = "h1"
+	if _, c, _ := w.get("web"); c.PortID != w.a.ID || strings.Contains(fmt.Sprint(c.Steps), "is plugged on host") {
+		t.Errorf("%+v", c)
+	}
+}

@@ -42,6 +42,11 @@ const (
 
 	// interface, tap
 	CauseNotPlugged     Cause = "not_plugged"
+	CauseElsewhere      Cause = "plugged_elsewhere"
+	CauseIfaceID        Cause = "iface_id_differs"
+	CauseNotOnSwitch    Cause = "tap_not_on_switch"
+	CauseStalePort      Cause = "stale_switch_port"
+	CauseTwin           Cause = "iface_id_twice"
 	CauseWrongBridge    Cause = "wrong_bridge"
 	CauseWrongType      Cause = "wrong_interface_type"
 	CauseAttachedMAC    Cause = "attached_mac_differs"
@@ -78,6 +83,7 @@ const (
 	CauseNotWired    Cause = "not_wired"
 	CauseNotActive   Cause = "not_active"
 	CauseFault       Cause = "agent_fault"
+	CauseRepaired    Cause = "changed_by_another"
 )
 
 // Causes explains every cause. docs/trace.md is made from it.
@@ -108,6 +114,11 @@ var Causes = map[Cause]Explained{
 	CauseCertificateExpired: {"the certificate of the host has run out", "Let the host join again with a new token: weft server token, then weft agent join on the host."},
 
 	CauseNotPlugged:     {"nothing is plugged into the port", "Start the VM; or see what Nova or libvirt say about it. The interface in Open vSwitch must carry external_ids:iface-id=PORT-ID."},
+	CauseElsewhere:      {"the VM runs on another host than the port is bound to", "Bind the port to the host where it is plugged (weft port set PORT --host HOST), or start the VM where the port is bound."},
+	CauseIfaceID:        {"an interface is plugged for the port, but carries another iface-id", "ovs-vsctl set Interface NAME external_ids:iface-id=PORT-ID, and look who wrote the other one."},
+	CauseNotOnSwitch:    {"the tap is there, but is not in Open vSwitch", "Look what it is in (ip -d link show TAP): the VM's NIC must be of type bridge with virtualport openvswitch. By hand: weft plug."},
+	CauseStalePort:      {"a port in Open vSwitch is left over from a VM that is gone", "Start the VM again, or remove the port (ovs-vsctl del-port NAME)."},
+	CauseTwin:           {"two interfaces carry the port's iface-id", "Remove the one that is not used (ovs-vsctl del-port NAME): it is left over, or was given a wrong iface-id."},
 	CauseWrongBridge:    {"the interface is on another bridge", "Plug the VM into the integration bridge."},
 	CauseWrongType:      {"the interface is of another type", "Look who made it; remove it, and the agent makes its own."},
 	CauseAttachedMAC:    {"who plugged the interface says another MAC than the port's", "The VM has another NIC than the port says: compare the domain's XML, and plug it again."},
@@ -141,4 +152,5 @@ var Causes = map[Cause]Explained{
 	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},
 	CauseNotActive:   {"the port is not ACTIVE", "An earlier step says why; else ask again."},
 	CauseFault:       {"the agent could not do something", "The error is in the line; the agent tries again by itself."},
+	CauseRepaired:    {"something else has changed what weft sets", "Look who changes it (another agent, a script, a person): weft sets it back as long as its agent runs."},
 }

@@ -168,11 +168,20 @@ func (e *explainer) binding() Step {
 		s.show("host", "every one with ports of the network")
 		s.show("vif type", observed)
 	} else {
-		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "", CauseUnbound, "The port is bound to no host: nobody has said yet where its VM runs.")
+		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "", CauseUnbound, e.unbound())
 		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS, CauseBindingFailed, fmt.Sprintf("The port could not be bound to host %s: %s.", b.Host, cmp.Or(b.Reason, string(b.VIFType))))
 	}
 	s.show("vnic type", b.VNICType)
 	return s
+}
+
+func (e *explainer) unbound() string {
+	for _, there := range e.r.Elsewhere {
+		if there.Interface != nil {
+			return fmt.Sprintf("The port is bound to no host, but is plugged on host %s (interface %s).", there.Host, there.Interface.Name)
+		}
+	}
+	return "The port is bound to no host: nobody has said yet where its VM runs."
 }
 
 // lastHeard says when a host was last heard of.
@@ -216,6 +225,7 @@ func (e *explainer) host() Step {
 		sw = "not connected: " + e.ev.Switch.Error
 	}
 	s.judge("switch", "connected", sw, e.ev.Switch.Connected, CauseSwitchGone, fmt.Sprintf("The agent of host %s cannot reach Open vSwitch: %s.", name, e.ev.Switch.Error))
+	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairBridge })
 	if e.ev.Switch.Version != "" {
 		s.show("switch version", e.ev.Switch.Version)
 	}

@@ -38,6 +38,7 @@ func (e *explainer) faults() []Step {
 			s.judge(f.Object, f.Op, fmt.Sprintf("%s (since %s, tried %d times)", f.Error, f.Since.UTC().Format(timeForm), f.Tries), false,
 				CauseFault, fmt.Sprintf("The agent of host %s could not %s %s: %s.", host, f.Op, f.Object, f.Error))
 		}
+		e.repaired(&s, ev, func(r Repair) bool { return !e.saidOf(host, r) })
 		for _, g := range ev.Gaps {
 			s.unlooked("gap", anything, g)
 		}

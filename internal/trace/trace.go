@@ -28,6 +28,9 @@ type Record struct {
 	Hosts map[model.HostName]HostRecord
 	// GroupNames are those of the port's security groups, by ID.
 	GroupNames map[string]string
+	// Elsewhere are the hosts on which an interface carries the port's ID, or looks like it, although the
+	// port is not bound there: looked for only if none does where it is bound.
+	Elsewhere []Evidence
 }
 
 // HostRecord is what the server knows of a host.
@@ -49,6 +52,10 @@ type Query struct {
 	NetworkID model.NetworkID `json:"network_id,omitempty"`
 	// Packet, if it is there, is what the switch shall be asked about.
 	Packet *firewall.Packet `json:"packet,omitempty"`
+	// MAC is the port's, for an agent that does not know the port.
+	MAC string `json:"mac,omitempty"`
+	// Seek asks for the port's interface alone; the Evidence has that, or what looks like it.
+	Seek bool `json:"seek,omitempty"`
 }
 
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.
@@ -66,8 +73,11 @@ type Evidence struct {
 	// LocalVLAN is the number that the agent has given to the port's network; 0 for none.
 	LocalVLAN uint16     `json:"local_vlan,omitempty"`
 	Interface *Interface `json:"interface,omitempty"`
-	Device    *Device    `json:"device,omitempty"`
-	Flows     *Flows     `json:"flows,omitempty"`
+	// Twins are other interfaces that carry the port's ID; LookAlikes are, if none does, those that may have been meant.
+	Twins      []Interface `json:"twins,omitempty"`
+	LookAlikes []LookAlike `json:"look_alikes,omitempty"`
+	Device     *Device     `json:"device,omitempty"`
+	Flows      *Flows      `json:"flows,omitempty"`
 	// Dropped counts the packets that the port's filter has dropped, by reason.
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 	// Walked is what the switch does with the packet of the query.
@@ -78,6 +88,8 @@ type Evidence struct {
 	// Reported are the facts that the agent last told the server; nil before it told any.
 	Reported *Facts  `json:"reported,omitempty"`
 	Faults   []Fault `json:"faults,omitempty"`
+	// Repairs are what somebody else has changed in the last ten minutes and the agent has put back.
+	Repairs []Repair `json:"repairs,omitempty"`
 	// Gaps say what could not be looked at, and why.
 	Gaps []string `json:"gaps,omitempty"`
 }
@@ -111,6 +123,36 @@ type Interface struct {
 	OtherConfig map[string]string `json:"other_config,omitempty"`
 }
 
+// LookAlike is an interface that does not carry the port's ID, and why it may have been meant to.
+type LookAlike struct {
+	Interface
+	Why []string `json:"why"`
+}
+
+// Holder is the process that holds the other end of a tap.
+type Holder struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+	// Domain is the virtual machine's name, if the process tells.
+	Domain string `json:"domain,omitempty"`
+}
+
+// Repair is something that was found changed and was put back.
+type Repair struct {
+	// Kind is bridge, port or flows.
+	Kind   string `json:"kind"`
+	Bridge string `json:"bridge"`
+	// Name is the port's, or the flow that did not belong there; Cookie is that of flows of one object.
+	Name   string `json:"name,omitempty"`
+	Cookie uint64 `json:"cookie,omitempty"`
+	Found  string `json:"found"`
+	Set    string `json:"set"`
+	// At is the last time; Times is how often since the first, Lately in the last minute.
+	At     time.Time `json:"at"`
+	Times  int       `json:"times"`
+	Lately int       `json:"lately"`
+}
+
 // Device is the kernel's network interface of a port.
 type Device struct {
 	Name string `json:"name"`
@@ -124,6 +166,8 @@ type Device struct {
 	TxPackets uint64 `json:"tx_packets"`
 	RxDropped uint64 `json:"rx_dropped,omitempty"`
 	TxDropped uint64 `json:"tx_dropped,omitempty"`
+	// Holder is nil if it is not known.
+	Holder *Holder `json:"holder,omitempty"`
 }
 
 // Flows compare the flows that the plan wants for the port with those in the switch.

@@ -104,6 +104,43 @@ var cases = []struct {
 		ev.Interface.ExternalIDs["attached-mac"] = "fa:16:3e:00:00:99"
 		return ""
 	}, "interface", "attached-mac"},
+	{"plugged-elsewhere", func(r *Record, ev *Evidence) string {
+		ev.Interface, ev.Device, ev.Flows = nil, nil, nil
+		r.Elsewhere = []Evidence{{Host: "h2", Interface: &Interface{Name: "tap7f3a0c11-22", Bridge: "br-int", OFPort: 3}}}
+		return ""
+	}, "interface", "interface"},
+	{"iface-id-typo", func(r *Record, ev *Evidence) string {
+		i := *ev.Interface
+		i.ExternalIDs = map[string]string{"iface-id": "7f3a0c11-2222-4333-8444-555566667778", "attached-mac": "fa:16:3e:7b:71:0b"}
+		ev.Interface, ev.Flows = nil, nil
+		ev.LookAlikes = []LookAlike{{i, []string{"its name is that of the port's tap", "its attached-mac is the port's"}}}
+		return ""
+	}, "interface", "interface"},
+	{"tap-not-on-switch", func(r *Record, ev *Evidence) string { ev.Interface, ev.Flows = nil, nil; return "" }, "interface", "interface"},
+	{"stale-port", func(r *Record, ev *Evidence) string {
+		ev.Interface.OFPort, ev.Device, ev.Flows = 0, nil, nil
+		return ""
+	}, "interface", "ofport"},
+	{"twin", func(r *Record, ev *Evidence) string {
+		ev.Twins = []Interface{{Name: "tapold", Bridge: "br-int", OFPort: -1}}
+		ev.Device.Holder = &Holder{PID: 4711, Name: "qemu-system-x86", Domain: "instance-00000001"}
+		return ""
+	}, "interface", "other interface"},
+	{"tag-repaired", func(r *Record, ev *Evidence) string {
+		ev.Repairs = []Repair{{Kind: "port", Bridge: "br-int", Name: "tap7f3a0c11-22", Found: "tag 999", Set: "tag 1", At: now.Add(-3 * time.Minute), Times: 1}}
+		return ""
+	}, "interface", "port tap7f3a0c11-22"},
+	{"tag-repaired-again", func(r *Record, ev *Evidence) string {
+		ev.Repairs = []Repair{{Kind: "port", Bridge: "br-int", Name: "tap7f3a0c11-22", Found: "tag 999", Set: "tag 1", At: now.Add(-time.Second), Times: 12, Lately: 5}}
+		return ""
+	}, "interface", "port tap7f3a0c11-22"},
+	{"others-repaired", func(r *Record, ev *Evidence) string {
+		ev.Repairs = []Repair{
+			{Kind: "bridge", Bridge: "br-int", Found: "controller tcp:192.0.2.1:6653", Set: "controller tcp:127.0.0.1:6633", At: now.Add(-time.Minute), Times: 1},
+			{Kind: "flows", Bridge: "br-int", Name: "table=60,priority=40000 actions=drop", Found: "the flow table=60,priority=40000 actions=drop", Set: "removed", At: now.Add(-time.Minute), Times: 2},
+			{Kind: "port", Bridge: "br-tun", Name: "vxlan-0a00000b", Found: "remote_ip 10.0.0.99", Set: "remote_ip 10.0.0.11", At: now.Add(-time.Minute), Times: 1}}
+		return ""
+	}, "host", "bridge br-int"},
 	{"flows-missing", func(r *Record, ev *Evidence) string {
 		ev.Flows.Present = 5
 		ev.Flows.Missing = []string{"table=60,priority=100,in_port=5 actions=load:0x5->NXM_NX_REG5[],load:0x1->NXM_NX_REG6[],goto_table:71"}

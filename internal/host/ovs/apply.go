@@ -41,8 +41,18 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 		faults := []Fault{{Object: "database", Op: "reach", Err: errNoDatabase}}
 		return append(faults, s.applyFlows(ctx, &want, flowOptions{})...)
 	}
-	list := s.changes(db, &want)
+	list, same := s.changes(db, &want)
+	var repaired []Repair
+	if len(list) > 0 {
+		repaired = s.repaired(db.current(), &want, list)
+	}
 	faults := s.do(ctx, db, list)
+	if len(faults) == 0 {
+		s.repairs.note(time.Now(), repaired)
+	}
+	if !same {
+		s.keep(db.current(), &want, faults)
+	}
 	fresh := map[string]bool{}
 	for _, c := range list {
 		fresh[c.object] = true
@@ -64,24 +74,24 @@ func (a settled) same(b settled) bool {
 		a.manager == b.manager && a.in == b.in && a.observed == b.observed
 }
 
-// changes is what must be done to the database.
-func (s *Switch) changes(db *database, want *vswitch.Switch) []change {
+// changes is what must be done to the database; same, if there was nothing to look at.
+func (s *Switch) changes(db *database, want *vswitch.Switch) (list []change, same bool) {
 	s.mu.Lock()
 	now := settled{want.Bridges, want.Manager, db.current(), s.observed}
 	s.mu.Unlock()
 	if s.settled.same(now) {
-		return nil
+		return nil, true
 	}
 	s.rememberTags(want)
 	var seen map[string]bool
 	if now.observed != nil {
 		seen = now.observed.seen
 	}
-	list := changes(now.in, want, s.opt.IntegrationBridge, seen)
+	list = changes(now.in, want, s.opt.IntegrationBridge, seen)
 	if s.settled = (settled{}); len(list) == 0 {
 		s.settled = now
 	}
-	return list
+	return list, false
 }
 
 // setTargets tells every bridge its flows, before anything is done: a bridge that
@@ -378,6 +388,7 @@ func (s *Switch) ForgetPort(ctx context.Context, bridge, name string) error {
 	case snap.bridgeOf[port.UUID] != bridge || !owned(port.ExternalIDs):
 		return fmt.Errorf("make port %s anew: it is not the agent's port on bridge %s", name, bridge)
 	}
+	delete(s.kept, "port "+name)
 	ops := []ovsdb.Operation{
 		mutate(tableBridge, byName(bridge), "ports", ovsdb.MutateOperationDelete, set(uuid(port.UUID))),
 		// ovs-vswitchd takes one port that goes and one of the same name that comes for a

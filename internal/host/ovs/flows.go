@@ -42,6 +42,7 @@ type outcome struct {
 	added, removed     int
 	changed, unchanged int
 	bundles            int
+	repairs            []Repair
 }
 
 // set makes these flows the target. The next sync works towards it.
@@ -132,6 +133,8 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var o outcome
+	// Nothing was left to do: what differs now, somebody else has done.
+	steady := how == verify && b.known && b.conn == c && b.done == b.target
 	if b.target == nil {
 		return o, nil
 	}
@@ -178,6 +181,9 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 		}
 		b.known, b.in, b.foreign = len(r.stuck) == 0, want, d.foreign
 		o.count(want, &d)
+		if steady {
+			o.repairs = b.repairs(&d)
+		}
 		if len(r.faults) == 0 {
 			b.done = b.target
 		}

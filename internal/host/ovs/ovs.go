@@ -104,8 +104,10 @@ type Switch struct {
 
 	// apply serialises Apply, AddPort and DelPort: each decides by what it reads.
 	apply sync.Mutex
-	// settled belongs to Apply.
+	// settled and kept belong to Apply: what needs no change, and what was right after the last one.
 	settled settled
+	kept    map[string]keptRow
+	repairs repairs
 
 	transactions, bundles, flowChanges, dumps, connections atomic.Int64
 }
@@ -416,6 +418,7 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 
 func (s *Switch) sync(ctx context.Context, b *flows, c *conn, how syncMode) (outcome, []Fault) {
 	o, faults := b.sync(ctx, c, how)
+	s.repairs.note(time.Now(), o.repairs)
 	s.bundles.Add(int64(o.bundles))
 	if o.bundles > 0 {
 		s.flowChanges.Add(int64(o.added + o.changed + o.removed))

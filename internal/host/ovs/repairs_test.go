@@ -1,0 +1,86 @@
+package ovs
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/plan/vswitch"
+)
+
+// TestRepairs: what somebody else changes is put back and remembered; what weft itself changes, or
+// what is new, is no repair.
+func TestRepairs(t *testing.T) {
+	w := newWorld(t)
+	want := w.example()
+	w.apply(want)
+	w.plug("tap1", "iface-id="+portID(1))
+	w.eventually("attached", func() bool { return len(w.attachments()) == 2 })
+	tag := func(n int) []vswitch.PortTag {
+		return []vswitch.PortTag{{Name: "tap1", Tag: uint16(n), OtherConfig: map[string]string{"tag": "x"}}}
+	}
+	again := func(n int) {
+		next := w.example()
+		next.Bridges[0].Tags = tag(n)
+		w.apply(next)
+	}
+	again(3)
+	again(4)
+	w.vsctl("del-port", "tap1")
+	w.plug("tap1", "iface-id="+portID(1))
+	w.eventually("attached again", func() bool { return len(w.attachments()) == 2 })
+	again(4)
+	if got := w.s.Repairs(); len(got) != 0 {
+		t.Errorf("weft's own changes are repairs: %+v", got)
+	}
+
+	for range 3 {
+		w.vsctl("set", "port", "tap1", "tag=999")
+		w.eventually("999 is seen", func() bool { return or(w.s.db.Load().snapshot().ports["tap1"].Tag) == 999 })
+		again(4)
+	}
+	w.vsctl("set-controller", "br-int", "tcp:192.0.2.1:6653")
+	w.eventually("it is seen", func() bool {
+		b := w.s.Observe().Bridges[0]
+		return len(b.Controllers) == 1 && strings.Contains(b.Controllers[0].Target, "192.0.2.1")
+	})
+	again(4)
+	w.eventually("in sync", func() bool { return w.s.Observe().Bridges[0].InSync })
+	w.ofctl("add-flow", "br-int", "table=60,priority=40000,cookie=0x99,actions=drop")
+	w.s.Resync(t.Context())
+	got := w.s.Repairs()
+	if len(got) != 3 {
+		t.Fatalf("%d repairs: %+v", len(got), got)
+	}
+	if r := got[0]; r.Kind != "port" || r.Name != "tap1" || r.Found != "tag 999" || r.Set != "tag 4" || r.Times != 3 || r.Lately != 3 || time.Since(r.At) > time.Minute {
+		t.Errorf("%+v", r)
+	}
+	if r := got[1]; r.Kind != "bridge" || r.Bridge != "br-int" || r.Found != "controller tcp:192.0.2.1:6653" || r.Set != "controller "+w.s.ControllerTarget() {
+		t.Errorf("%+v", r)
+	}
+	if r := got[2]; r.Kind != "flows" || !strings.Contains(r.Found, "priority=40000") || r.Set != "removed" {
+		t.Errorf("%+v", r)
+	}
+
+	w.ofctl("del-flows", "br-int", "table=60")
+	w.s.Resync(t.Context())
+	got = w.s.Repairs()
+	if r := got[len(got)-1]; r.Kind != "flows" || !strings.Contains(r.Found, "missing") || r.Cookie == 0 && r.Name != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRepairsAreForgotten(t *testing.T) {
+	var m repairs
+	begin := time.Now().Add(-time.Hour)
+	for i := range 2 * repairsMost {
+		m.note(begin.Add(time.Duration(i)*time.Millisecond), []Repair{{Kind: "port", Name: strings.Repeat("x", i)}})
+	}
+	if len(m.all) != repairsMost || m.all[repairKey{kind: "port", name: strings.Repeat("x", 2*repairsMost-1)}] == nil {
+		t.Errorf("%d are kept", len(m.all))
+	}
+	m.note(begin.Add(30*time.Minute), []Repair{{Kind: "port"}})
+	if len(m.all) != 1 {
+		t.Errorf("%d are kept after half an hour", len(m.all))
+	}
+}
