@@ -34,6 +34,7 @@ func TestManyHosts(t *testing.T) {
 		{"Move", portMoves},
 		{"Answers", answeredHere},
 		{"Underlay", smallUnderlay},
+		{"Tried", tunnelTried},
 		{"Numbers", tunnelsStay},
 		{"Remove", hostComesAndGoes},
 	} {

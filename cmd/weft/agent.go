@@ -64,7 +64,7 @@ With --dry-run it prints what it would make, and makes nothing.`,
 // runAgent runs the agent until ctx ends.
 func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) error {
 	sw, err := ovs.Dial(ctx, ovs.Options{OVSDB: c.OVSDB, ListenOpenFlow: c.OpenFlowListen, IntegrationBridge: c.IntegrationBridge,
-		Resync: c.ResyncInterval, Log: log})
+		Resync: c.ResyncInterval, Host: c.Host, Log: log})
 	if err != nil {
 		return fmt.Errorf("%w (does Open vSwitch run, and is --ovsdb right?)", err)
 	}

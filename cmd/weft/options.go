@@ -111,7 +111,7 @@ func defaults() Config {
 		Identity:  "builtin", IdentityListen: "127.0.0.1:5000", Region: "RegionOne", TokenLifetime: time.Hour,
 		KeystoneUsername: "neutron", KeystoneProject: "service", KeystoneUserDomain: "Default", KeystoneProjectDomain: "Default", KeystoneCacheTime: 5 * time.Minute,
 		FeedListen: "127.0.0.1:9697", CertificateLife: feed.DefaultLife, EtcdPrefix: "/weft/v1/",
-		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, OverlayIP: 4, VNIRange: "1:16777215", FlatNetworks: []string{"*"},
+		BaseMAC: "fa:16:3e:00:00:00", PhysicalMTU: 1500, OverlayIP: 4, VNIRange: "1:16777214", FlatNetworks: []string{"*"},
 		DNSDomain: "openstacklocal", MaxDNS: 5, MaxRoutes: 20, AgentDownTime: 75 * time.Second,
 		DHCPMode: model.DHCPAgents, DHCPPerNetwork: 1, DHCPFailover: true,
 		Server: []string{"127.0.0.1:9697"}, HeartbeatInterval: 30 * time.Second,
@@ -209,8 +209,10 @@ func (c *Config) complete() error {
 			bad("tunnel_ip", "%v", err)
 		}
 	}
-	if _, _, err := parseRange(c.VNIRange); err != nil {
+	if first, last, err := parseRange(c.VNIRange); err != nil {
 		bad("vni_range", "%v", err)
+	} else if first < 1 || last >= model.ProbeVNI {
+		bad("vni_range", "%q leaves 1:%d", c.VNIRange, model.ProbeVNI-1)
 	}
 	if _, err := parseQuotas(c.Quotas); err != nil {
 		bad("quotas", "%v", err)

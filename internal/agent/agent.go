@@ -50,6 +50,8 @@ type Machine interface {
 	Probe(ctx context.Context, q host.Query) host.Found
 	// Seek looks for the interface of one port. It does not block.
 	Seek(q host.Query) host.Found
+	// TryTunnels looks at tunnels and sends probes through them.
+	TryTunnels(ctx context.Context, t host.TunnelTrial) host.TunnelsFound
 	// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
 	Drops(ctx context.Context) (map[uint64]uint64, error)
 }

@@ -20,7 +20,7 @@ import (
 // maxMissing bounds the missing flows that evidence lists.
 const maxMissing = 20
 
-// answer is the feed's hook: a trace.Query in, Evidence out.
+// answer is the feed's hook: a trace.Query in, Evidence out, or what else was asked for.
 func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	var q trace.Query
 	if err := json.Unmarshal(query, &q); err != nil {
@@ -28,6 +28,9 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	}
 	if q.Seek {
 		return json.Marshal(a.seek(q))
+	}
+	if q.Tunnels != nil {
+		return json.Marshal(a.tryTunnels(ctx, *q.Tunnels))
 	}
 	ev := a.Evidence(ctx, q)
 	return json.Marshal(ev)

@@ -19,6 +19,7 @@ import (
 	"weft/internal/feed"
 	"weft/internal/host"
 	"weft/internal/host/kernel"
+	"weft/internal/host/ovs"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/view"
@@ -133,6 +134,15 @@ func (m *fakeMachine) Probe(_ context.Context, q host.Query) host.Found {
 }
 
 func (m *fakeMachine) Seek(host.Query) host.Found { return host.Found{} }
+
+func (m *fakeMachine) TryTunnels(_ context.Context, t host.TunnelTrial) host.TunnelsFound {
+	f := host.TunnelsFound{Tunnels: make([]host.TunnelFound, len(t.To))}
+	for i, to := range t.To {
+		f.Tunnels[i] = host.TunnelFound{Port: &ovs.Port{Name: vif.Tunnel(model.SegmentVXLAN, to), OFPort: 2, Options: map[string]string{"remote_ip": to.String()}},
+			Tried: []ovs.Tried{{Size: ovs.MinProbe, Sent: 1, By: "the other", Took: time.Millisecond}}}
+	}
+	return f
+}
 
 func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
 	m.mu.Lock()

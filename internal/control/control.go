@@ -53,7 +53,7 @@ func DefaultConfig() Config {
 	return Config{
 		BaseMAC:         model.MAC{0xfa, 0x16, 0x3e},
 		PhysicalMTU:     1500,
-		VNIRange:        [2]uint32{1, 1<<24 - 1},
+		VNIRange:        [2]uint32{minVNI, maxVNI},
 		DNSDomain:       "openstacklocal",
 		MaxNameservers:  5,
 		MaxHostRoutes:   20,

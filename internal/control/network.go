@@ -24,7 +24,7 @@ const (
 // Bounds of segmentation IDs (802.1Q; RFC 7348).
 const (
 	minVLAN, maxVLAN = 1, 4094
-	minVNI, maxVNI   = 1, 1<<24 - 1
+	minVNI, maxVNI   = 1, model.ProbeVNI - 1 // that one is taken
 )
 
 // CreateNetwork makes a network on the segment asked for, or on a chosen VNI.

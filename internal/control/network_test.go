@@ -52,7 +52,7 @@ func TestProviderAttributes(t *testing.T) {
 		{"vxlan twice", control.NetworkRequest{NetworkType: ptr("vxlan"), SegmentationID: ptr(int64(77))}, 0,
 			"Unable to create the network. The tunnel ID 77 is in use.", model.TunnelInUse},
 		{"vxlan out of range", control.NetworkRequest{NetworkType: ptr("vxlan"), SegmentationID: ptr(int64(1 << 24))}, 0,
-			"Invalid input for operation: segmentation_id out of range (1 through 16777215).", model.InvalidInput},
+			"Invalid input for operation: segmentation_id out of range (1 through 16777214).", model.InvalidInput},
 		{"vxlan with physical", control.NetworkRequest{NetworkType: ptr("vxlan"), Physical: ptr("physnet1")}, 0,
 			"Invalid input for operation: provider:physical_network specified for vxlan network.", model.InvalidInput},
 		{"no type", control.NetworkRequest{SegmentationID: ptr(int64(5))}, 0,

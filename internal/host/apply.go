@@ -34,6 +34,8 @@ type Switch interface {
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
 	Repairs() []ovs.Repair
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
+	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, error)
+	Counters(ctx context.Context, bridge string) (map[uint32]ovs.Counters, error)
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.

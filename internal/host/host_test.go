@@ -106,6 +106,12 @@ func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return 
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected
 }
+func (m fakeSwitch) TryTunnels(context.Context, ovs.Trial) (map[uint32][]ovs.Tried, error) {
+	return nil, errInjected
+}
+func (m fakeSwitch) Counters(context.Context, string) (map[uint32]ovs.Counters, error) {
+	return nil, errInjected
+}
 
 func (m fakeSwitch) FlushZones(context.Context, string, []uint16) error { return nil }
 

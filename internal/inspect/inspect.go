@@ -185,7 +185,7 @@ func (in *Inspector) record(r store.Reader, p *model.Port, now time.Time) trace.
 	return rec
 }
 
-// ask asks every host that has to do with a port, all at once.
+// ask asks every host that has to do with a port, all at once; and they try the tunnels between them meanwhile.
 func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostName]trace.Said {
 	said := map[model.HostName]trace.Said{}
 	for _, p := range append([]*model.Port{rec.Port}, rec.DHCPPorts...) {
@@ -195,6 +195,10 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	var tried map[model.HostName]TunnelsSaid
+	if pairs := trace.Tunnelled(rec); len(pairs) > 0 {
+		wg.Go(func() { tried = in.TryTunnels(ctx, rec.Network.MTU, pairs) })
+	}
 	for _, h := range slices.Collect(maps.Keys(said)) {
 		wg.Go(func() {
 			ev, silence := in.evidence(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID})
@@ -204,6 +208,11 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 		})
 	}
 	wg.Wait()
+	for h, t := range tried {
+		s := said[h]
+		s.Tunnels, s.TunnelsSilence = t.Tunnels, t.Silence
+		said[h] = s
+	}
 	return said
 }
 
@@ -290,24 +299,32 @@ func (in *Inspector) evidence(ctx context.Context, host model.HostName, q trace.
 	if host == "" {
 		return nil, "the port is bound to no host"
 	}
+	ev = new(trace.Evidence)
+	if silence = in.put(ctx, host, q, ev); silence != "" {
+		return nil, silence
+	}
+	return ev, ""
+}
+
+// put puts a query to a host; the answer goes to into. When there is none, silence says why.
+func (in *Inspector) put(ctx context.Context, host model.HostName, q trace.Query, into any) (silence string) {
 	query, err := json.Marshal(q)
 	if err != nil {
-		return nil, err.Error()
+		return err.Error()
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.o.Timeout)
 	defer cancel()
 	body, err := in.o.Hosts.Evidence(ctx, host, query)
 	switch {
 	case errors.Is(err, feed.ErrNotConnected):
-		return nil, fmt.Sprintf("host %s is not connected to any server", host)
+		return fmt.Sprintf("host %s is not connected to any server", host)
 	case err != nil:
-		return nil, err.Error()
+		return err.Error()
 	}
-	ev = new(trace.Evidence)
-	if err := json.Unmarshal(body, ev); err != nil {
-		return nil, fmt.Sprintf("evidence of host %s cannot be read: %v", host, err)
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Sprintf("evidence of host %s cannot be read: %v", host, err)
 	}
-	return ev, ""
+	return ""
 }
 
 // ServeHTTP answers a GET of Path with a Report and one of AllowsPath with an Answer, or

@@ -48,12 +48,15 @@ const (
 	SegmentVXLAN SegmentType = "vxlan"
 )
 
+// ProbeVNI is the VNI with which hosts try the tunnels between them. No network has it.
+const ProbeVNI = 1<<24 - 1
+
 // Segment is one realisation of a network.
 type Segment struct {
 	Type SegmentType `json:"type"`
 	// Physical is the physical network of a flat or vlan segment, else empty.
 	Physical string `json:"physical,omitempty"`
-	// ID is the segmentation ID: a VLAN ID 1..4094 or a VNI 1..2^24-1; 0 for flat.
+	// ID is the segmentation ID: a VLAN ID 1..4094 or a VNI 1..2^24-2; 0 for flat.
 	ID uint32 `json:"id,omitempty"`
 }
 

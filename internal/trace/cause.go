@@ -65,6 +65,17 @@ const (
 	CauseClosed       Cause = "port_closed"
 	CauseRulesRefused Cause = "rules_not_programmed"
 
+	// tunnel
+	CauseNoTunnelAddress      Cause = "no_tunnel_address"
+	CauseTunnelAddressMissing Cause = "tunnel_address_missing"
+	CauseTunnelWrongAddress   Cause = "tunnel_wrong_address"
+	CauseNoTunnelPort         Cause = "no_tunnel_port"
+	CauseTunnelPortError      Cause = "tunnel_port_error"
+	CauseTunnelWrongHost      Cause = "tunnel_wrong_host"
+	CauseTunnelBlocked        Cause = "tunnel_blocked"
+	CauseTunnelOneWay         Cause = "tunnel_blocked_one_way"
+	CauseTunnelMTU            Cause = "tunnel_mtu"
+
 	// dhcp, lease
 	CauseNoDHCPPort     Cause = "no_dhcp_port"
 	CauseNotServed      Cause = "dhcp_not_served"
@@ -135,6 +146,16 @@ var Causes = map[Cause]Explained{
 	CauseFlowsMissing: {"flows of the port are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
 	CauseClosed:       {"the port is closed, because its flows could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
 	CauseRulesRefused: {"rules of security groups could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
+
+	CauseNoTunnelAddress:      {"no tunnel can lead to a host", "Set tunnel_ip in its weft.yaml to an address of the underlay, of the same IP version on all hosts, and start weft agent again."},
+	CauseTunnelAddressMissing: {"no device of a host has its tunnel address", "On that host, give the address to the device of the underlay (ip addr add), or set tunnel_ip in weft.yaml to the one it has and start weft agent again."},
+	CauseTunnelWrongAddress:   {"a tunnel leads to another address than its host's", "Something else writes on the tunnel bridge, or two hosts have one tunnel_ip: look at ovs-vsctl show and weft host list. weft sets it back as long as it runs."},
+	CauseNoTunnelPort:         {"a host has no tunnel to the other", "It should within a second: ask again. If it stays, look at the agent's log on that host."},
+	CauseTunnelPortError:      {"Open vSwitch could not make a tunnel", "The error of the interface says why (ovs-vsctl get Interface NAME error)."},
+	CauseTunnelWrongHost:      {"a tunnel ends at another host", "Two hosts have one address on the underlay, or something on the way rewrites addresses: look at tunnel_ip and at the addresses of both hosts."},
+	CauseTunnelBlocked:        {"nothing passes a tunnel", "Between these two addresses UDP port 4789 must pass, both ways: look at the firewalls of both hosts (nft list ruleset) and at the underlay; ping one address from the other host."},
+	CauseTunnelOneWay:         {"nothing passes a tunnel in one direction", "In that direction UDP port 4789 must pass: look at the firewalls of both hosts (nft list ruleset), output on the one and input on the other, and at what lies between."},
+	CauseTunnelMTU:            {"packets of the network's MTU do not pass a tunnel", "Raise the MTU of the underlay (ip link set DEVICE mtu N, and on what lies between), or lower the network's: weft network set NETWORK --mtu N."},
 
 	CauseNoDHCPPort:     {"the network has no DHCP port", "It is made with the first subnet that has DHCP, if a host can serve: see weft host list for a live host with the role network."},
 	CauseNotServed:      {"the host that should serve DHCP does not", "Look at the agent's log on that host."},

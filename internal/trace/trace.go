@@ -43,6 +43,10 @@ type HostRecord struct {
 type Said struct {
 	Evidence *Evidence
 	Silence  string
+	// Tunnels is what it said of its tunnels, or nil and why it said nothing of them in TunnelsSilence;
+	// both are empty if it was not asked.
+	Tunnels        *Tunnels
+	TunnelsSilence string
 }
 
 // Query is what a server asks an agent, in JSON; the answer is Evidence.
@@ -56,6 +60,8 @@ type Query struct {
 	MAC string `json:"mac,omitempty"`
 	// Seek asks for the port's interface alone; the Evidence has that, or what looks like it.
 	Seek bool `json:"seek,omitempty"`
+	// Tunnels asks to try tunnels, and for nothing else; the answer is Tunnels.
+	Tunnels *TunnelQuery `json:"tunnels,omitempty"`
 }
 
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.

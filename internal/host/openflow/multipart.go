@@ -2,8 +2,9 @@ package openflow
 
 // Types of multipart messages.
 const (
-	multipartFlow     = 1
-	multipartPortDesc = 13
+	multipartFlow      = 1
+	multipartPortStats = 4
+	multipartPortDesc  = 13
 )
 
 // multipartMore is the flag of a reply that is not the last.
@@ -22,6 +23,13 @@ type (
 	FlowStatsReply struct {
 		More  bool
 		Flows []FlowStats
+	}
+	// PortStatsRequest asks for the counters of a port, or with PortAny of all.
+	PortStatsRequest struct{ Port uint32 }
+	// PortStatsReply is a part of the answer.
+	PortStatsReply struct {
+		More  bool
+		Ports []PortStats
 	}
 	// PortDescRequest asks for the ports of the bridge.
 	PortDescRequest struct{}
@@ -48,9 +56,11 @@ func AllFlows() *FlowStatsRequest {
 }
 
 func (*FlowStatsRequest) kind() uint8 { return typeMultipartReq }
+func (*PortStatsRequest) kind() uint8 { return typeMultipartReq }
 func (*PortDescRequest) kind() uint8  { return typeMultipartReq }
 func (*MultipartRequest) kind() uint8 { return typeMultipartReq }
 func (*FlowStatsReply) kind() uint8   { return typeMultipartReply }
+func (*PortStatsReply) kind() uint8   { return typeMultipartReply }
 func (*PortDescReply) kind() uint8    { return typeMultipartReply }
 func (*MultipartReply) kind() uint8   { return typeMultipartReply }
 
@@ -73,6 +83,18 @@ func (m *FlowStatsReply) appendTo(b []byte) []byte {
 	b = multipart(b, multipartFlow, moreFlag(m.More))
 	for i := range m.Flows {
 		b = m.Flows[i].appendTo(b)
+	}
+	return b
+}
+
+func (m *PortStatsRequest) appendTo(b []byte) []byte {
+	return pad(put32(multipart(b, multipartPortStats, 0), m.Port), 4)
+}
+
+func (m *PortStatsReply) appendTo(b []byte) []byte {
+	b = multipart(b, multipartPortStats, moreFlag(m.More))
+	for i := range m.Ports {
+		b = m.Ports[i].appendTo(b)
 	}
 	return b
 }
@@ -107,6 +129,10 @@ func (r *reader) multipartRequest() Message {
 		m.Cookie, m.CookieMask = r.u64(), r.u64()
 		m.Match = r.match()
 		return m
+	case multipartPortStats:
+		m := &PortStatsRequest{Port: r.u32()}
+		r.skip(4)
+		return m
 	case multipartPortDesc:
 		return &PortDescRequest{}
 	}
@@ -122,6 +148,12 @@ func (r *reader) multipartReply() Message {
 		m := &FlowStatsReply{More: more}
 		for r.err == nil && len(r.b) > 0 {
 			m.Flows = append(m.Flows, r.flowStats())
+		}
+		return m
+	case multipartPortStats:
+		m := &PortStatsReply{More: more}
+		for r.err == nil && len(r.b) > 0 {
+			m.Ports = append(m.Ports, r.portStats())
 		}
 		return m
 	case multipartPortDesc:

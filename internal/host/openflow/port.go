@@ -48,6 +48,51 @@ func (r *reader) portDesc() PortDesc {
 	return p
 }
 
+// PortStats are the counters of one port.
+type PortStats struct {
+	Number                    uint32
+	DurationSec, DurationNsec uint32
+	RxPackets, TxPackets      uint64
+	RxBytes, TxBytes          uint64
+	RxDropped, TxDropped      uint64
+	RxErrors, TxErrors        uint64
+	// Properties are kept as they came.
+	Properties []byte
+}
+
+// portStatsLen is the length of the counters of a port without properties.
+const portStatsLen = 80
+
+func (p *PortStats) appendTo(b []byte) []byte {
+	start := len(b)
+	b = put32(pad(put16(b, 0), 2), p.Number)
+	b = put32(put32(b, p.DurationSec), p.DurationNsec)
+	for _, n := range []uint64{p.RxPackets, p.TxPackets, p.RxBytes, p.TxBytes, p.RxDropped, p.TxDropped, p.RxErrors, p.TxErrors} {
+		b = put64(b, n)
+	}
+	b = append(b, p.Properties...)
+	setLen(b, start, 0)
+	return b
+}
+
+func (r *reader) portStats() PortStats {
+	n := int(r.u16())
+	if r.err == nil && n < portStatsLen {
+		r.fail("counters of length %d", n)
+	}
+	sub := r.sub(n - 2)
+	sub.skip(2)
+	p := PortStats{Number: sub.u32(), DurationSec: sub.u32(), DurationNsec: sub.u32()}
+	for _, to := range []*uint64{&p.RxPackets, &p.TxPackets, &p.RxBytes, &p.TxBytes, &p.RxDropped, &p.TxDropped, &p.RxErrors, &p.TxErrors} {
+		*to = sub.u64()
+	}
+	p.Properties = sub.rest()
+	if r.err == nil {
+		r.err = sub.err
+	}
+	return p
+}
+
 // PortStatus tells that a port was added, deleted or modified.
 type PortStatus struct {
 	// Reason is 0 added, 1 deleted, 2 modified.

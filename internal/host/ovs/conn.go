@@ -16,6 +16,9 @@ import (
 // handshakeTimeout bounds hello and features; a switch that is alive needs a millisecond.
 const handshakeTimeout = 5 * time.Second
 
+// missSendLen is how much the controller wants of packets that no flow says a length for; there are none.
+const missSendLen = 128
+
 // errClosed is the fault of a call whose connection went away.
 var errClosed = errors.New("the bridge closed the connection")
 
@@ -45,6 +48,7 @@ type call struct {
 	errs        map[uint32]*openflow.Error
 	flows       []openflow.FlowStats
 	ports       []openflow.PortDesc
+	counters    []openflow.PortStats
 	done        chan struct{}
 }
 
@@ -76,8 +80,9 @@ func accept(ctx context.Context, nc net.Conn) (*conn, error) {
 		case *openflow.FeaturesReply:
 			c.dpid, c.xid = m.DatapathID, 3
 			// By default no fragment has ports or types for flows to match: it would pass
-			// by whoever may not be a DHCP server or router. So the first one has.
-			if _, err := nc.Write(openflow.Encode(nil, 3, &openflow.SetConfig{Flags: openflow.FirstFragmentMatches})); err != nil {
+			// by whoever may not be a DHCP server or router. So the first one has. A bridge that
+			// was called (see reach) sends packets only to who wants some of each.
+			if _, err := nc.Write(openflow.Encode(nil, 3, &openflow.SetConfig{Flags: openflow.FirstFragmentMatches, MissSendLen: missSendLen})); err != nil {
 				return nil, err
 			}
 			return c, nc.SetDeadline(time.Time{})
@@ -108,8 +113,9 @@ func (c *conn) read() (uint32, openflow.Message, error) {
 	return openflow.Decode(b)
 }
 
-// serve reads until the connection ends, and answers echo requests.
-func (c *conn) serve() error {
+// serve reads until the connection ends, and answers echo requests; what comes out of tunnels for the
+// controller is for probes.
+func (c *conn) serve(probes *probes) error {
 	for {
 		xid, m, err := c.read()
 		if err != nil {
@@ -119,10 +125,12 @@ func (c *conn) serve() error {
 		switch m := m.(type) {
 		case *openflow.EchoRequest:
 			err = c.send(openflow.Encode(nil, xid, &openflow.EchoReply{Data: m.Data}))
-		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.PortDescReply:
+		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.PortDescReply, *openflow.PortStatsReply:
 			c.answer(xid, m)
+		case *openflow.PacketIn:
+			probes.take(c, m)
 		}
-		// Anything else (port status, packet in) tells nothing that OVSDB does not.
+		// Anything else (port status) tells nothing that OVSDB does not.
 		if err != nil {
 			c.close(err)
 			return err
@@ -154,6 +162,8 @@ func (c *conn) answer(xid uint32, m openflow.Message) {
 		a.flows = append(a.flows, m.Flows...)
 	case *openflow.PortDescReply:
 		a.ports = append(a.ports, m.Ports...)
+	case *openflow.PortStatsReply:
+		a.counters = append(a.counters, m.Ports...)
 	}
 	if finished {
 		c.active = nil

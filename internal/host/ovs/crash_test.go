@@ -75,7 +75,7 @@ func (w *world) connect(m *mortal) *conn {
 		nc.Close()
 		return nil
 	}
-	go func() { _ = c.serve() }()
+	go func() { _ = c.serve(new(probes)) }()
 	w.Cleanup(func() { c.close(nil) })
 	return c
 }

@@ -18,6 +18,7 @@
 package ovs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,8 @@ type Options struct {
 	// Resync is how often the flows of a bridge are read and compared although nothing
 	// is known to have changed them; 0 means every minute, negative never.
 	Resync time.Duration
+	// Host is the name that is told to who tries a tunnel to here.
+	Host string
 	// Log is where transitions are told; nil discards.
 	Log *slog.Logger
 }
@@ -97,6 +100,8 @@ type Switch struct {
 	// listened is when ListenOpenFlow was opened: bridges need a second to come back.
 	listened time.Time
 
+	probes probes
+
 	// control is ovs-vswitchd's control socket.
 	control Control
 	// stale: the datapath's cache could not be emptied after the last change.
@@ -130,7 +135,7 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 	s := &Switch{
 		opt: opt, log: opt.Log, changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), adopt: make(chan net.Conn), connUp: make(chan struct{}),
 		conns: map[uint64]*conn{}, flows: map[string]*flows{}, tags: map[string]vswitch.PortTag{},
-		control: Control{Dir: controlDir(opt.OVSDB)},
+		control: Control{Dir: controlDir(opt.OVSDB)}, probes: probes{host: cmp.Or(opt.Host, "a host without a name")},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -308,7 +313,7 @@ func (s *Switch) serveBridge(ctx context.Context, nc net.Conn) {
 			s.resync(ctx, name, remembered)
 		}
 	}()
-	err = c.serve()
+	err = c.serve(&s.probes)
 	<-done
 	s.mu.Lock()
 	if s.conns[c.dpid] == c {

@@ -80,6 +80,9 @@ func planFields() map[openflow.Field]vswitch.Field {
 // resubmitInPort is the in_port of a resubmit that leaves it alone.
 const resubmitInPort = 0xfff8
 
+// wholePacket is the max_len of an output to the controller that brings all of the packet.
+const wholePacket = 0xffff
+
 // toWire makes the OpenFlow form of a flow of a plan.
 func toWire(f *vswitch.Flow) (openflow.Flow, error) {
 	w := openflow.Flow{Table: f.Table, Priority: f.Priority, Cookie: f.Cookie, HardTimeout: f.HardTimeout}
@@ -132,6 +135,8 @@ func toWireAction(a vswitch.Action) (openflow.Action, error) {
 		return openflow.Output{Port: openflow.PortInPort}, nil
 	case vswitch.Normal:
 		return openflow.Output{Port: openflow.PortNormal}, nil
+	case vswitch.Controller:
+		return openflow.Output{Port: openflow.PortController, MaxLen: wholePacket}, nil
 	case vswitch.Resubmit:
 		return openflow.Resubmit{InPort: resubmitInPort, Table: a.Table}, nil
 	case vswitch.SetField:
@@ -235,6 +240,12 @@ func fromWire(w openflow.Flow) (vswitch.Flow, error) {
 func fromWireAction(a openflow.Action) (vswitch.Action, error) {
 	switch a := a.(type) {
 	case openflow.Output:
+		if a.Port == openflow.PortController {
+			if a.MaxLen != wholePacket {
+				return nil, fmt.Errorf("%d bytes to the controller are none of a plan", a.MaxLen)
+			}
+			return vswitch.Controller{}, nil
+		}
 		return vswitch.Output{Port: a.Port}, nil // Normalize knows the reserved ones
 	case openflow.Resubmit:
 		if a.InPort == resubmitInPort {

@@ -45,6 +45,8 @@ type (
 	InPort struct{}
 	// Normal hands over to the learning switch: NORMAL.
 	Normal struct{}
+	// Controller sends the whole packet to the controller: CONTROLLER:65535.
+	Controller struct{}
 	// GotoTable goes on in a later table: goto_table:N.
 	GotoTable struct{ Table uint8 }
 	// Resubmit looks up another table and comes back: resubmit(,N).
@@ -128,6 +130,7 @@ func (Output) isAction()      {}
 func (OutputReg) isAction()   {}
 func (InPort) isAction()      {}
 func (Normal) isAction()      {}
+func (Controller) isAction()  {}
 func (GotoTable) isAction()   {}
 func (Resubmit) isAction()    {}
 func (SetField) isAction()    {}

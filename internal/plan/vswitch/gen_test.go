@@ -86,7 +86,7 @@ func genActions(t *rapid.T, base Match) []Action {
 		case 0:
 			return Output{rapid.SampledFrom([]uint32{1, 65000, PortLocal, PortFlood, PortAll}).Draw(t, "port")}
 		case 1:
-			return InPort{}
+			return rapid.SampledFrom([]Action{InPort{}, Controller{}}).Draw(t, "back")
 		case 2:
 			return Normal{}
 		case 3:

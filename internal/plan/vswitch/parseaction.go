@@ -92,6 +92,11 @@ func parseColon(name, arg string) (Action, error) {
 		}
 		p, err := parsePort(arg)
 		return Output{p}, err
+	case "CONTROLLER":
+		if arg != "65535" {
+			return nil, errors.New("only 65535, the whole packet, is used")
+		}
+		return Controller{}, nil
 	case "goto_table":
 		t, err := parseTable(arg)
 		return GotoTable{t}, err

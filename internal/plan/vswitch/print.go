@@ -180,6 +180,7 @@ func (a Output) String() string {
 func (a OutputReg) String() string { return "output:" + subfield(a.Field, 0, a.Field.Width()) }
 func (InPort) String() string      { return "IN_PORT" }
 func (Normal) String() string      { return "NORMAL" }
+func (Controller) String() string  { return "CONTROLLER:65535" }
 func (a GotoTable) String() string { return "goto_table:" + strconv.Itoa(int(a.Table)) }
 func (a Resubmit) String() string  { return "resubmit(," + strconv.Itoa(int(a.Table)) + ")" }
 func (a SetField) String() string {

@@ -1,0 +1,53 @@
+package inspect
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+
+	"weft/internal/model"
+	"weft/internal/trace"
+)
+
+// TunnelsSaid is what a host answered when it was asked to try its tunnels, or why it was silent.
+type TunnelsSaid struct {
+	Tunnels *trace.Tunnels
+	Silence string
+}
+
+// TryTunnels lets pairs of hosts that share a network of that MTU send probes to each other, all at the
+// same time: by trace.JudgeTunnel the answers of two say what passes in each direction. It takes
+// milliseconds if all pass, and less than a second if not.
+func (in *Inspector) TryTunnels(ctx context.Context, mtu int, pairs [][2]trace.TunnelPeer) map[model.HostName]TunnelsSaid {
+	queries := map[model.HostName]*trace.TunnelQuery{}
+	run := rand.Uint64() // not ours alone to count: another server's trial must have another
+	for _, pair := range pairs {
+		for i, from := range pair {
+			q := queries[from.Host]
+			if q == nil {
+				q = &trace.TunnelQuery{Run: run, MTU: mtu}
+				queries[from.Host] = q
+			}
+			if to := pair[1-i]; to.Address.IsValid() {
+				q.To = append(q.To, to)
+			}
+		}
+	}
+	out := make(map[model.HostName]TunnelsSaid, len(queries))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for host, q := range queries {
+		wg.Go(func() {
+			t := new(trace.Tunnels)
+			silence := in.put(ctx, host, trace.Query{Tunnels: q}, t)
+			if silence != "" {
+				t = nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[host] = TunnelsSaid{t, silence}
+		})
+	}
+	wg.Wait()
+	return out
+}

@@ -1,0 +1,97 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"weft/internal/inspect"
+	"weft/internal/lab"
+	"weft/internal/trace"
+)
+
+// traceOf is the chain of a port, and how long the answer took.
+func (c *manyHosts) traceOf(id string) (trace.Chain, time.Duration, error) {
+	began := time.Now()
+	var report trace.Report
+	err := c.call("GET", inspect.Path+"?q="+url.QueryEscape(id), nil, &report)
+	if err == nil && len(report.Chains) != 1 {
+		err = fmt.Errorf("%d chains", len(report.Chains))
+	}
+	if err != nil {
+		return trace.Chain{}, 0, err
+	}
+	return report.Chains[0], time.Since(began), nil
+}
+
+// answers reports an error unless trace says that of the port; text is a regular expression.
+func (c *manyHosts) answers(id string, cause trace.Cause, text string) error {
+	chain, took, err := c.traceOf(id)
+	if err != nil {
+		return err
+	}
+	if a := chain.Answer; a.Cause != cause || !regexp.MustCompile("^"+text+"$").MatchString(a.Text) {
+		var all []string
+		for _, s := range chain.Steps {
+			for _, it := range s.Items {
+				if s.Name == trace.StepTunnel || it.Verdict == trace.Broken || it.Verdict == trace.Unknown {
+					all = append(all, fmt.Sprintf("%s: %+v", s.Name, it))
+				}
+			}
+		}
+		return fmt.Errorf("after %s it says %s: %s\n%s", took.Round(time.Millisecond), a.Cause, a.Text, strings.Join(all, "\n"))
+	}
+	c.t.Logf("after %s: %s", took.Round(time.Millisecond), chain.Answer.Text)
+	return nil
+}
+
+// tunnelTried: trace tells the ways apart in which a tunnel between a port's host and its DHCP host can be
+// broken, in both directions; and a port that needs no tunnel stays well.
+func tunnelTried(c *manyHosts) {
+	network := c.network("tried", "10.77.0.0/24")
+	far, near := c.guestOn("compute-0", network, "far", nil), c.guestOn("network", network, "near", nil)
+	for _, g := range []*guest{far, near} {
+		if got, err := c.udhcpc(g.Name); err != nil || got != g.ip() {
+			c.t.Fatalf("%s got %q: %v", g.Name, got, err)
+		}
+	}
+	a, b := lab.Cable("compute-0", lab.Data), lab.Cable("network", lab.Data)
+	drop := func(from, to string) lab.Trouble {
+		return lab.Trouble(fmt.Sprintf("iifname %q oifname %q ether type ip udp dport 4789 drop", from, to))
+	}
+	link := func(run func(string, ...string) (string, error), device, mtu string) {
+		_, err := run("ip", "link", "set", device, "mtu", mtu)
+		c.must(err)
+	}
+	well := func() { c.must(c.Underlay.Suffer()) }
+	const ends, back = `compute-0 \(10\.0\.0\.11\)`, `network \(10\.0\.0\.13\)`
+	healthy := `All is well: .*`
+	for _, f := range []struct {
+		name     string
+		do, undo func()
+		cause    trace.Cause
+		text     string
+	}{
+		{"nothing", func() {}, func() {}, trace.CauseHealthy, healthy},
+		{"blocked", func() { c.must(c.Underlay.Suffer(drop(a, b), drop(b, a))) }, well, trace.CauseTunnelBlocked,
+			`Nothing passes the tunnel between ` + ends + ` and ` + back + `: 2 probes were sent each way, and none arrived\.`},
+		{"blocked there", func() { c.must(c.Underlay.Suffer(drop(a, b))) }, well, trace.CauseTunnelOneWay,
+			`Nothing that ` + ends + ` sends through the tunnel arrives at ` + back + `: 2 of 2 probes were lost; the other way they pass\.`},
+		{"blocked back", func() { c.must(c.Underlay.Suffer(drop(b, a))) }, well, trace.CauseTunnelOneWay,
+			`Nothing that ` + back + ` sends through the tunnel arrives at ` + ends + `: 2 of 2 probes were lost; the other way they pass\.`},
+		{"MTU of a NIC", func() { link(c.Node("compute-0").Run, "eth1", "1400") }, func() { link(c.Node("compute-0").Run, "eth1", "1500") }, trace.CauseTunnelMTU,
+			`Packets of 1450 bytes, the network's MTU, are lost in the tunnel from ` + ends + ` to ` + back + ` \(2 of 2\), and small ones pass: with the tunnel's header they have 1500 bytes, .*`},
+		{"MTU on the way", func() { link(c.Underlay.Run, b, "1400") }, func() { link(c.Underlay.Run, b, "1500") }, trace.CauseTunnelMTU,
+			`Packets of 1450 bytes, .* from ` + ends + ` to ` + back + ` \(2 of 2\), and small ones pass: .* and the underlay between the hosts carries less\.`},
+	} {
+		f.do()
+		c.await(f.name, 20*time.Second, func() error {
+			return errors.Join(c.answers(far.ID, f.cause, f.text), c.answers(near.ID, trace.CauseHealthy, healthy))
+		})
+		f.undo()
+		c.await("the end of "+f.name, 20*time.Second, func() error { return c.answers(far.ID, trace.CauseHealthy, healthy) })
+	}
+}
