@@ -32,25 +32,26 @@ var layers = map[string]string{
 	"plan/dhcp":     "model plan/view plan/vif plan/netns",
 	"host/diff":     "",
 	"host/openflow": "",
+	"metrics":       "",
 	"trace":         "model ipam plan/...",
 
 	// The server.
-	"store":           "model ipam",
+	"store":           "model ipam metrics",
 	"store/storetest": "store",
-	"control":         "model ipam access store",
+	"control":         "model ipam access store metrics",
 	"identity":        "model access store",
 	"neutron":         "model access control store",
-	"feed":            "model plan/view store control feed/feedpb",
+	"feed":            "model plan/view store control feed/feedpb metrics",
 	"feed/feedpb":     "",
 	"admin":           "model store control feed",
 	"inspect":         "model plan/view plan/firewall store feed trace",
 
 	// The host.
-	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow",
+	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow metrics",
 	"host/kernel": "model plan/netns plan/vif host/diff",
-	"host/dhcpd":  "model plan/dhcp host/kernel",
+	"host/dhcpd":  "model plan/dhcp host/kernel metrics",
 	"host":        "model plan/... host/...",
-	"agent":       "model plan/... host feed trace",
+	"agent":       "model plan/... host feed trace metrics",
 
 	// Its own client.
 	"client": "",
@@ -90,6 +91,7 @@ var owners = map[string]string{
 	"github.com/go-logr/logr":            "host/ovs",
 	"github.com/vishvananda":             "host/kernel lab",
 	"github.com/insomniacslk/dhcp":       "plan/dhcp host/dhcpd",
+	"github.com/prometheus":              "metrics",
 	"github.com/spf13/cobra":             "",
 	"go.yaml.in/yaml":                    "client",
 	"golang.org/x/crypto":                "identity plan/vif",

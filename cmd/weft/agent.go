@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -17,6 +15,7 @@ import (
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/plan"
 )
@@ -51,7 +50,7 @@ With --dry-run it prints what it would make, and makes nothing.`,
 			defer lock.Close()
 			log.Info("agent starts", "host", c.Host, "server", c.Server, "datapath", c.datapath(), "version", version())
 			go func() { _ = returnMemory(cmd.Context()) }()
-			return runAgent(cmd.Context(), c, log, c.agentCertDir())
+			return runAgent(cmd.Context(), c, log, metrics.New(version()), c.agentCertDir())
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the plan for this host and change nothing")
@@ -62,32 +61,28 @@ With --dry-run it prints what it would make, and makes nothing.`,
 }
 
 // runAgent runs the agent until ctx ends.
-func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) error {
+func runAgent(ctx context.Context, c Config, log *slog.Logger, m *metrics.Registry, certDir string) error {
 	sw, err := ovs.Dial(ctx, ovs.Options{OVSDB: c.OVSDB, ListenOpenFlow: c.OpenFlowListen, IntegrationBridge: c.IntegrationBridge,
-		Resync: c.ResyncInterval, Host: c.Host, Log: log})
+		Resync: c.ResyncInterval, Host: c.Host, Log: log, Metrics: m})
 	if err != nil {
 		return fmt.Errorf("%w (does Open vSwitch run, and is --ovsdb right?)", err)
 	}
 	k := kernel.New(kernel.Options{VTEP: c.vtep(), Log: log})
-	d := dhcpd.New(dhcpd.Options{Log: log})
+	d := dhcpd.New(dhcpd.Options{Log: log, Metrics: m})
 	machine := host.New(host.Parts{Switch: sw, Kernel: k, DHCP: d,
 		IntegrationBridge: c.IntegrationBridge, TunnelBridge: c.TunnelBridge, Log: log})
-	a, err := newAgent(c, log, certDir, machine)
+	a, err := newAgent(c, log, m, certDir, machine)
+	if err != nil {
+		sw.Close()
+		return err
+	}
+	serveMetrics, err := listenMetrics(c, m, log)
 	if err != nil {
 		sw.Close()
 		return err
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
-	if c.MetricsListen != "" {
-		l, err := net.Listen("tcp", c.MetricsListen)
-		if err != nil {
-			sw.Close()
-			return fmt.Errorf("metrics: %w", err)
-		}
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", a.Metrics())
-		tasks.Go(func() error { return serveHTTP(ctx, l, mux, log) })
-	}
+	tasks.Go(func() error { return serveMetrics(ctx) })
 	tasks.Go(func() error { return sw.Run(ctx) })
 	tasks.Go(func() error { return k.Run(ctx) })
 	tasks.Go(func() error { return machine.Run(ctx) })
@@ -100,7 +95,7 @@ func runAgent(ctx context.Context, c Config, log *slog.Logger, certDir string) e
 	return err
 }
 
-func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine) (*agent.Agent, error) {
+func newAgent(c Config, log *slog.Logger, m *metrics.Registry, certDir string, machine agent.Machine) (*agent.Agent, error) {
 	tlsConfig, name, err := feed.ClientTLS(certDir)
 	if err != nil {
 		return nil, fmt.Errorf("%w (weft agent join, with a token that weft server token makes on a server, brings them)", err)
@@ -123,6 +118,7 @@ func newAgent(c Config, log *slog.Logger, certDir string, machine agent.Machine)
 		DiskGrace: c.ServerWait,
 		Grace:     c.StatusGrace,
 		Log:       log,
+		Metrics:   m,
 	})
 }
 
@@ -175,7 +171,7 @@ func dryRunAgent(cmd *cobra.Command, c Config, log *slog.Logger) error {
 	}
 	defer sw.Close()
 	machine := host.New(host.Parts{Switch: sw, IntegrationBridge: c.IntegrationBridge, TunnelBridge: c.TunnelBridge, Log: log})
-	a, err := newAgent(c, log, c.agentCertDir(), machine)
+	a, err := newAgent(c, log, nil, c.agentCertDir(), machine)
 	if err != nil {
 		return err
 	}

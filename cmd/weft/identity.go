@@ -20,6 +20,7 @@ import (
 	"weft/internal/access"
 	"weft/internal/control"
 	"weft/internal/identity"
+	"weft/internal/metrics"
 	"weft/internal/neutron"
 	"weft/internal/store"
 )
@@ -62,10 +63,10 @@ func (p *identityParts) close() {
 }
 
 // start makes the identity ready and runs it with the other tasks.
-func (p *identityParts) start(ctx context.Context, tasks *errgroup.Group, st *store.Store, log *slog.Logger) error {
+func (p *identityParts) start(ctx context.Context, tasks *errgroup.Group, st *store.Store, q *metrics.Requests, log *slog.Logger) error {
 	switch p.c.Identity {
 	case "builtin":
-		return p.startLocal(ctx, tasks, st, log)
+		return p.startLocal(ctx, tasks, st, q, log)
 	case "keystone":
 		t, err := clientTLS(p.c.KeystoneCA)
 		if err != nil {
@@ -96,7 +97,7 @@ func clientTLS(file string) (*tls.Config, error) {
 }
 
 // startLocal makes the first user, if there is none, and serves the built-in identity.
-func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, st *store.Store, log *slog.Logger) error {
+func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, st *store.Store, q *metrics.Requests, log *slog.Logger) error {
 	local, err := identity.New(identity.Options{
 		Store: st, Log: log, Region: p.c.Region, NetworkURL: p.networkURL(), IdentityURL: p.c.IdentityURL,
 		Lifetime: p.c.TokenLifetime, Shared: p.shared,
@@ -118,7 +119,7 @@ func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, s
 	}
 	p.auth = local
 	tasks.Go(func() error { return local.Run(ctx) })
-	tasks.Go(func() error { return serveHTTP(ctx, p.listener, local, log) })
+	tasks.Go(func() error { return serveHTTP(ctx, p.listener, q.Measure(local), log) })
 	log.Info("identity serves", "identity", p.listener.Addr())
 	return nil
 }

@@ -98,7 +98,7 @@ type Config struct {
 	RetryMax          time.Duration     `key:"retry_max" use:"agent" help:"What failed on the host is tried again after 100ms, then after twice as long each time, up to this."`
 	ReconnectMax      time.Duration     `key:"reconnect_max" use:"agent" help:"Longest wait between attempts to reach the server."`
 	ServerWait        time.Duration     `key:"server_wait" use:"agent" help:"How long an agent that has just started waits for the server before it acts on the cloud it knew before."`
-	MetricsListen     string            `key:"metrics_listen" use:"agent" help:"Address at which the agent serves metrics for Prometheus, at /metrics, to whoever can reach it: such as 127.0.0.1:9480. Empty: none."`
+	MetricsListen     string            `key:"metrics_listen" use:"server agent" help:"Address at which metrics for Prometheus are served, at /metrics, to whoever can reach it: such as 127.0.0.1:9480. Empty: none. See metrics.md."`
 	StatusGrace       time.Duration     `key:"status_grace" use:"agent" help:"How long a port that was ACTIVE stays so while the whole switch or its network's DHCP is in trouble, as when ovs-vswitchd restarts."`
 
 	API string `key:"api" use:"client api" help:"URL of the API, for commands that talk to it. It is used without authentication, unless a cloud is named too; see cli.md."`

@@ -24,6 +24,7 @@ import (
 	"weft/internal/control"
 	"weft/internal/feed"
 	"weft/internal/inspect"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/neutron"
 	"weft/internal/store"
@@ -48,7 +49,7 @@ start; "weft server token" makes a token with which a further host may join.`,
 				return err
 			}
 			defer lock.Close()
-			return runServer(cmd.Context(), c, log, nil)
+			return runServer(cmd.Context(), c, log, metrics.New(version()), nil)
 		},
 	}
 	addFlags(cmd, "server")
@@ -58,7 +59,7 @@ start; "weft server token" makes a token with which a further host may join.`,
 
 // runServer runs the server until ctx ends. When it serves it calls ready, if that is not
 // nil, with the CA and the feed's address, so that weft up can add its agent.
-func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(context.Context, *feed.CA, net.Addr) error) (err error) {
+func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Registry, ready func(context.Context, *feed.CA, net.Addr) error) (err error) {
 	began := time.Now()
 	policy, err := c.policy(log)
 	if err != nil {
@@ -77,7 +78,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return err
 	}
 	defer func() { err = errors.Join(err, etcd.close()) }()
-	st, err := store.Open(ctx, etcd.client, store.Options{Prefix: c.EtcdPrefix, Log: log, LeaderChanged: etcd.leaderChanged})
+	if etcd.failed != nil {
+		m.Etcd()
+	}
+	st, err := store.Open(ctx, etcd.client, store.Options{Prefix: c.EtcdPrefix, Log: log, Metrics: m, LeaderChanged: etcd.leaderChanged})
 	if err != nil {
 		return err
 	}
@@ -92,6 +96,10 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return fmt.Errorf("feed: %w", err)
 	}
 	defer feedListener.Close()
+	serveMetrics, err := listenMetrics(c, m, log)
+	if err != nil {
+		return err
+	}
 	who, err := listenIdentity(c, apiListener.Addr())
 	if err != nil {
 		return err
@@ -113,14 +121,16 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		return nil
 	}
 
-	verbs := control.New(control.Options{Store: st, Log: log, Config: controlConfig(c), Policy: policy})
+	verbs := control.New(control.Options{Store: st, Log: log, Metrics: m, Config: controlConfig(c), Policy: policy})
 	feeds := func() []string { return c.advertised(feedListener.Addr()) }
-	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log,
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log, Metrics: m,
 		Admission: feed.ServerAdmission{Spend: verbs.SpendServerToken, Add: etcd.add}})
-	if err := who.start(ctx, tasks, st, log); err != nil {
+	requests := m.Requests()
+	if err := who.start(ctx, tasks, st, requests, log); err != nil {
 		return err
 	}
 	tasks.Go(func() error { return returnMemory(ctx) })
+	tasks.Go(func() error { return serveMetrics(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return verbs.RunDHCP(ctx) })
 	tasks.Go(func() error { return renewServer(ctx, c, ca, log) })
@@ -133,7 +143,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, ready func(conte
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
-	tasks.Go(func() error { return serveHTTP(ctx, apiListener, api, log) })
+	tasks.Go(func() error { return serveHTTP(ctx, apiListener, requests.Measure(api), log) })
 	tasks.Go(func() error {
 		select {
 		case err := <-storeDone:

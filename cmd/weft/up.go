@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weft/internal/feed"
+	"weft/internal/metrics"
 	"weft/internal/model"
 )
 
@@ -35,14 +36,16 @@ created is in the state directory and there again after a start.`,
 				defer lock.Close()
 			}
 			log.Info("weft starts", "host", c.Host, "state", c.StateDir, "datapath", c.datapath(), "version", version())
-			return runServer(cmd.Context(), c, log, func(ctx context.Context, ca *feed.CA, addr net.Addr) error {
+			m := metrics.New(version())
+			return runServer(cmd.Context(), c, log, m, func(ctx context.Context, ca *feed.CA, addr net.Addr) error {
 				certDir, err := ca.IssueHost(model.HostName(c.Host))
 				if err != nil {
 					return err
 				}
 				// The agent is a client of the feed like any other, by the address that was listened on.
 				c.Server = []string{dialable(addr)}
-				return runAgent(ctx, c, log, certDir)
+				c.MetricsListen = "" // the server serves the metrics of both
+				return runAgent(ctx, c, log, m, certDir)
 			})
 		},
 	}

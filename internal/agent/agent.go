@@ -31,6 +31,7 @@ import (
 
 	"weft/internal/feed"
 	"weft/internal/host"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/view"
@@ -82,6 +83,8 @@ type Options struct {
 	Grace time.Duration
 	// Log may be nil.
 	Log *slog.Logger
+	// Metrics counts; nil counts for nobody.
+	Metrics *metrics.Registry
 }
 
 // Agent is the loop of one host. Make one with New.
@@ -110,10 +113,9 @@ type Agent struct {
 	// told is what the server was last told of the switch: its version and interface types.
 	told string
 	now  published
-	// passes are those so far, by how long they took.
-	passes histogram
 
-	drops dropCounts
+	passes metrics.Duration
+	drops  dropCounts
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -159,6 +161,7 @@ func New(o Options) (*Agent, error) {
 	fo.StateDir, fo.Log = o.StateDir, o.Log
 	fo.Host, fo.Evidence, fo.Alive = a.describe, a.answer, a.alive
 	a.feed = feed.NewClient(fo)
+	a.count(o.Metrics)
 	return a, nil
 }
 
@@ -374,9 +377,9 @@ func (a *Agent) wait(why string) {
 }
 
 func (a *Agent) publish(st feed.State, v view.View, p plan.Plan, took time.Duration) {
+	a.passes.Observe(took)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.passes.observe(took)
 	a.now = published{view: v, plan: p, cloud: st.Cloud, reported: maps.Clone(a.reports.sent), faults: a.faults.list()}
 }
 

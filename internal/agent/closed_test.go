@@ -68,7 +68,7 @@ func TestClosedSaysWhy(t *testing.T) {
 	if err != nil || !answer.Disagree || !strings.Contains(answer.Switch.Advice, "the agent could not") {
 		t.Errorf("%v, %+v, switch %+v", err, answer, answer.Switch)
 	}
-	if text := string(a.metrics(t.Context())); !strings.Contains(text, `weft_ports{state="closed"} 1`) || strings.Contains(text, "weft_faults 0") {
+	if text := metricsOf(a); !strings.Contains(text, `weft_ports{state="closed"} 1`) || strings.Contains(text, `weft_faults{part="switch"} 0`) {
 		t.Errorf("metrics say\n%s", text)
 	}
 	t.Logf("%s\n%s", answer.Text, answer.Switch.Advice)

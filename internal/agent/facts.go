@@ -119,7 +119,9 @@ type sent struct {
 // reporter tells the server what has changed, and everything to a new session.
 type reporter struct {
 	session int
-	sent    map[model.PortID]sent
+	// revision is what the server was last told to be applied.
+	revision int64
+	sent     map[model.PortID]sent
 }
 
 func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]feed.PortFact, now time.Time) {
@@ -147,7 +149,8 @@ func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]
 		news = append(news, f)
 	}
 	maps.DeleteFunc(r.sent, func(id model.PortID, _ sent) bool { _, ok := facts[id]; return !ok })
-	if full || len(news) > 0 {
+	if full || len(news) > 0 || st.Revision > r.revision {
+		r.revision = st.Revision
 		c.Report(st.Session, st.Revision, full, news)
 	}
 }

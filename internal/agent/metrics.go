@@ -1,103 +1,82 @@
 package agent
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"fmt"
-	"maps"
-	"net/http"
-	"slices"
-	"time"
 
-	"weft/internal/model"
+	"weft/internal/host"
+	"weft/internal/metrics"
 )
 
-// passBounds are the upper bounds of the classes in which passes are counted, in seconds.
-var passBounds = [...]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}
-
-// histogram counts durations in classes.
-type histogram struct {
-	classes [len(passBounds) + 1]uint64
-	sum     time.Duration
-}
-
-func (h *histogram) observe(d time.Duration) {
-	i, _ := slices.BinarySearch(passBounds[:], d.Seconds())
-	h.classes[i]++
-	h.sum += d
-}
-
-// Metrics serves what the agent counts, as text that Prometheus reads.
-func (a *Agent) Metrics() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_, _ = w.Write(a.metrics(r.Context())) // who left wants no more
+// count declares what is counted, and shows what the agent knows when somebody reads.
+func (a *Agent) count(m *metrics.Registry) {
+	a.passes = m.Duration("weft_pass_duration_seconds", "How long it took to work out and apply everything once.")
+	ports := m.Gauge("weft_ports", "Ports on this host: wired, or closed because their flows are not in the switch, or strangers that the cloud does not know.", "state")
+	flows := m.Gauge("weft_flows", "Flows that a bridge is to hold.", "bridge")
+	faults := m.Gauge("weft_faults", "Things that the agent could not do and tries again; weft trace and the log have them in words.", "part")
+	connected := m.Gauge("weft_switch_connected", "Whether Open vSwitch can be programmed now.")
+	inSync := m.Gauge("weft_agent_in_sync", "Whether the agent has from a server all that concerns its host.")
+	revision := m.Gauge("weft_agent_revision", "Revision of the cloud that the agent holds.")
+	m.OnRead(func(_ context.Context, now *metrics.Reading) {
+		a.mu.Lock()
+		p := a.now
+		a.mu.Unlock()
+		wired := 0
+		for i := range p.view.Local {
+			if p.reported[p.view.Local[i].ID].Wired {
+				wired++
+			}
+		}
+		now.Set(ports, float64(wired), "wired")
+		now.Set(ports, float64(len(p.view.Local)-wired), "closed")
+		now.Set(ports, float64(len(p.view.Strangers)), "stranger")
+		for bridge, parts := range p.plan.Switch.Flows {
+			n := 0
+			for _, part := range parts {
+				n += len(part.List)
+			}
+			now.Set(flows, float64(n), bridge)
+		}
+		n := map[host.Part]int{host.PartSwitch: 0, host.PartKernel: 0, host.PartDHCP: 0, host.PartUnderlay: 0}
+		for _, f := range p.faults {
+			n[f.Part]++
+		}
+		for part, n := range n {
+			now.Set(faults, float64(n), string(part))
+		}
+		now.Set(connected, truth(a.o.Machine.Observe().Connected))
+		st := a.feed.Status()
+		now.Set(inSync, truth(st.InSync))
+		now.Set(revision, float64(st.Revision))
 	})
+	a.countDrops(m)
 }
 
-// metrics is the text. Names and numbers in it need no escaping: IDs, reasons, and bridges as OVS knows them.
-func (a *Agent) metrics(ctx context.Context) []byte {
-	a.mu.Lock()
-	now, passes := a.now, a.passes
-	a.mu.Unlock()
-	var b bytes.Buffer
-	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n", name, help, kind) }
-
-	head("weft_ports", "gauge", "Ports on this host: wired, or closed because their flows are not in the switch, or strangers that the cloud does not know.")
-	wired := 0
-	for i := range now.view.Local {
-		if now.reported[now.view.Local[i].ID].Wired {
-			wired++
-		}
+func truth(b bool) float64 {
+	if b {
+		return 1
 	}
-	for _, s := range []struct {
-		state string
-		n     int
-	}{{"closed", len(now.view.Local) - wired}, {"stranger", len(now.view.Strangers)}, {"wired", wired}} {
-		fmt.Fprintf(&b, "weft_ports{state=%q} %d\n", s.state, s.n)
-	}
-	head("weft_flows", "gauge", "Flows that a bridge is to hold.")
-	for _, bridge := range slices.Sorted(maps.Keys(now.plan.Switch.Flows)) {
-		n := 0
-		for _, part := range now.plan.Switch.Flows[bridge] {
-			n += len(part.List)
-		}
-		fmt.Fprintf(&b, "weft_flows{bridge=%q} %d\n", bridge, n)
-	}
-	head("weft_faults", "gauge", "Things that the agent could not do and tries again.")
-	fmt.Fprintf(&b, "weft_faults %d\n", len(now.faults))
-	head("weft_pass_duration_seconds", "histogram", "How long it took to work out and apply everything once.")
-	sum := uint64(0)
-	for i, n := range passes.classes {
-		sum += n
-		bound := "+Inf"
-		if i < len(passBounds) {
-			bound = fmt.Sprint(passBounds[i])
-		}
-		fmt.Fprintf(&b, "weft_pass_duration_seconds_bucket{le=%q} %d\n", bound, sum)
-	}
-	fmt.Fprintf(&b, "weft_pass_duration_seconds_sum %g\nweft_pass_duration_seconds_count %d\n", passes.sum.Seconds(), sum)
-	a.dropMetrics(ctx, &b, head)
-	return b.Bytes()
+	return 0
 }
 
-func (a *Agent) dropMetrics(ctx context.Context, b *bytes.Buffer, head func(name, kind, help string)) {
-	dropped, err := a.dropped(ctx)
-	if err != nil {
-		// Nothing rather than what is old: the series go on when the switch can be read again.
-		a.log.Debug("dropped packets cannot be read", "err", err)
-		return
-	}
-	head("weft_dropped_packets_total", "counter", "Packets dropped by flows that all ports share, by reason.")
-	for _, reason := range slices.Sorted(maps.Keys(dropped[""])) {
-		fmt.Fprintf(b, "weft_dropped_packets_total{reason=%q} %d\n", reason, dropped[""][reason])
-	}
-	delete(dropped, "")
-	head("weft_port_dropped_packets_total", "counter", "Packets that the filter of a port has dropped, by reason.")
-	for _, id := range slices.SortedFunc(maps.Keys(dropped), func(x, y model.PortID) int { return cmp.Compare(x, y) }) {
-		for _, reason := range slices.Sorted(maps.Keys(dropped[id])) {
-			fmt.Fprintf(b, "weft_port_dropped_packets_total{port=%q,reason=%q} %d\n", id, reason, dropped[id][reason])
+// countDrops shows what the switch has dropped.
+func (a *Agent) countDrops(m *metrics.Registry) {
+	all := m.Count("weft_dropped_packets_total", "Packets dropped by flows that all ports share, by reason.", "reason")
+	of := m.Count("weft_port_dropped_packets_total", "Packets that the filter of a port of this host has dropped, by the port's ID and reason.", "port", "reason")
+	m.OnRead(func(ctx context.Context, now *metrics.Reading) {
+		dropped, err := a.dropped(ctx)
+		if err != nil {
+			// Nothing rather than what is old: the series go on when the switch can be read again.
+			a.log.Debug("dropped packets cannot be read", "err", err)
+			return
 		}
-	}
+		for id, reasons := range dropped {
+			for reason, n := range reasons {
+				if id == "" {
+					now.Set(all, float64(n), reason)
+				} else {
+					now.Set(of, float64(n), string(id), reason)
+				}
+			}
+		}
+	})
 }

@@ -4,11 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"weft/internal/model"
 	"weft/internal/plan"
@@ -49,19 +46,12 @@ func TestDropCounts(t *testing.T) {
 	}
 }
 
-func TestHistogram(t *testing.T) {
-	var h histogram
-	for _, d := range []time.Duration{0, time.Millisecond, time.Millisecond + 1, 3 * time.Second, time.Hour} {
-		h.observe(d)
-	}
-	want := [len(passBounds) + 1]uint64{0: 2, 1: 1, 11: 1, 13: 1}
-	if h.classes != want || h.sum < time.Hour {
-		t.Errorf("%v, want %v; sum %v", h.classes, want, h.sum)
-	}
+// metricsOf is what an agent of newWorld's options serves.
+func metricsOf(a *Agent) string {
+	rec := httptest.NewRecorder()
+	a.o.Metrics.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return rec.Body.String()
 }
-
-// metricLine is a line of the text format of Prometheus 0.0.4, as far as it is used.
-var metricLine = regexp.MustCompile(`^(# (HELP [a-z_]+ .+|TYPE [a-z_]+ (counter|gauge|histogram))|[a-z_]+(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? [0-9.e+-]+)$`)
 
 func TestMetrics(t *testing.T) {
 	w, l, m := newWorld(t), &logs{}, newMachine()
@@ -78,19 +68,12 @@ func TestMetrics(t *testing.T) {
 	m.mu.Unlock()
 	var text string
 	w.eventually("both ports are wired and the stranger is seen", func() bool {
-		rec := httptest.NewRecorder()
-		a.Metrics().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		text = rec.Body.String()
+		text = metricsOf(a)
 		return strings.Contains(text, `weft_ports{state="wired"} 2`) && strings.Contains(text, `weft_ports{state="stranger"} 1`)
 	})
-	for line := range strings.Lines(text) {
-		if !metricLine.MatchString(strings.TrimSuffix(line, "\n")) {
-			t.Errorf("malformed: %s", line)
-		}
-	}
 	for _, want := range []string{
 		`weft_ports{state="closed"} 0`, `weft_ports{state="stranger"} 1`, `weft_ports{state="wired"} 2`, // the DHCP port is one
-		`weft_flows{bridge="br-int"} `, `weft_flows{bridge="br-tun"} `, "weft_faults 0", `weft_pass_duration_seconds_bucket{le="0.001"} `,
+		`weft_flows{bridge="br-int"} `, `weft_flows{bridge="br-tun"} `, `weft_faults{part="switch"} 0`, "weft_agent_in_sync 1", "weft_switch_connected 1", `weft_pass_duration_seconds_bucket{le="0.001"} `,
 		`weft_dropped_packets_total{reason="cut"} 4`, `weft_pass_duration_seconds_bucket{le="+Inf"} `, "weft_pass_duration_seconds_count ",
 		fmt.Sprintf(`weft_port_dropped_packets_total{port=%q,reason="spoofed_ip"} 12`, p.ID),
 		fmt.Sprintf(`weft_port_dropped_packets_total{port=%q,reason="no_egress_rule"} 0`, p.ID),
@@ -104,27 +87,5 @@ func TestMetrics(t *testing.T) {
 	}
 	if ev := a.Evidence(t.Context(), traceQuery(p)); ev.Dropped["spoofed_ip"] != 12 {
 		t.Errorf("evidence has %v", ev.Dropped)
-	}
-}
-
-// TestMetricsDocument: docs/metrics.md has every metric and every reason.
-func TestMetricsDocument(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/metrics.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for r := firewall.SpoofedMAC; r.String() != "unknown"; r++ {
-		names = append(names, "`"+r.String()+"`")
-	}
-	w, l, m := newWorld(t), &logs{}, newMachine()
-	a, _ := w.agent(w.options(m, l))
-	for _, name := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(string(a.metrics(t.Context())), -1) {
-		names = append(names, "`"+name[1])
-	}
-	for _, name := range names {
-		if !strings.Contains(string(doc), name) {
-			t.Errorf("docs/metrics.md says nothing of %s", name)
-		}
 	}
 }

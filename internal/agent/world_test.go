@@ -20,6 +20,7 @@ import (
 	"weft/internal/host"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/view"
@@ -236,6 +237,7 @@ func (w *world) options(m Machine, l *logs) Options {
 		w.t.Fatal(err)
 	}
 	return Options{
+		Metrics: metrics.New("test"),
 		Feed:    feed.ClientOptions{Servers: []string{w.addr}, TLS: tc, Name: name, MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond},
 		Machine: m, Settings: plan.Defaults(), StateDir: filepath.Join(w.dir, "agent"),
 		Host:     model.Host{IntegrationBridge: "br-int", DatapathType: "system", Roles: model.AllRoles(), TunnelTypes: []string{"vxlan"}, VTEP: netip.MustParseAddr("192.0.2.1")},

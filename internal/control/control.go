@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"weft/internal/access"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/store"
 )
@@ -72,6 +73,8 @@ type Options struct {
 	Store *store.Store
 	// Log receives what an operator wants to know; nil discards.
 	Log *slog.Logger
+	// Metrics counts what verbs did; nil counts for nobody.
+	Metrics *metrics.Registry
 	// Policy says who may do what, where that depends on more than the request itself;
 	// Neutron's defaults when nil.
 	Policy *access.Policy
@@ -94,6 +97,7 @@ type Control struct {
 
 	policy *access.Policy
 
+	counts     counts
 	dhcpFaults dhcpFaults
 	refused    refusals
 }
@@ -113,6 +117,7 @@ func New(o Options) *Control {
 	if c.rnd == nil {
 		c.rnd = rand.IntN
 	}
+	c.count(o.Metrics)
 	return c
 }
 
@@ -218,8 +223,10 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 		case err == nil, unchanged && synced:
 			return nil
 		case errors.As(err, &conflict):
+			c.counts.retries.Add(1, "conflict")
 			conflicts++ // and the mirror has caught up with what was in the way
 		case errors.As(err, &wait):
+			c.counts.retries.Add(1, "wait")
 			if waits++; waits == 1 {
 				deadline = time.Now().Add(maxWait)
 			}
@@ -239,8 +246,10 @@ func (c *Control) attempt(ctx context.Context, f func(*store.Reservation) error)
 			if unchanged {
 				return nil
 			}
+			c.counts.refuse(err)
 			return err
 		default:
+			c.counts.refuse(err)
 			return err
 		}
 	}

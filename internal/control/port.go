@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -34,6 +35,7 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 	if err := c.ensureDefaultGroups(ctx, reqs); err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	var made []*store.Entry[model.Port]
 	err := c.attempt(ctx, func(res *store.Reservation) error {
 		places := map[model.NetworkID]place{}
@@ -86,8 +88,11 @@ func (c *Control) CreatePorts(ctx context.Context, reqs []PortRequest) ([]*store
 	})
 	if err != nil {
 		c.noteRefused(reqs, err)
+		return nil, err
 	}
-	return made, err
+	c.counts.ports.Add(len(made))
+	c.counts.took.Observe(time.Since(began))
+	return made, nil
 }
 
 // place is a network with its subnets at one revision.

@@ -88,10 +88,11 @@ type Client struct {
 	// lent are the maps of state.Cloud that others may hold: they are copied before they change.
 	lent lent
 	// facts wait to be sent on the present stream; full says that they are everything.
-	facts    map[model.PortID]PortFact
-	factsRev int64
-	full     bool
-	factWake chan struct{}
+	facts map[model.PortID]PortFact
+	full  bool
+	// factsRev is the revision that they are of, factsTold the one of those that were sent.
+	factsRev, factsTold int64
+	factWake            chan struct{}
 	// helloWake asks for another Hello on the present stream.
 	helloWake chan struct{}
 }
@@ -163,7 +164,8 @@ func (c *Client) Port(id model.PortID) *model.Port {
 // Report hands facts to the server: changes of some ports, or all (full). It never
 // blocks; the newest fact of a port wins. rev is the revision of the cloud that the host
 // had applied, session that of the State it came from: what is not sent when the
-// stream breaks is forgotten, and the next session wants a full report.
+// stream breaks is forgotten, and the next session wants a full report. Without facts it says
+// what has been applied.
 func (c *Client) Report(session int, rev int64, full bool, facts []PortFact) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -366,7 +368,7 @@ func (c *Client) replace(server string, cloud view.Cloud, rev int64) {
 		Session: c.state.Session + 1, Generation: c.state.Generation + 1, Since: time.Now()}
 	c.lent = lent{}
 	clear(c.facts)
-	c.full = false
+	c.full, c.factsTold = false, c.factsRev
 	session := c.state.Session
 	c.mu.Unlock()
 	c.log.Info("in sync with the server", "server", server, "rev", rev, "session", session,
@@ -433,7 +435,7 @@ func (c *Client) speak(ctx context.Context, out *sender) {
 func (c *Client) takeFacts() *feedpb.ToServer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.facts) == 0 && !c.full {
+	if len(c.facts) == 0 && !c.full && c.factsRev <= c.factsTold {
 		return nil
 	}
 	f := &feedpb.Facts{Full: c.full, Revision: c.factsRev}
@@ -441,7 +443,7 @@ func (c *Client) takeFacts() *feedpb.ToServer {
 		f.Ports = append(f.Ports, &feedpb.PortFact{PortId: string(p.PortID), Wired: p.Wired, Dhcp: p.DHCP})
 	}
 	clear(c.facts)
-	c.full = false
+	c.full, c.factsTold = false, c.factsRev
 	return &feedpb.ToServer{Kind: &feedpb.ToServer_Facts{Facts: f}}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"weft/internal/control"
 	"weft/internal/feed/feedpb"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/plan/view"
 	"weft/internal/store"
@@ -53,6 +54,8 @@ type ServerOptions struct {
 	Admission ServerAdmission
 	// Log may be nil.
 	Log *slog.Logger
+	// Metrics counts what is sent; nil counts for nobody.
+	Metrics *metrics.Registry
 }
 
 // Server is the feed's server. Make one with NewServer, Register it, and Run it.
@@ -65,6 +68,7 @@ type Server struct {
 	guesses   guesses
 	servers   servers
 	admission ServerAdmission
+	counts    counts
 	// turns are taken by snapshots: those of hosts that come all at once are made one after
 	// the other, and the hosts that have theirs are served meanwhile.
 	turns chan struct{}
@@ -88,10 +92,12 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, turns: make(chan struct{}, maxSnapshots),
+	s := &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, turns: make(chan struct{}, maxSnapshots),
 		looking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		servers: servers{name: o.Name, own: o.Feeds, tls: o.TLS}, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}
+	s.count(o.Metrics)
+	return s
 }
 
 // NewGRPC makes a gRPC server with mutual TLS and the limits that the feed needs.
@@ -139,6 +145,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // dispatch marks the changes on the streams that they concern.
 func (s *Server) dispatch(changes []store.Change) {
+	s.counts.changes.Add(len(changes))
 	// Where a changed port is bound now; a stream whose host it has left is in interest.
 	bound := make(map[string]model.HostName)
 	// The networks of a host of which others are to hear.

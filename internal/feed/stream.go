@@ -35,8 +35,11 @@ type stream struct {
 	out sync.Mutex
 	// spoke is when something was last sent, in nanoseconds since the epoch.
 	spoke atomic.Int64
+	lag   lag
 
 	mu sync.Mutex
+	// marked is when the oldest of dirty was marked.
+	marked time.Time
 	// dirty are the changes since the last round, each object once.
 	dirty map[changeKey]store.Change
 	// spare is an empty map for the next round.
@@ -70,6 +73,9 @@ func keyOf(ch store.Change) changeKey {
 func (st *stream) mark(ch store.Change) {
 	key := keyOf(ch)
 	st.mu.Lock()
+	if len(st.dirty) == 0 {
+		st.marked = time.Now()
+	}
 	st.dirty[key] = ch.Merge(st.dirty[key])
 	st.mu.Unlock()
 }
@@ -78,6 +84,7 @@ func (st *stream) write(m *feedpb.ToHost) error {
 	st.out.Lock()
 	defer st.out.Unlock()
 	err := st.g.Send(m)
+	st.s.counts.messages.Add(1, "sent", kindToHost(m))
 	st.spoke.Store(time.Now().UnixNano())
 	return err
 }
@@ -128,6 +135,8 @@ func (st *stream) snapshot(ctx context.Context) error {
 			return err
 		}
 	}
+	st.s.counts.objects.Add(len(objects), "snapshot")
+	st.lag.sent(rev, time.Now())
 	return st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_End{End: &feedpb.End{Revision: rev}}})
 }
 
@@ -166,7 +175,7 @@ func (st *stream) ping(ctx context.Context) {
 // round sends what the marked changes have made of the host's part.
 func (st *stream) round() error {
 	st.mu.Lock()
-	dirty := st.dirty
+	dirty, marked := st.dirty, st.marked
 	st.dirty, st.spare = st.spare, dirty
 	st.mu.Unlock()
 	if len(dirty) == 0 {
@@ -174,14 +183,17 @@ func (st *stream) round() error {
 	}
 	defer func() { clear(dirty) }() // the next round's, and only this goroutine's until then
 	objects, rev, err := st.look(dirty)
-	if err != nil {
+	if err != nil || len(objects) == 0 {
 		return err
 	}
+	st.lag.sent(rev, time.Now())
 	for piece := range pieces(objects) {
 		if err := st.write(&feedpb.ToHost{Kind: &feedpb.ToHost_Changes{Changes: &feedpb.Changes{Revision: rev, Objects: piece}}}); err != nil {
 			return err
 		}
 	}
+	st.s.counts.objects.Add(len(objects), "changes")
+	st.s.counts.sent.Observe(time.Since(marked))
 	return nil
 }
 
@@ -222,8 +234,12 @@ func (st *stream) receive(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		st.s.counts.messages.Add(1, "received", kindToServer(m))
 		switch k := m.Kind.(type) {
 		case *feedpb.ToServer_Facts:
+			for _, took := range st.lag.applied(k.Facts.Revision, time.Now()) {
+				st.s.counts.applied.Observe(took)
+			}
 			st.take(k.Facts)
 		case *feedpb.ToServer_Heartbeat:
 			if err := st.s.control.Heartbeat(ctx, st.host); err != nil && ctx.Err() == nil {

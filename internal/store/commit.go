@@ -228,6 +228,8 @@ func (s *Store) commit(ctx context.Context, group []*pending) {
 // transact sends a group to etcd, a single one as it is and several as inner transactions
 // of one, and returns which of them succeeded, at what revision.
 func (s *Store) transact(ctx context.Context, group []*pending) (ok []bool, rev int64, err error) {
+	defer s.counts.asked("commit", time.Now(), &err)
+	s.counts.carried.Add(len(group))
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if s.leader != nil {

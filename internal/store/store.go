@@ -35,6 +35,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"weft/internal/metrics"
 	"weft/internal/model"
 )
 
@@ -54,6 +55,8 @@ type Options struct {
 	Prefix string
 	// Log receives transitions (mirror in sync, watch lost); nil discards.
 	Log *slog.Logger
+	// Metrics counts what etcd is asked; nil counts for nobody.
+	Metrics *metrics.Registry
 	// Now is the clock by which heartbeats of hosts are heard; nil means time.Now.
 	Now func() time.Time
 	// LeaderChanged returns a channel that closes when the etcd next gets another leader, or
@@ -74,6 +77,7 @@ type Store struct {
 	once   sync.Once
 	leader func() <-chan struct{} // Options.LeaderChanged
 	mute   bool                   // etcd took no write the last time; commitLoop's own
+	counts counts
 
 	fencing sync.Mutex // held while a fence is written
 	fenced  int64      // revision of the last fence
@@ -115,10 +119,12 @@ func Open(ctx context.Context, client *Client, o Options) (*Store, error) {
 		stopped: make(chan struct{}),
 
 		patience: syncTimeout,
+		counts:   newCounts(o.Metrics),
 	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
 	}
+	s.count(o.Metrics)
 	return s, nil
 }
 
@@ -202,7 +208,8 @@ func (s *Store) Revision() int64 {
 
 // Sync returns when the mirror has reached everything that any server wrote before the
 // call, or, when etcd is away, after a bounded time with model.Fault Unavailable.
-func (s *Store) Sync(ctx context.Context) error {
+func (s *Store) Sync(ctx context.Context) (err error) {
+	defer s.counts.asked("sync", time.Now(), &err)
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	resp, err := s.client.Get(ctx, s.keys.version(), clientv3.WithKeysOnly())

@@ -797,7 +797,8 @@ type Facts struct {
 	// full: the list is everything; a port bound to the host and not listed is not there.
 	Full  bool        `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`
 	Ports []*PortFact `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`
-	// revision is that of the cloud which the host had applied when it looked.
+	// revision is that of the cloud which the host had applied when it looked. Facts that are not
+	// full and name no port only say that.
 	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

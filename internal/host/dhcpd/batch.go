@@ -103,7 +103,7 @@ func (q *queue) receive(fd int) (int, error) {
 
 // flush sends the queue. A message that cannot be sent is counted and left out: its
 // client asks again.
-func (q *queue) flush(fd int, failed *counters) {
+func (q *queue) flush(fd int, v *service) {
 	for first := 0; first < q.n; {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.msg[first])), uintptr(q.n-first), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
@@ -111,7 +111,8 @@ func (q *queue) flush(fd int, failed *counters) {
 			first += int(n)
 		case unix.EINTR:
 		default:
-			failed.unsent.Add(1)
+			v.counters.unsent.Add(1)
+			v.totals.unsent.Add(1)
 			first++
 		}
 	}
@@ -163,8 +164,8 @@ func (v *service) round(b *batch, n, packetFD, udpFD int) {
 	for i := range n {
 		v.one(b, t, b.rx.buf[i][:min(int(b.rx.msg[i].len), frameSize)])
 	}
-	b.tx.flush(packetFD, &v.counters)
-	b.relay.flush(udpFD, &v.counters)
+	b.tx.flush(packetFD, v)
+	b.relay.flush(udpFD, v)
 	took := time.Since(start)
 	v.history.add(b.notes, start, took)
 	// Do not hold on to the octets of others through the maps.
@@ -177,6 +178,7 @@ func (v *service) one(b *batch, t *dhcp.Table, frame []byte) {
 	msg := payload(frame)
 	if msg == nil || dhcp.Decode(msg, &b.req) != nil {
 		v.counters.reasons[dhcp.Malformed].Add(1)
+		v.totals.note(Transaction{Reason: dhcp.Malformed})
 		return
 	}
 	a := t.Answer(&b.req, &b.reply)
@@ -197,6 +199,7 @@ func (v *service) one(b *batch, t *dhcp.Table, frame []byte) {
 			nt.t.Given = a.Lease.Addr
 		}
 	}
+	v.totals.note(nt.t)
 	b.notes = append(b.notes, nt)
 }
 

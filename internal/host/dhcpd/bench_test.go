@@ -117,7 +117,7 @@ func BenchmarkAnswer(b *testing.B) {
 	for _, name := range []string{"dhclient-request", "windows10-request"} {
 		b.Run(name, func(b *testing.B) {
 			t, _ := dhcp.NewTable(plan())
-			v := &service{mac: serverMAC, history: newHistory()}
+			v := &service{mac: serverMAC, history: newHistory(), totals: new(totals)}
 			ba := newBatch()
 			frame := append(make([]byte, headersLen), request(b, name)...)
 			seal(frame, clientMAC, serverMAC, netip.AddrFrom4([4]byte{}), addr("255.255.255.255"))

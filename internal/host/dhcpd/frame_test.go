@@ -28,7 +28,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add(whole[:20])
 	f.Add(append(bytes.Clone(whole), make([]byte, 20)...))
 	tab, _ := dhcp.NewTable(plan())
-	v := &service{mac: serverMAC, history: newHistory()}
+	v := &service{mac: serverMAC, history: newHistory(), totals: new(totals)}
 	ba := newBatch()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := payload(b)

@@ -188,7 +188,9 @@ func (v *service) stats() Stats {
 	}
 	v.mu.Lock()
 	if v.sockets != nil {
-		v.counters.dropped.Add(v.sockets.dropped())
+		n := v.sockets.dropped()
+		v.counters.dropped.Add(n)
+		v.totals.dropped.Add(n)
 	}
 	v.mu.Unlock()
 	s.Dropped = v.counters.dropped.Load()

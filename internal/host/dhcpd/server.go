@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/plan/dhcp"
 )
@@ -49,6 +50,8 @@ type Options struct {
 	// Completed is called, if set, once per network and change, from within Apply; otherwise
 	// completion is logged.
 	Completed func(Completion)
+	// Metrics counts messages; nil counts for nobody.
+	Metrics *metrics.Registry
 }
 
 // Server answers DHCP for all networks of this host.
@@ -57,6 +60,7 @@ type Server struct {
 	completed func(Completion)
 	changed   chan struct{}
 	pool      sync.Pool
+	totals    totals
 
 	mu       sync.RWMutex
 	services map[model.NetworkID]*service
@@ -75,6 +79,7 @@ func New(o Options) *Server {
 		s.completed = s.logCompleted
 	}
 	s.pool.New = func() any { return newBatch() }
+	s.count(o.Metrics)
 	return s
 }
 

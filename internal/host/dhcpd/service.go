@@ -31,6 +31,7 @@ type service struct {
 	table    atomic.Pointer[dhcp.Table]
 	history  *history
 	counters counters
+	totals   *totals
 
 	// pending are the ports whose change is not in effect yet, since when; guarded by Server.mu.
 	pending []model.PortID
@@ -47,7 +48,7 @@ type service struct {
 
 func (s *Server) newService(w *dhcp.Server) *service {
 	return &service{
-		log: s.log, pool: &s.pool, lost: s.lost,
+		log: s.log, pool: &s.pool, lost: s.lost, totals: &s.totals,
 		network: w.NetworkID, namespace: w.Namespace, device: w.Device, mac: w.MAC,
 		history: newHistory(), stopped: make(chan struct{}), done: make(chan struct{}),
 	}

@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weft/internal/metrics"
 	"weft/internal/plan/vswitch"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	Host string
 	// Log is where transitions are told; nil discards.
 	Log *slog.Logger
+	// Metrics counts what is programmed; nil counts for nobody.
+	Metrics *metrics.Registry
 }
 
 // Fault is one object that could not be made as wanted.
@@ -114,6 +117,8 @@ type Switch struct {
 	kept    map[string]keptRow
 	repairs repairs
 
+	counts counts
+
 	transactions, bundles, flowChanges, dumps, connections atomic.Int64
 }
 
@@ -137,6 +142,7 @@ func Dial(ctx context.Context, opt Options) (*Switch, error) {
 		conns: map[uint64]*conn{}, flows: map[string]*flows{}, tags: map[string]vswitch.PortTag{},
 		control: Control{Dir: controlDir(opt.OVSDB)}, probes: probes{host: cmp.Or(opt.Host, "a host without a name")},
 	}
+	s.count(opt.Metrics)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -415,6 +421,7 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 		if how == verify {
 			// Nothing happened that explains it: somebody else was at our flows.
 			level = slog.LevelWarn
+			s.counts.repaired.Add(n, bridge)
 		}
 		s.log.Log(ctx, level, "flows put right", "bridge", bridge, "added", o.added, "changed", o.changed, "removed", o.removed, "kept", o.unchanged)
 	}
@@ -422,8 +429,10 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 }
 
 func (s *Switch) sync(ctx context.Context, b *flows, c *conn, how syncMode) (outcome, []Fault) {
+	began := time.Now()
 	o, faults := b.sync(ctx, c, how)
 	s.repairs.note(time.Now(), o.repairs)
+	s.counts.sync(b.bridge, o, len(faults), time.Since(began))
 	s.bundles.Add(int64(o.bundles))
 	if o.bundles > 0 {
 		s.flowChanges.Add(int64(o.added + o.changed + o.removed))
