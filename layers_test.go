@@ -33,6 +33,7 @@ var layers = map[string]string{
 	"host/diff":     "",
 	"host/openflow": "",
 	"metrics":       "",
+	"capture":       "model",
 	"trace":         "model ipam plan/...",
 
 	// The server.
@@ -44,14 +45,14 @@ var layers = map[string]string{
 	"feed":            "model plan/view store control feed/feedpb metrics",
 	"feed/feedpb":     "",
 	"admin":           "model store control feed",
-	"inspect":         "model plan/view plan/firewall store feed trace",
+	"inspect":         "model plan/view plan/firewall store feed trace capture",
 
 	// The host.
 	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow metrics",
-	"host/kernel": "model plan/netns plan/vif host/diff",
+	"host/kernel": "model plan/netns plan/vif host/diff capture",
 	"host/dhcpd":  "model plan/dhcp host/kernel metrics",
-	"host":        "model plan/... host/...",
-	"agent":       "model plan/... host feed trace metrics",
+	"host":        "model plan/... host/... capture",
+	"agent":       "model plan/... host feed trace metrics capture",
 
 	// Its own client.
 	"client": "",
@@ -65,7 +66,7 @@ var layers = map[string]string{
 // That they have no context.Context is the proof.
 func pure(pkg string) bool {
 	switch pkg {
-	case "model", "ipam", "access", "host/diff", "host/openflow", "trace":
+	case "model", "ipam", "access", "host/diff", "host/openflow", "trace", "capture":
 		return true
 	}
 	return pkg == "plan" || strings.HasPrefix(pkg, "plan/")
@@ -95,6 +96,7 @@ var owners = map[string]string{
 	"github.com/spf13/cobra":             "",
 	"go.yaml.in/yaml":                    "client",
 	"golang.org/x/crypto":                "identity plan/vif",
+	"golang.org/x/net":                   "capture",
 	// Small ones that do no work of their own.
 	"golang.org/x/sys":       "*",
 	"golang.org/x/sync":      "*",

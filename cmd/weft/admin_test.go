@@ -46,6 +46,8 @@ func TestAdminOnly(t *testing.T) {
 		{"POST", admin.HostsPath + "/h1/undrain", "", 404},
 		{"DELETE", admin.HostsPath + "/h1", "", 404},
 		{"PUT", admin.HostsPath + "/h1", "", 405},
+		{"GET", inspect.CapturePath + "?q=x", "", 404},
+		{"GET", inspect.CapturePath + "?q=x&filter=prot", "", 400},
 	} {
 		for who, want := range map[string]int{"admin": x.found, "member": 403, "": 401, "stranger": 401} {
 			req, err := http.NewRequestWithContext(t.Context(), x.method, srv.URL+x.path, strings.NewReader(x.body))

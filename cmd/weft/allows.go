@@ -145,9 +145,14 @@ func allows(ctx context.Context, api portAPI, query url.Values, asJSON bool, out
 func (c portAPI) inspect(ctx context.Context, path string, query url.Values) (json.RawMessage, error) {
 	var raw json.RawMessage
 	err := c.Do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &raw)
+	return raw, plain(err)
+}
+
+// plain is what the server says is the matter, without its name and number.
+func plain(err error) error {
 	var f client.Fault
 	if errors.As(err, &f) && f.Message != "" && f.Status != http.StatusUnauthorized {
-		return nil, errors.New(f.Message)
+		return errors.New(f.Message)
 	}
-	return raw, err
+	return err
 }

@@ -58,6 +58,22 @@ questions the commonest. It needs weft's own API and an administrator.
 - The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, 3 if record and switch disagree.
   If the port's host cannot be asked, that is said, and the answer of the records counts.`
 
+const cliCapture = `Prints or saves the packets of a port, from whichever host it is on. It needs weft's own API and an administrator.
+
+    weft capture web arp or udp port 67 or 68
+    weft capture web -w web.pcap --for 30s 'tcp port 80 and not host 10.0.0.9'
+    weft capture web -w - | wireshark -k -i -
+
+- ` + "`from`" + ` before a packet says that the port sends it, ` + "`to`" + ` that it gets it. It is seen at the device: what the port sends before its
+  filter, what it gets behind it.
+- The filter runs in the kernel of the port's host, and nothing else is copied. It knows host, net, port, portrange, src, dst, ether host, broadcast,
+  multicast, arp, rarp, ip, ip6, icmp, icmp6, tcp, udp, sctp, and, or, not and parentheses, as tcpdump does, but looks up no names.
+- A host keeps 4 MB of packets that wait to be fetched and sends 5 MB a second; what found no room is counted, and said at the end. Four captures may
+  run on a host, sixteen through a server; each ends after an hour.
+- Server and host log who asks for what, and when it ends. When the client leaves, the host stops at once; when the server is lost, within half a minute.
+- Without weft's client: ` + "`GET /weft/v1/capture?q=PORT&filter=...&count=...&for=...&snap=...`" + ` answers JSON by line, each with begin, packet or
+  end; ` + "`&format=pcap`" + ` a pcap file.`
+
 const cliJoin = `How a further host comes into the cloud: an administrator makes a token, and the new host joins with it.
 
     controller# weft server token
@@ -102,6 +118,10 @@ func cliDocument() []byte {
 	top := &cobra.Command{Use: "weft"}
 	top.AddCommand(allowsCommand())
 	fmt.Fprintf(&b, "\n## weft allows\n\n%s\n\n", cliAllows)
+	describe(&b, top)
+	top = &cobra.Command{Use: "weft"}
+	top.AddCommand(captureCommand())
+	fmt.Fprintf(&b, "\n## weft capture\n\n%s\n\n", cliCapture)
 	describe(&b, top)
 	joining := &cobra.Command{Use: "weft"}
 	server := &cobra.Command{Use: "server"}

@@ -221,6 +221,18 @@ func (p *identityParts) known(h http.Handler) http.Handler {
 	return p.guard(h, func(access.Caller) bool { return true })
 }
 
+// caller names who makes a request that was let through.
+func (p *identityParts) caller(r *http.Request) string {
+	if p.auth == nil {
+		return "anybody"
+	}
+	c, err := p.auth.Authenticate(r.Context(), r.Header.Get("X-Auth-Token"))
+	if err != nil {
+		return "somebody whose token has just expired"
+	}
+	return c.UserName + " (" + c.UserID + ")"
+}
+
 func (p *identityParts) guard(h http.Handler, may func(access.Caller) bool) http.Handler {
 	if p.auth == nil {
 		return h

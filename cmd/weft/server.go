@@ -139,7 +139,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Log: log}
-	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Log: log}, neutron.Options{
+	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
@@ -170,10 +170,11 @@ func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutro
 	api := neutron.New(n)
 	mux.Handle("/", api)
 	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
-	i.Sight = sightOf(api)
+	i.Sight, i.Who = sightOf(api), who.caller
 	port := inspect.New(i)
 	mux.Handle(inspect.Path, who.known(port))
 	mux.Handle(inspect.AllowsPath, who.adminsOnly(port))
+	mux.Handle(inspect.CapturePath, who.adminsOnly(port))
 	return mux
 }
 

@@ -29,6 +29,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"weft/internal/capture"
 	"weft/internal/feed"
 	"weft/internal/host"
 	"weft/internal/metrics"
@@ -55,6 +56,8 @@ type Machine interface {
 	TryTunnels(ctx context.Context, t host.TunnelTrial) host.TunnelsFound
 	// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
 	Drops(ctx context.Context) (map[uint64]uint64, error)
+	// Packets listens to the device of a port; ns is its namespace, if that is known.
+	Packets(id model.PortID, ns string, filter capture.Program) (host.Packets, error)
 }
 
 // Options are what an Agent is made of.
@@ -114,8 +117,9 @@ type Agent struct {
 	told string
 	now  published
 
-	passes metrics.Duration
-	drops  dropCounts
+	passes   metrics.Duration
+	drops    dropCounts
+	captures captures
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -233,6 +237,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	})
 	a.loop(ctx)
+	a.captures.close()
 	select {
 	case err := <-failed:
 		return err

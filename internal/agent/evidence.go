@@ -32,6 +32,9 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	if q.Tunnels != nil {
 		return json.Marshal(a.tryTunnels(ctx, *q.Tunnels))
 	}
+	if q.Capture != nil {
+		return a.captures.answer(ctx, a, q)
+	}
 	ev := a.Evidence(ctx, q)
 	return json.Marshal(ev)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/capture"
 	"weft/internal/control"
 	"weft/internal/feed"
 	"weft/internal/host"
@@ -149,6 +150,10 @@ func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.dropped), nil
+}
+
+func (m *fakeMachine) Packets(model.PortID, string, capture.Program) (host.Packets, error) {
+	return host.Packets{}, errInjected
 }
 
 // last is called with the lock held.

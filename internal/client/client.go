@@ -80,11 +80,16 @@ func (c *Client) Cloud() Cloud { return c.cloud }
 // Do sends in as JSON, if not nil, to a path such as /v2.0/ports, and reads the answer
 // into out, if not nil. An answer that is no success is a Fault.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
+	return c.authorized(ctx, func(s session) error { return c.once(ctx, s, method, path, in, out) })
+}
+
+// authorized does something with a session, and again with a new one if the token has expired.
+func (c *Client) authorized(ctx context.Context, do func(session) error) error {
 	s, err := c.session(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.once(ctx, s, method, path, in, out)
+	err = do(s)
 	var f Fault
 	if errors.As(err, &f) && f.Status == http.StatusUnauthorized && c.cloud.AuthURL != "" && c.cloud.AuthType != "none" {
 		// The token has expired, or was revoked: a new one may do.
@@ -96,7 +101,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		if s, err = c.session(ctx); err != nil {
 			return err
 		}
-		err = c.once(ctx, s, method, path, in, out)
+		err = do(s)
 	}
 	return err
 }
@@ -104,6 +109,41 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 func (c *Client) once(ctx context.Context, s session, method, path string, in, out any) error {
 	_, err := c.send(ctx, request{service: "neutron", method: method, url: s.endpoint + path, token: s.token, in: in, out: out})
 	return err
+}
+
+// Stream asks for an answer that goes on and on; the caller reads and closes it. An answer that is no
+// success is a Fault.
+func (c *Client) Stream(ctx context.Context, path string) (io.ReadCloser, error) {
+	var body io.ReadCloser
+	err := c.authorized(ctx, func(s session) (err error) {
+		body, err = c.stream(ctx, s, path)
+		return err
+	})
+	return body, err
+}
+
+func (c *Client) stream(ctx context.Context, s session, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.endpoint+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "weft")
+	if s.token != "" {
+		req.Header.Set("X-Auth-Token", s.token)
+	}
+	resp, err := (&http.Client{Transport: c.http.Transport}).Do(req) // c.http has a limit of time
+	if err != nil {
+		return nil, Unreachable{Service: "neutron", URL: req.URL.Scheme + "://" + req.URL.Host, Source: c.cloud.Source, Err: cause(err)}
+	}
+	if resp.StatusCode < 300 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	return nil, readFault("neutron", resp, b)
 }
 
 // request is one HTTP request.

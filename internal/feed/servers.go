@@ -249,6 +249,11 @@ func (s *Server) Evidence(ctx context.Context, host model.HostName, query []byte
 			}
 		case <-others.C:
 			askOthers()
+		case <-ctx.Done():
+			if failure == nil || errors.Is(failure, ErrNotConnected) {
+				failure = fmt.Errorf("ask host %s: no answer: %w", host, context.Cause(ctx))
+			}
+			return nil, failure
 		}
 	}
 	return nil, failure

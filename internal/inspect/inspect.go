@@ -4,8 +4,8 @@
 //
 // It serves GET /weft/v1/trace?q=Q, where Q is a port's ID, name, MAC, address, the name of its
 // tap, or the ID of the VM (device_id) whose ports are meant. The answer is a trace.Report in
-// JSON. GET /weft/v1/allows answers whether the port's filter lets a packet pass. Neither is
-// part of the Neutron API; both read only.
+// JSON. GET /weft/v1/allows answers whether the port's filter lets a packet pass. GET
+// /weft/v1/capture streams a port's packets. None is part of the Neutron API; all read only.
 package inspect
 
 import (
@@ -50,6 +50,10 @@ type Options struct {
 	Sight func(*http.Request) Sight
 	// Refused returns the ports lately refused that a question would mean; nil returns none.
 	Refused func(q string) []model.Refusal
+	// Who names the caller of a request, for the log; nil leaves it at the address.
+	Who func(*http.Request) string
+	// Stopping, if not nil, is closed when the server stops: streams end.
+	Stopping <-chan struct{}
 	// Timeout is how long a host may take to answer; 0 means 5 s.
 	Timeout time.Duration
 	// Now tells the time; time.Now when nil.
@@ -59,7 +63,11 @@ type Options struct {
 }
 
 // Inspector explains ports. It is safe for concurrent use.
-type Inspector struct{ o Options }
+type Inspector struct {
+	o Options
+	// capturing has room for each capture under way.
+	capturing chan struct{}
+}
 
 // New makes an Inspector.
 func New(o Options) *Inspector {
@@ -72,7 +80,7 @@ func New(o Options) *Inspector {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{o}
+	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures)}
 }
 
 // Ambiguous says that several ports answer to a query; a person has to choose one.
@@ -335,6 +343,10 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.reply(w, http.StatusMethodNotAllowed, problem{"only GET"})
 		return
 	}
+	if r.URL.Path == CapturePath {
+		in.capture(w, r)
+		return
+	}
 	var answer any
 	var err error
 	if r.URL.Path == AllowsPath {
@@ -346,19 +358,37 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		answer, err = in.Report(r.Context(), r.URL.Query().Get("q"), see)
 	}
+	if err != nil {
+		in.refuse(w, err)
+		return
+	}
+	in.reply(w, http.StatusOK, answer)
+}
+
+// refuse answers with an error.
+func (in *Inspector) refuse(w http.ResponseWriter, err error) {
 	var missing model.NotFound
 	var many Ambiguous
+	var not unable
 	switch {
-	case err == nil:
-		in.reply(w, http.StatusOK, answer)
 	case errors.As(err, &missing):
 		in.reply(w, http.StatusNotFound, problem{fmt.Sprintf("no port has the ID, name, MAC, address, tap or VM %q", missing.ID)})
 	case errors.As(err, &many):
 		in.reply(w, http.StatusConflict, problem{many.Error()})
+	case errors.As(err, &not):
+		in.reply(w, not.status, problem{not.why})
 	default:
 		in.reply(w, http.StatusBadRequest, problem{err.Error()})
 	}
 }
+
+// unable says that something cannot be done now.
+type unable struct {
+	status int
+	why    string
+}
+
+func (u unable) Error() string { return u.why }
 
 type problem struct {
 	Error string `json:"error"`

@@ -62,6 +62,8 @@ type Query struct {
 	Seek bool `json:"seek,omitempty"`
 	// Tunnels asks to try tunnels, and for nothing else; the answer is Tunnels.
 	Tunnels *TunnelQuery `json:"tunnels,omitempty"`
+	// Capture asks for packets instead; the answer is a Captured.
+	Capture *CaptureQuery `json:"capture,omitempty"`
 }
 
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.
