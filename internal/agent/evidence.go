@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"weft/internal/host"
 	"weft/internal/model"
 	"weft/internal/plan/dhcp"
+	"weft/internal/plan/firewall"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
@@ -61,7 +63,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	if net != nil {
 		ev.LocalVLAN = uint16(net.LocalVLAN)
 		if net.DHCPPort != nil {
-			hq.Namespace, hq.DHCPDevice = vif.DHCPNamespace(q.NetworkID), vif.TapName(net.DHCPPort.ID)
+			hq.Namespace, hq.DHCPDevice, hq.DHCPPort = vif.DHCPNamespace(q.NetworkID), vif.TapName(net.DHCPPort.ID), net.DHCPPort.ID
 			service = serverOf(now.plan.DHCP, q.NetworkID)
 		}
 	}
@@ -88,13 +90,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		ev.Dropped = dropped[q.PortID]
 	}
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
-	for _, t := range found.Transactions {
-		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed}
-		if t.Addr.IsValid() && !t.Addr.IsUnspecified() {
-			tt.Addr = t.Addr.String()
-		}
-		ev.Transactions = append(ev.Transactions, tt)
-	}
+	ev.Transactions = evidenceTransactions(found)
 	if r, ok := now.reported[q.PortID]; ok {
 		ev.Reported = &trace.Facts{Wired: r.Wired, DHCP: r.DHCP, At: r.at}
 	}
@@ -184,6 +180,20 @@ func evidenceDevice(f host.Found) *trace.Device {
 	return out
 }
 
+func evidenceTransactions(f host.Found) (all []trace.Transaction) {
+	for _, t := range f.Transactions {
+		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed, XID: t.XID}
+		if t.Addr.IsValid() && !t.Addr.IsUnspecified() {
+			tt.Addr = t.Addr.String()
+		}
+		if t.Server.IsValid() {
+			tt.Server = t.Server.String()
+		}
+		all = append(all, tt)
+	}
+	return all
+}
+
 // evidenceDHCP is nil when this host neither is to serve the network nor has its namespace.
 func evidenceDHCP(f host.Found, q host.Query, s *dhcp.Server, id model.PortID) *trace.DHCP {
 	if q.Namespace == "" {
@@ -200,9 +210,20 @@ func evidenceDHCP(f host.Found, q host.Query, s *dhcp.Server, id model.PortID) *
 	if f.DHCP == nil {
 		return d
 	}
-	d.Exists, d.Listening = f.DHCP.Exists, f.DHCP.Listening
+	d.Exists, d.Listening, d.Heard, d.Unheard = f.DHCP.Exists, f.DHCP.Listening, f.DHCP.Heard, f.DHCP.Unheard
+	seen := f.DHCP.Seen
+	d.Since = seen.Since
+	for _, s := range seen.Strangers {
+		d.Strangers = append(d.Strangers, trace.Stranger{MAC: s.MAC, Count: s.Count, Last: s.Last})
+	}
+	for _, o := range seen.Others {
+		d.Others = append(d.Others, trace.OtherServer{Server: o.Server, MAC: o.MAC, Count: o.Count, Last: o.Last})
+	}
+	for id, s := range seen.Elsewhere {
+		d.Elsewhere = append(d.Elsewhere, trace.Stranger{NetworkID: id, MAC: s.MAC, Count: s.Count, Last: s.Last})
+	}
 	if l := f.DHCP.Device; l != nil {
-		d.Device, d.MAC, d.MTU = l.Name, l.MAC.String(), l.MTU
+		d.Device, d.MAC, d.MTU, d.Down = l.Name, l.MAC.String(), l.MTU, !l.Up
 		for _, a := range l.Addrs {
 			d.Addresses = append(d.Addresses, a.String())
 		}
@@ -227,12 +248,33 @@ func compareFlows(parts vswitch.Flows, f host.Found, id model.PortID, l *view.Lo
 		if ok {
 			out.Present++
 			out.Packets += fc.Packets
+			out.Age = max(out.Age, fc.Age)
+			if from := sourceOf(w); from.IsValid() && fc.Packets > 0 {
+				if out.Sent == nil {
+					out.Sent = map[string]uint64{}
+				}
+				out.Sent[from.String()] += fc.Packets
+			}
 		} else if len(out.Missing) < maxMissing {
 			out.Missing = append(out.Missing, text)
 		}
 	}
 	slices.Sort(out.Missing)
 	return out
+}
+
+// sourceOf is the address that a flow of the spoof guard lets its port send from, if it is one.
+func sourceOf(f vswitch.Flow) netip.Addr {
+	if f.Table != firewall.ARPSpoof && f.Table != firewall.BaseEgress {
+		return netip.Addr{}
+	}
+	for _, m := range f.Match {
+		isSource := m.Field == vswitch.IPv4Src || m.Field == vswitch.IPv6Src || m.Field == vswitch.ARPSPA
+		if a := m.Value.Addr(m.Field.Width()); isSource && m.Mask == m.Field.AllOnes() && !a.IsUnspecified() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // flowText is a flow in one form, wherever it comes from.

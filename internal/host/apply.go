@@ -36,6 +36,7 @@ type Switch interface {
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, error)
 	Counters(ctx context.Context, bridge string) (map[uint32]ovs.Counters, error)
+	Send(ctx context.Context, bridge string, port uint32, frame []byte) error
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.
@@ -51,6 +52,8 @@ type DHCP interface {
 	Apply(ctx context.Context, want []dhcp.Server) []dhcpd.Fault
 	Serving(id model.NetworkID) bool
 	History(id model.PortID) []dhcpd.Transaction
+	Seen(id model.NetworkID, mac model.MAC) dhcpd.Seen
+	Hears(ctx context.Context, id model.NetworkID, send func(frame []byte) error) error
 	Changed() <-chan struct{}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
 	"weft/internal/model"
@@ -109,6 +110,8 @@ type Query struct {
 	Device string
 	// Namespace and DHCPDevice are those of the network's DHCP service here; empty for none.
 	Namespace, DHCPDevice string
+	// DHCPPort is the port of that service.
+	DHCPPort model.PortID
 	// Packet, if it is not empty, is what the switch is asked about, as ofproto/trace wants it;
 	// CTNext is what conntrack is taken to say of it.
 	Packet string
@@ -159,6 +162,12 @@ type DHCPFound struct {
 	// Device is nil when it is not in the namespace.
 	Device    *kernel.Link
 	Listening bool
+	// Heard: a test message that came out of the switch at the device has reached the service. Unheard says why not, if
+	// that was tried.
+	Heard   bool
+	Unheard string
+	// Seen is what the service has seen on the network besides the messages of its ports.
+	Seen dhcpd.Seen
 }
 
 // Transaction is one DHCP message and what became of it.
@@ -169,10 +178,14 @@ type Transaction struct {
 	Addr           netip.Addr
 	Reason         string
 	Elapsed        time.Duration
+	XID            string
+	// Server is the other DHCP server that the client has chosen.
+	Server netip.Addr
 }
 
 // FlowCount is a flow as the switch holds it.
 type FlowCount struct {
 	vswitch.Flow
 	Packets uint64
+	Age     time.Duration
 }

@@ -101,8 +101,9 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
-func (m fakeSwitch) Repairs() []ovs.Repair                             { return nil }
-func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
+func (m fakeSwitch) Repairs() []ovs.Repair                              { return nil }
+func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error)  { return nil, errInjected }
+func (m fakeSwitch) Send(context.Context, string, uint32, []byte) error { return nil }
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected
 }
@@ -173,9 +174,13 @@ func (m fakeDHCP) Apply(_ context.Context, want []dhcp.Server) (faults []dhcpd.F
 	}
 	return faults
 }
-func (m fakeDHCP) Serving(id model.NetworkID) bool          { _, ok := m.services[id]; return ok }
-func (m fakeDHCP) Changed() <-chan struct{}                 { return nil }
-func (m fakeDHCP) History(model.PortID) []dhcpd.Transaction { return nil }
+func (m fakeDHCP) Serving(id model.NetworkID) bool            { _, ok := m.services[id]; return ok }
+func (m fakeDHCP) Changed() <-chan struct{}                   { return nil }
+func (m fakeDHCP) History(model.PortID) []dhcpd.Transaction   { return nil }
+func (m fakeDHCP) Seen(model.NetworkID, model.MAC) dhcpd.Seen { return dhcpd.Seen{} }
+func (m fakeDHCP) Hears(context.Context, model.NetworkID, func([]byte) error) error {
+	return nil
+}
 
 func (m *machine) host() *Host {
 	return New(Parts{Switch: fakeSwitch{m}, Kernel: fakeKernel{m}, DHCP: fakeDHCP{m}, IntegrationBridge: "br-int"})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
+	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/model"
 	"weft/internal/plan/vswitch"
@@ -15,6 +17,14 @@ import (
 func (h *Host) Probe(ctx context.Context, q Query) Found {
 	var f Found
 	gap := func(what string, err error) { f.Gaps = append(f.Gaps, fmt.Sprintf("%s: %v", what, err)) }
+	var service sync.WaitGroup // a deaf one takes its time
+	var deaf error
+	if h.p.DHCP != nil {
+		f.Transactions = h.transactions(q.PortID)
+		if q.Namespace != "" {
+			service.Go(func() { f.DHCP, deaf = h.probeDHCP(ctx, q) })
+		}
+	}
 	device := q.Device
 	f.Interface, f.Twins = h.findInterface(q.PortID)
 	if f.Interface != nil {
@@ -41,27 +51,45 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 		gap("flows of "+q.Bridge, err)
 	}
 	for i := range flows {
-		f.Flows = append(f.Flows, FlowCount{Flow: flows[i].Flow, Packets: flows[i].Packets})
+		f.Flows = append(f.Flows, FlowCount{Flow: flows[i].Flow, Packets: flows[i].Packets, Age: flows[i].Age})
 	}
 	if q.Packet != "" {
 		if f.Walk, err = h.p.Switch.Trace(ctx, q.Bridge, q.Packet, q.CTNext...); err != nil {
 			gap("way of the packet", err)
 		}
 	}
-	if q.Namespace != "" && h.p.DHCP != nil {
-		f.DHCP = &DHCPFound{Listening: h.p.DHCP.Serving(q.NetworkID)}
-		l, err := kernel.LinkInfo(q.Namespace, q.DHCPDevice)
-		switch {
-		case err == nil:
-			f.DHCP.Exists, f.DHCP.Device = true, &l
-		case errors.Is(err, kernel.ErrNoLink):
-			f.DHCP.Exists = true
-		}
-	}
-	if h.p.DHCP != nil {
-		f.Transactions = h.transactions(q.PortID)
+	if service.Wait(); deaf != nil {
+		gap("test of the DHCP service", deaf)
 	}
 	return f
+}
+
+// probeDHCP looks at the DHCP service of the port's network here. The error is that it could not be tested.
+func (h *Host) probeDHCP(ctx context.Context, q Query) (*DHCPFound, error) {
+	d := &DHCPFound{Listening: h.p.DHCP.Serving(q.NetworkID), Seen: h.p.DHCP.Seen(q.NetworkID, q.MAC)}
+	l, err := kernel.LinkInfo(q.Namespace, q.DHCPDevice)
+	switch {
+	case err == nil:
+		d.Exists, d.Device = true, &l
+	case errors.Is(err, kernel.ErrNoLink):
+		d.Exists = true
+	}
+	port, _ := h.findInterface(q.DHCPPort)
+	if !d.Listening || d.Device == nil || !d.Device.Up || port == nil || port.OFPort <= 0 {
+		return d, nil
+	}
+	err = h.p.DHCP.Hears(ctx, q.NetworkID, func(frame []byte) error {
+		return h.p.Switch.Send(ctx, port.Bridge, uint32(port.OFPort), frame)
+	})
+	switch {
+	case errors.Is(err, dhcpd.ErrUnheard):
+		d.Unheard = err.Error()
+		return d, nil
+	case err != nil:
+		return d, err
+	}
+	d.Heard = true
+	return d, nil
 }
 
 // Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
@@ -80,7 +108,9 @@ func (h *Host) Drops(ctx context.Context) (map[uint64]uint64, error) {
 func (h *Host) transactions(id model.PortID) []Transaction {
 	var out []Transaction
 	for _, t := range h.p.DHCP.History(id) {
-		tr := Transaction{At: t.At, Message: t.Message.String(), Addr: t.Given, Elapsed: t.Took}
+		tr := Transaction{At: t.At, Message: t.Message.String(), Addr: t.Given, Elapsed: t.Took, Server: t.Server}
+		x, _ := t.XID.MarshalText()
+		tr.XID = string(x)
 		if t.Reply != 0 {
 			tr.Reply = t.Reply.String()
 		}

@@ -178,6 +178,7 @@ func (in *Inspector) record(r store.Reader, p *model.Port, now time.Time) trace.
 		rec.Subnets = append(rec.Subnets, e.Value)
 	}
 	for e := range r.PortsOf(p.NetworkID) {
+		rec.Ports = append(rec.Ports, e.Value)
 		if e.Value.DeviceOwner == model.OwnerDHCP {
 			rec.DHCPPorts = append(rec.DHCPPorts, e.Value)
 		}
@@ -209,7 +210,7 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	}
 	for _, h := range slices.Collect(maps.Keys(said)) {
 		wg.Go(func() {
-			ev, silence := in.evidence(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID})
+			ev, silence := in.evidence(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID, MAC: rec.Port.MAC.String()})
 			mu.Lock()
 			defer mu.Unlock()
 			said[h] = trace.Said{Evidence: ev, Silence: silence}

@@ -83,11 +83,21 @@ const (
 	CauseDHCPAddress    Cause = "dhcp_address_missing"
 	CauseDHCPMAC        Cause = "dhcp_mac_differs"
 	CauseDHCPMTU        Cause = "dhcp_mtu_differs"
+	CauseNoDHCPDevice   Cause = "no_dhcp_device"
+	CauseDHCPDown       Cause = "dhcp_link_down"
 	CauseNotListening   Cause = "dhcp_not_listening"
+	CauseDHCPDeaf       Cause = "dhcp_blocked"
 	CauseNoLease        Cause = "no_lease"
 	CauseNeverAsked     Cause = "no_discover"
 	CauseDHCPRefused    Cause = "dhcp_refused"
 	CauseDHCPUnanswered Cause = "dhcp_unanswered"
+	CauseRogueDHCP      Cause = "rogue_dhcp_server"
+	CauseIsRogueDHCP    Cause = "answers_dhcp"
+	CauseOfferLost      Cause = "offer_not_taken"
+	CauseReleased       Cause = "address_released"
+	CauseDeclined       Cause = "address_declined"
+	CauseWrongNetwork   Cause = "asks_on_wrong_network"
+	CauseUnknownMAC     Cause = "unknown_mac_asks"
 
 	// status, faults
 	CauseNotReported Cause = "nothing_reported"
@@ -164,10 +174,20 @@ var Causes = map[Cause]Explained{
 	CauseDHCPMAC:        {"the device of the DHCP service has another MAC", "Somebody changed it; the agent puts it back within resync_interval."},
 	CauseDHCPMTU:        {"the device of the DHCP service has another MTU", "Somebody changed it; the agent puts it back within resync_interval."},
 	CauseNotListening:   {"nobody listens for DHCP in the namespace", "Look at the agent's log on that host."},
+	CauseNoDHCPDevice:   {"the device of the DHCP service is not in its namespace", "The agent puts it there within resync_interval; look who took it away, and at the agent's log."},
+	CauseDHCPDown:       {"the device of the DHCP service is down", "The agent sets it up within resync_interval; look who set it down in the namespace."},
+	CauseDHCPDeaf:       {"what comes to the DHCP service is dropped in its namespace", "Look for what drops it there: nft list ruleset (hook ingress of the device), tc filter show dev DEVICE ingress, ip link show DEVICE (xdp), each with ip netns exec NAMESPACE before it."},
 	CauseNoLease:        {"the DHCP service does not know the port's address", "It should within a second: ask again. If it stays, look at the agent's log on that host."},
 	CauseNeverAsked:     {"the guest has never asked for an address", "Look at the guest's console: has it booted, does it see the NIC, is the NIC set to DHCP?"},
 	CauseDHCPRefused:    {"the guest was refused", "The reason is in the line."},
 	CauseDHCPUnanswered: {"the guest was not answered", "The reason is in the line."},
+	CauseRogueDHCP:      {"the guest listens to another DHCP server", "Stop that server, or switch port security on for its port, which keeps it from answering; then let the guest ask again."},
+	CauseIsRogueDHCP:    {"the port answers DHCP, which is weft's to do on this network", "Stop the DHCP server inside that guest, or switch port security on for the port."},
+	CauseOfferLost:      {"the guest does not take what it is offered", "See the exchange and tunnel steps for the way back to the guest, and the guest's console for what its DHCP client says; weft capture PORT shows whether the offers pass the tap."},
+	CauseReleased:       {"the guest has given its address back", "Have the guest ask again: dhclient, or switch its NIC on."},
+	CauseDeclined:       {"the guest found its address in use by somebody else", "Find who uses it: the guest step names duplicates; arping ADDRESS from a guest of the network shows the MAC."},
+	CauseWrongNetwork:   {"the guest asks on another network", "The VM is plugged into another port or another bridge than this one: compare the domain's XML (interfaceid) with the port."},
+	CauseUnknownMAC:     {"somebody asks for an address with a MAC that no port has", "If that is this guest, set its MAC to the port's, or the port's to its: weft port set PORT --mac-address MAC."},
 
 	CauseNotReported: {"the agent has reported nothing of the port", "An earlier step says why; else ask again."},
 	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},

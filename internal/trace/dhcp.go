@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"weft/internal/model"
+	"weft/internal/plan/vif"
 )
 
 // metadataAddr is the address that every DHCP namespace holds besides its own.
@@ -17,6 +17,9 @@ var metadataAddr = netip.MustParsePrefix("169.254.169.254/32")
 // dhcp judges the DHCP services of the port's network, a step for each host that serves. One
 // that works will do: what is broken at others is a warning then.
 func (e *explainer) dhcp() []Step {
+	if e.servedAddrs() == nil && e.p.DeviceOwner != model.OwnerDHCP {
+		return []Step{e.notServed()}
+	}
 	if len(e.r.DHCPPorts) == 0 {
 		s := Step{Name: StepDHCPServer}
 		s.judge("dhcp port", present, none, false, CauseNoDHCPPort, fmt.Sprintf("Network %s has no DHCP port, so nobody answers DHCP on it.", e.p.NetworkID))
@@ -39,6 +42,48 @@ func (e *explainer) dhcp() []Step {
 		}
 	}
 	return all
+}
+
+// notServed says why DHCP gives a port nothing: none of its subnets does. That is no fault when it is so meant, which
+// shows in that the guest uses its address all the same.
+func (e *explainer) notServed() Step {
+	s := Step{Name: StepDHCPServer}
+	var with4 []string
+	for _, f := range e.p.FixedIPs {
+		sub := e.subnet(f.SubnetID)
+		switch {
+		case sub == nil:
+		case f.Addr.Is6():
+			s.show("address", f.Addr.String()+", which is not given by DHCP")
+		default:
+			with4 = append(with4, f.Addr.String())
+			s.show("address", fmt.Sprintf("%s, of a subnet without DHCP: %s", f.Addr, sub.CIDR))
+		}
+	}
+	if len(with4) == 0 {
+		return s
+	}
+	uses, known := e.usesAddress()
+	switch text := fmt.Sprintf("No subnet of the port gives out addresses by DHCP, so the guest has to know %s by itself", strings.Join(with4, ", ")); {
+	case uses:
+		s.show("dhcp", "off; the guest has set its address itself")
+	case known:
+		s.find(Broken, "dhcp", "a subnet with DHCP, or a guest that knows its address", none, CauseSubnetNoDHCP, text+", and it has not sent anything from there.")
+	default:
+		s.find(Warning, "dhcp", "a subnet with DHCP, or a guest that knows its address", "off", CauseSubnetNoDHCP, text+".")
+	}
+	return s
+}
+
+// usesAddress reports whether the guest has sent anything from an IPv4 address of the port, and whether that is known.
+func (e *explainer) usesAddress() (uses, known bool) {
+	if e.ev == nil || e.ev.Flows == nil || !e.p.Filtered() {
+		return false, false
+	}
+	for _, f := range e.p.FixedIPs {
+		uses = uses || f.Addr.Is4() && e.ev.Flows.Sent[f.Addr.String()] > 0
+	}
+	return uses, true
 }
 
 // dhcpHost is where a DHCP port serves this port.
@@ -67,6 +112,10 @@ func (e *explainer) service(dp *model.Port) Step {
 		s.unlooked("namespace", present, silence)
 		return s
 	}
+	if host != e.p.Binding.Host && !ev.Switch.Connected {
+		s.judge("switch", "connected", "not connected: "+ev.Switch.Error, false, CauseSwitchGone,
+			fmt.Sprintf("The agent of host %s, which serves DHCP on this network, cannot reach Open vSwitch: %s.", host, ev.Switch.Error))
+	}
 	d := ev.DHCP
 	if d == nil {
 		s.judge("namespace", present, none, false, CauseNotServed, fmt.Sprintf("Host %s does not serve DHCP on this network, and its DHCP port is bound there.", host))
@@ -77,7 +126,14 @@ func (e *explainer) service(dp *model.Port) Step {
 		observed = none
 	}
 	s.want("namespace", d.Namespace, observed, CauseNoNamespace, fmt.Sprintf("The namespace %s is not there on host %s.", d.Namespace, host))
-	s.show("device", orNone(d.Device))
+	if !d.Exists {
+		return s
+	}
+	s.judge("device", vif.TapName(dp.ID), orNone(d.Device), d.Device != "", CauseNoDHCPDevice, fmt.Sprintf("The device %s is not in %s on host %s.", vif.TapName(dp.ID), d.Namespace, host))
+	if d.Device == "" {
+		return s
+	}
+	s.want("state", "up", upDown(!d.Down), CauseDHCPDown, fmt.Sprintf("The device %s in %s on host %s is down, so the DHCP service hears nothing.", d.Device, d.Namespace, host))
 	for _, a := range e.serverAddrs(dp) {
 		got := none
 		if slices.Contains(d.Addresses, a.String()) {
@@ -90,6 +146,10 @@ func (e *explainer) service(dp *model.Port) Step {
 		s.want("mtu", strconv.Itoa(e.r.Network.MTU), orNone(number(d.MTU)), CauseDHCPMTU, fmt.Sprintf("The device %s in %s on host %s has MTU %d, and the network's is %d.", d.Device, d.Namespace, host, d.MTU, e.r.Network.MTU))
 	}
 	s.want("listening", "yes", yesNo(d.Listening), CauseNotListening, fmt.Sprintf("Nobody listens for DHCP in %s on host %s.", d.Namespace, host))
+	if d.Heard || d.Unheard != "" {
+		s.judge("hears", "a test message", heardText(d), d.Heard, CauseDHCPDeaf,
+			fmt.Sprintf("What comes to %s in %s on host %s is dropped before the DHCP service: a test message did not reach it.", d.Device, d.Namespace, host))
+	}
 	for _, a := range e.servedAddrs() {
 		got := none
 		if slices.Contains(d.Leases, a.String()) {
@@ -98,6 +158,13 @@ func (e *explainer) service(dp *model.Port) Step {
 		s.want("lease", a.String(), got, CauseNoLease, fmt.Sprintf("The DHCP service on host %s would not give %s to the port.", host, a))
 	}
 	return s
+}
+
+func heardText(d *DHCP) string {
+	if d.Heard {
+		return "a test message"
+	}
+	return d.Unheard
 }
 
 // serverAddrs are the addresses that the namespace of a DHCP port must hold: those from
@@ -124,90 +191,4 @@ func (e *explainer) servedAddrs() []netip.Addr {
 		}
 	}
 	return out
-}
-
-// lease shows the last of each message: what the guest asked, and what it was told.
-func (e *explainer) lease() Step {
-	s := Step{Name: StepLease}
-	var all []Transaction
-	looked, silence := false, e.silence
-	for _, dp := range e.r.DHCPPorts {
-		ev, why := e.at(e.dhcpHost(dp))
-		if ev == nil {
-			silence = why
-			continue
-		}
-		looked = true
-		all = append(all, ev.Transactions...)
-	}
-	slices.SortStableFunc(all, func(a, b Transaction) int { return a.At.Compare(b.At) })
-	switch {
-	case len(e.r.DHCPPorts) == 0: // said before
-		return s
-	case !looked:
-		s.unlooked("last message", "DISCOVER or REQUEST", silence)
-		return s
-	case len(all) == 0:
-		s.judge("last message", "DISCOVER or REQUEST", none, false, CauseNeverAsked,
-			fmt.Sprintf("No DHCP message has ever come from %s: the guest has not asked for an address, or its packets are lost before the DHCP service.", e.p.MAC))
-		return s
-	}
-	last := map[string]Transaction{}
-	var order []string
-	for _, t := range all {
-		if i := slices.Index(order, t.Message); i >= 0 {
-			order = slices.Delete(order, i, i+1)
-		}
-		order = append(order, t.Message)
-		last[t.Message] = t
-	}
-	for _, m := range order {
-		t, want := last[m], expectedReply(m)
-		text := replyText(t, e.now)
-		switch {
-		case want == anything:
-			s.show(m, text)
-		case t.Reply == "":
-			s.judge(m, want, text, false, CauseDHCPUnanswered, fmt.Sprintf("The guest's %s was not answered: %s.", m, t.Reason))
-		default:
-			s.judge(m, want, text, t.Reply == want && e.holds(t.Addr), CauseDHCPRefused, fmt.Sprintf("The guest's %s was answered with %s %s: %s.", m, t.Reply, t.Addr, t.Reason))
-		}
-	}
-	return s
-}
-
-func (e *explainer) holds(addr string) bool {
-	return slices.ContainsFunc(e.p.FixedIPs, func(f model.FixedIP) bool { return f.Addr.String() == addr })
-}
-
-// expectedReply is what a healthy guest's message is answered with.
-func expectedReply(message string) string {
-	switch message {
-	case "DISCOVER":
-		return "OFFER"
-	case "REQUEST":
-		return "ACK"
-	}
-	return anything
-}
-
-func replyText(t Transaction, now time.Time) string {
-	var b strings.Builder
-	b.WriteString(t.At.UTC().Format("2006-01-02T15:04:05.000Z"))
-	if t.Reply == "" {
-		b.WriteString(" silence")
-	} else {
-		fmt.Fprintf(&b, " %s", t.Reply)
-	}
-	if t.Addr != "" {
-		fmt.Fprintf(&b, " %s", t.Addr)
-	}
-	if t.Elapsed > 0 {
-		fmt.Fprintf(&b, " after %.3f ms", float64(t.Elapsed)/1e6)
-	}
-	if t.Reason != "" {
-		fmt.Fprintf(&b, ": %s", t.Reason)
-	}
-	fmt.Fprintf(&b, " (%s)", ago(now, t.At))
-	return b.String()
 }

@@ -40,7 +40,7 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		c.finish(e.filter(), e.flows())
 		c.finish(e.exchange()...)
 		c.finish(e.tunnels()...)
-		if e.servedAddrs() != nil || r.Port.DeviceOwner == model.OwnerDHCP {
+		if r.Port.DeviceOwner == model.OwnerDHCP || !model.TrustedOwner(r.Port.DeviceOwner) {
 			c.finish(e.dhcp()...)
 		}
 		if e.servedAddrs() != nil {

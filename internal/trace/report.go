@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"slices"
 	"time"
 
 	"weft/internal/model"
@@ -115,6 +116,10 @@ type Item struct {
 	Cause Cause  `json:"cause,omitempty"`
 	Text  string `json:"text,omitempty"`
 	Do    string `json:"do,omitempty"`
+	// forAdmins: it says what only those may know to whom the API shows all ports. public is Text without that; an
+	// item without one is left out for others.
+	forAdmins bool
+	public    string
 }
 
 const (
@@ -147,6 +152,12 @@ func (s *Step) judge(what, expected, observed string, ok bool, cause Cause, text
 // find appends an item that is not as expected.
 func (s *Step) find(v Verdict, what, expected, observed string, cause Cause, text string) {
 	s.Items = append(s.Items, Item{What: what, Expected: expected, Observed: observed, Verdict: v, Cause: cause, Text: text, Do: Causes[cause].Do})
+}
+
+// onlyAdmins marks the last item as one for administrators; public is what others read instead, if anything.
+func (s *Step) onlyAdmins(public string) {
+	it := &s.Items[len(s.Items)-1]
+	it.forAdmins, it.public = true, public
 }
 
 // unlooked appends an item that nobody could look at.
@@ -192,8 +203,18 @@ func (c *Chain) conclude(healthy string) {
 func (c *Chain) Redact() {
 	c.Host = ""
 	for i := range c.Steps {
-		if s := &c.Steps[i]; hostSide[s.Name] {
+		s := &c.Steps[i]
+		if hostSide[s.Name] {
 			s.Host, s.Items = "", nil
+		}
+		s.Items = slices.DeleteFunc(s.Items, func(it Item) bool { return it.forAdmins && it.public == "" })
+		for j := range s.Items {
+			if it := &s.Items[j]; it.forAdmins {
+				if c.Answer.Text == it.Text {
+					c.Answer.Text = it.public
+				}
+				it.Text = it.public
+			}
 		}
 	}
 	if hostSide[c.Answer.Step] {

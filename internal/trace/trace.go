@@ -10,6 +10,7 @@
 package trace
 
 import (
+	"net/netip"
 	"time"
 
 	"weft/internal/model"
@@ -31,6 +32,8 @@ type Record struct {
 	// Elsewhere are the hosts on which an interface carries the port's ID, or looks like it, although the
 	// port is not bound there: looked for only if none does where it is bound.
 	Elsewhere []Evidence
+	// Ports are all of the network, to tell whose an address or a MAC is.
+	Ports []*model.Port
 }
 
 // HostRecord is what the server knows of a host.
@@ -186,6 +189,11 @@ type Flows struct {
 	Missing []string `json:"missing,omitempty"`
 	// Packets is the sum of the present flows' packet counters.
 	Packets uint64 `json:"packets"`
+	// Age is how long the oldest of them has been there: about as long as the port has been plugged.
+	Age time.Duration `json:"age_ns,omitempty"`
+	// Sent counts the packets that the guest has sent from each of its own addresses, as far as flows tell: not of a port
+	// without port security.
+	Sent map[string]uint64 `json:"sent,omitempty"`
 }
 
 // DHCP is the DHCP service of the port's network on this host.
@@ -199,10 +207,41 @@ type DHCP struct {
 	Addresses []string `json:"addresses,omitempty"`
 	MAC       string   `json:"mac,omitempty"`
 	MTU       int      `json:"mtu,omitempty"`
+	// Down: Device is set down.
+	Down bool `json:"down,omitempty"`
 	// Listening: the responder has its sockets open in the namespace.
 	Listening bool `json:"listening"`
+	// Heard: a test message that the switch put out at the device has reached the responder; Unheard says why not, and
+	// is empty when that was not tried.
+	Heard   bool   `json:"heard"`
+	Unheard string `json:"unheard,omitempty"`
+	// Since is when the responder began to remember what it hears on the network.
+	Since time.Time `json:"since,omitzero"`
+	// Strangers asked on the network and no port of it has their MAC and an address on a subnet with DHCP; Others are other
+	// DHCP servers that clients have chosen; Elsewhere are networks on which the port's MAC asked as a stranger.
+	Strangers []Stranger    `json:"strangers,omitempty"`
+	Others    []OtherServer `json:"other_servers,omitempty"`
+	Elsewhere []Stranger    `json:"elsewhere,omitempty"`
 	// Leases are the addresses that the responder would give to the port.
 	Leases []string `json:"leases,omitempty"`
+}
+
+// Stranger is a client without a lease.
+type Stranger struct {
+	// NetworkID is empty for the port's own network.
+	NetworkID model.NetworkID `json:"network_id,omitempty"`
+	MAC       model.MAC       `json:"mac"`
+	Count     uint64          `json:"count"`
+	Last      time.Time       `json:"last"`
+}
+
+// OtherServer is a DHCP server that is not weft's.
+type OtherServer struct {
+	Server netip.Addr `json:"server"`
+	// MAC is that of the client that chose it last.
+	MAC   model.MAC `json:"mac"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
 }
 
 // Transaction is one DHCP message of the port and what became of it.
@@ -216,6 +255,10 @@ type Transaction struct {
 	Reason string `json:"reason,omitempty"`
 	// Elapsed is from message to reply.
 	Elapsed time.Duration `json:"elapsed_ns,omitempty"`
+	// XID tells transactions apart.
+	XID string `json:"xid,omitempty"`
+	// Server is the other DHCP server that the client has chosen.
+	Server string `json:"server,omitempty"`
 }
 
 // Facts are what the agent told the server of the port.

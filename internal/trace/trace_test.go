@@ -53,7 +53,7 @@ func evidence() *Evidence {
 		Flows:   &Flows{Wanted: 6, Present: 6, Packets: 42},
 		Dropped: map[string]uint64{"spoofed_ip": 3, "no_ingress_rule": 12, "dhcp_server": 0},
 		DHCP: &DHCP{Wanted: true, Namespace: "qdhcp-b6d0aaaa-0000-4000-8000-000000000001", Exists: true, Device: "tapd0000000-00",
-			Addresses: []string{"10.10.0.2/24", "169.254.169.254/32"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Leases: []string{"10.10.0.121"}},
+			Addresses: []string{"10.10.0.2/24", "169.254.169.254/32"}, MAC: "fa:16:3e:00:00:02", MTU: 1450, Listening: true, Heard: true, Leases: []string{"10.10.0.121"}},
 		Transactions: []Transaction{
 			{At: now.Add(-60 * time.Second), Message: "DISCOVER", Reply: "OFFER", Addr: "10.10.0.121", Elapsed: 80 * time.Microsecond},
 			{At: now.Add(-59 * time.Second), Message: "REQUEST", Reply: "ACK", Addr: "10.10.0.121", Elapsed: 90 * time.Microsecond},
@@ -168,7 +168,7 @@ var cases = []struct {
 	}, "dhcp", "address"},
 	{"no-discover", func(r *Record, ev *Evidence) string { ev.Transactions = nil; return "" }, "lease", "last message"},
 	{"nak", func(r *Record, ev *Evidence) string {
-		ev.Transactions = append(ev.Transactions, Transaction{At: now.Add(-time.Second), Message: "REQUEST", Reply: "NAK", Addr: "10.10.0.99", Reason: "not the port's address"})
+		ev.Transactions = append(ev.Transactions, Transaction{At: now.Add(-time.Second), Message: "REQUEST", Reply: "NAK", Addr: "10.10.0.99", Reason: "wrong address"})
 		return ""
 	}, "lease", "REQUEST"},
 	{"status-stuck", func(r *Record, ev *Evidence) string { r.Port.Status = model.PortDown; return "" }, "status", "status"},

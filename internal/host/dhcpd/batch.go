@@ -2,6 +2,7 @@ package dhcpd
 
 import (
 	"errors"
+	"net/netip"
 	"runtime"
 	"time"
 	"unsafe"
@@ -181,10 +182,17 @@ func (v *service) one(b *batch, t *dhcp.Table, frame []byte) {
 		v.totals.note(Transaction{Reason: dhcp.Malformed})
 		return
 	}
+	nt := note{mac: macOf(&b.req)}
+	if nt.mac == probeMAC {
+		v.hear(XID(b.req.TransactionID))
+		return
+	}
 	a := t.Answer(&b.req, &b.reply)
 	v.counters.reasons[a.Reason].Add(1)
-	nt := note{t: Transaction{XID: XID(b.req.TransactionID), Reason: a.Reason, Asked: a.Asked}}
-	nt.mac = macOf(&b.req)
+	nt.t = Transaction{XID: XID(b.req.TransactionID), Reason: a.Reason, Asked: a.Asked}
+	if id := b.req.Options[54]; a.Reason == dhcp.OtherServer && len(id) == 4 {
+		nt.t.Server = netip.AddrFrom4([4]byte(id))
+	}
 	if k := b.req.Options[53]; len(k) == 1 {
 		nt.t.Message = MessageType(k[0])
 	}

@@ -55,6 +55,8 @@ type Transaction struct {
 	Given   netip.Addr  `json:"given,omitzero"`
 	// To is the address that the reply was sent to.
 	To netip.Addr `json:"to,omitzero"`
+	// Server is the other one that the client has chosen.
+	Server netip.Addr `json:"server,omitzero"`
 	// Left are options that had no room in the reply.
 	Left []uint8 `json:"left,omitempty"`
 }
@@ -66,12 +68,25 @@ type Stranger struct {
 	Last  time.Time `json:"last"`
 }
 
+// Other is another DHCP server whose offers clients of the network have chosen.
+type Other struct {
+	Server netip.Addr `json:"server"`
+	// MAC is the last client's.
+	MAC   model.MAC `json:"mac"`
+	Count uint64    `json:"count"`
+	Last  time.Time `json:"last"`
+}
+
 // history remembers the last messages of each port of a network. Its memory grows with
 // the ports that have spoken, not with those that exist.
 type history struct {
+	// since is when it began.
+	since time.Time
+
 	mu        sync.Mutex
 	rings     map[model.PortID]*ring
 	strangers []Stranger
+	others    []Other
 }
 
 // ring holds up to ringSize transactions; next is where the oldest is once it is full.
@@ -80,7 +95,7 @@ type ring struct {
 	next int
 }
 
-func newHistory() *history { return &history{rings: map[model.PortID]*ring{}} }
+func newHistory() *history { return &history{since: time.Now(), rings: map[model.PortID]*ring{}} }
 
 func (h *history) add(notes []note, at time.Time, took time.Duration) {
 	h.mu.Lock()
@@ -93,6 +108,9 @@ func (h *history) add(notes []note, at time.Time, took time.Duration) {
 				h.stranger(n.mac, at)
 			}
 			continue
+		}
+		if n.t.Server.IsValid() {
+			h.other(n.t.Server, n.mac, at)
 		}
 		r := h.rings[n.port]
 		if r == nil {
@@ -110,22 +128,65 @@ func (h *history) add(notes []note, at time.Time, took time.Duration) {
 
 // stranger counts an unknown client, in place of the one not heard of for longest.
 func (h *history) stranger(mac model.MAC, at time.Time) {
-	i := slices.IndexFunc(h.strangers, func(s Stranger) bool { return s.MAC == mac })
-	if i < 0 && len(h.strangers) < strangersSize {
-		i = len(h.strangers)
-		h.strangers = append(h.strangers, Stranger{MAC: mac})
-	}
-	if i < 0 {
-		i = 0
-		for j := range h.strangers {
-			if h.strangers[j].Last.Before(h.strangers[i].Last) {
-				i = j
-			}
+	s := slot(&h.strangers, func(s *Stranger) bool { return s.MAC == mac }, func(s *Stranger) time.Time { return s.Last })
+	*s = Stranger{MAC: mac, Count: s.Count + 1, Last: at}
+}
+
+// other counts another server, likewise.
+func (h *history) other(server netip.Addr, mac model.MAC, at time.Time) {
+	o := slot(&h.others, func(o *Other) bool { return o.Server == server }, func(o *Other) time.Time { return o.Last })
+	*o = Other{Server: server, MAC: mac, Count: o.Count + 1, Last: at}
+}
+
+// slot finds the entry of a list that is bounded; if there is none, an empty one, in place of the oldest if the list is full.
+func slot[T any](list *[]T, is func(*T) bool, last func(*T) time.Time) *T {
+	l, oldest := *list, 0
+	for i := range l {
+		if is(&l[i]) {
+			return &l[i]
 		}
-		h.strangers[i] = Stranger{MAC: mac}
+		if last(&l[i]).Before(last(&l[oldest])) {
+			oldest = i
+		}
 	}
-	h.strangers[i].Count++
-	h.strangers[i].Last = at
+	if len(l) < strangersSize {
+		*list = append(l, *new(T))
+		return &(*list)[len(l)]
+	}
+	l[oldest] = *new(T)
+	return &l[oldest]
+}
+
+// Seen is what was seen around a client.
+type Seen struct {
+	// Since is when the history of the network begins: with the process, or when the network came to be served here.
+	Since time.Time
+	// Strangers and Others are those of the network.
+	Strangers []Stranger
+	Others    []Other
+	// Elsewhere are the networks of this host on which the client's MAC was a stranger.
+	Elsewhere map[model.NetworkID]Stranger
+}
+
+// Seen tells what was seen on a network, and of a client on others. Since is zero when the network is not served here.
+func (s *Server) Seen(id model.NetworkID, mac model.MAC) Seen {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out Seen
+	for n, v := range s.services {
+		h := v.history
+		h.mu.Lock()
+		if n == id {
+			out.Since, out.Strangers, out.Others = h.since, slices.Clone(h.strangers), slices.Clone(h.others)
+		} else if i := slices.IndexFunc(h.strangers, func(t Stranger) bool { return t.MAC == mac }); i >= 0 {
+			if out.Elsewhere == nil {
+				out.Elsewhere = map[model.NetworkID]Stranger{}
+			}
+			out.Elsewhere[n] = h.strangers[i]
+		}
+		h.mu.Unlock()
+	}
+	return out
 }
 
 // of returns a port's transactions, oldest first.

@@ -37,7 +37,9 @@ type service struct {
 	pending []model.PortID
 	since   time.Time
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// awaited are our own test messages under way.
+	awaited map[XID]chan struct{}
 	sockets *sockets
 	// held are the sockets that run has taken up, and will close; it closes no others.
 	held    *sockets
@@ -50,7 +52,7 @@ func (s *Server) newService(w *dhcp.Server) *service {
 	return &service{
 		log: s.log, pool: &s.pool, lost: s.lost, totals: &s.totals,
 		network: w.NetworkID, namespace: w.Namespace, device: w.Device, mac: w.MAC,
-		history: newHistory(), stopped: make(chan struct{}), done: make(chan struct{}),
+		history: newHistory(), awaited: map[XID]chan struct{}{}, stopped: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
