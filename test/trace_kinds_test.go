@@ -42,8 +42,8 @@ func (c *manyHosts) isWell(what, id string) {
 	}
 }
 
-// answers waits until trace has an answer for a port.
-func (c *manyHosts) answers(what, id string, cause trace.Cause, text string) {
+// isTold waits until trace has an answer for a port.
+func (c *manyHosts) isTold(what, id string, cause trace.Cause, text string) {
 	c.t.Helper()
 	var ch trace.Chain
 	err := lab.Await(c.t.Context(), what, 20*time.Second, func() error {
@@ -115,7 +115,7 @@ func dhcpServiceFaults(c *manyHosts) {
 		c.must(err)
 	}
 	in("nft", "add table netdev x; add chain netdev x in { type filter hook ingress device "+dev+" priority 0; }; add rule netdev x in udp dport 67 drop")
-	c.answers("nftables", g.ID, trace.CauseDHCPDeaf, "a test message did not reach it")
+	c.isTold("nftables", g.ID, trace.CauseDHCPDeaf, "a test message did not reach it")
 	in("nft", "delete table netdev x")
 	c.isWell("after it", g.ID)
 }
