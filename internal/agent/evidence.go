@@ -22,6 +22,10 @@ import (
 // maxMissing bounds the missing flows that evidence lists.
 const maxMissing = 20
 
+// probeTimeout bounds the look at the machine: what does not answer by then is a gap in an answer
+// that the server still waits for.
+const probeTimeout = 3 * time.Second
+
 // answer is the feed's hook: a trace.Query in, Evidence out, or what else was asked for.
 func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	var q trace.Query
@@ -52,12 +56,17 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		Feed:   trace.Feed{InSync: st.InSync, FromDisk: st.FromDisk, Revision: st.Revision, Since: st.Since, Error: st.Err},
 		Switch: trace.Switch{Connected: obs.Connected, Bridge: a.o.Settings.IntegrationBridge, Version: obs.OVSVersion}}
 	if obs.Err != nil {
-		ev.Switch.Error = obs.Err.Error()
+		ev.Switch.Error, ev.Switch.Trouble = obs.Err.Error(), string(obs.Trouble)
 	}
 	if p := st.Cloud.Ports[q.PortID]; p != nil {
 		ev.Known, ev.Revision, q.NetworkID, q.MAC = true, p.Revision, p.NetworkID, p.MAC.String()
 	}
 	hq := a.hostQuery(q)
+	if p := st.Cloud.Ports[q.PortID]; p != nil {
+		for _, f := range p.FixedIPs {
+			hq.Addrs = append(hq.Addrs, f.Addr)
+		}
+	}
 	net := networkOf(now.view, q.NetworkID)
 	var service *dhcp.Server
 	if net != nil {
@@ -73,10 +82,19 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		at = trace.Place{Bridge: hq.Bridge, OFPort: uint32(local.Attachment.OFPort), LocalVLAN: ev.LocalVLAN, Owner: a.o.Settings.CookieOwner}
 		hq.Packet, hq.CTNext = at.WalkOf(*q.Packet)
 	}
-	found := a.o.Machine.Probe(ctx, hq)
+	probing, cancel := context.WithTimeout(ctx, probeTimeout)
+	found := a.o.Machine.Probe(probing, hq)
+	cancel()
 	ev.Gaps = found.Gaps
+	if found.Vswitchd != nil && obs.Err != nil {
+		ev.Switch.Vswitchd = found.Vswitchd.Error()
+		if obs.Trouble == host.NotConnected || obs.Trouble == host.NoBridge {
+			ev.Switch.Trouble = string(host.NoVswitchd)
+		}
+	}
 	ev.Device = evidenceDevice(found)
 	a.interfaces(&ev, found)
+	ev.Sources, ev.Rivals = evidenceSources(found, now.view, net)
 	for _, r := range found.Repairs {
 		ev.Repairs = append(ev.Repairs, trace.Repair(r))
 	}
@@ -254,6 +272,12 @@ func compareFlows(parts vswitch.Flows, f host.Found, id model.PortID, l *view.Lo
 					out.Sent = map[string]uint64{}
 				}
 				out.Sent[from.String()] += fc.Packets
+			}
+			switch reason := vswitch.ReasonOf(w.Cookie); {
+			case w.Table == firewall.MACSpoof && reason == 0:
+				out.FromMAC += fc.Packets
+			case reason == uint8(firewall.SpoofedMAC):
+				out.OtherMAC += fc.Packets
 			}
 		} else if len(out.Missing) < maxMissing {
 			out.Missing = append(out.Missing, text)

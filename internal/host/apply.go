@@ -1,10 +1,12 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -32,7 +34,9 @@ type Switch interface {
 	DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
+	Alive(ctx context.Context) error
 	Repairs() []ovs.Repair
+	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, error)
 	Counters(ctx context.Context, bridge string) (map[uint32]ovs.Counters, error)
@@ -315,8 +319,11 @@ func (h *Host) Observe() Observed {
 			out.Underlay = (*Underlay)(&u)
 		}
 	}
-	if !o.Connected {
-		out.Err = errors.New("the switch's database cannot be reached")
+	switch {
+	case !o.Connected:
+		out.Trouble, out.Err = NoDatabase, errors.New("the switch's database cannot be reached")
+	case o.Empty:
+		out.Trouble, out.Err = EmptyDatabase, errors.New("the switch's database is not initialised")
 	}
 	for _, b := range o.Bridges {
 		if b.Name != h.p.TunnelBridge {
@@ -331,10 +338,12 @@ func (h *Host) Observe() Observed {
 	switch {
 	case i < 0:
 		out.Connected = false
+		out.Trouble = cmp.Or(out.Trouble, NoBridge)
 		out.Err = errors.Join(out.Err, fmt.Errorf("there is no bridge %s", h.p.IntegrationBridge))
 		return out
 	case !o.Bridges[i].Connected:
 		out.Connected = false
+		out.Trouble = cmp.Or(out.Trouble, NotConnected)
 		out.Err = errors.Join(out.Err, fmt.Errorf("bridge %s: %w", h.p.IntegrationBridge, ovs.ErrNotConnected))
 	}
 	for _, p := range o.Bridges[i].Ports {

@@ -77,9 +77,23 @@ type Observed struct {
 	InterfaceTypes []string
 	// Problems are things written in the switch's database that cannot be used.
 	Problems []string
-	// Err says why Connected is false.
-	Err error
+	// Err says why Connected is false, Trouble the first of it in a word.
+	Err     error
+	Trouble Trouble
 }
+
+// Trouble is why a switch cannot be programmed; empty for none.
+type Trouble string
+
+// The troubles.
+const (
+	NoDatabase    Trouble = "no_database"
+	EmptyDatabase Trouble = "empty_database"
+	// NoVswitchd: ovs-vswitchd does not run, or does not answer. Only Probe can tell.
+	NoVswitchd   Trouble = "no_vswitchd"
+	NoBridge     Trouble = "no_bridge"
+	NotConnected Trouble = "not_connected"
+)
 
 // Underlay is the device that has the address that tunnels end at; Device is empty if none has it.
 type Underlay struct {
@@ -104,6 +118,8 @@ type Query struct {
 	NetworkID model.NetworkID
 	// MAC is the port's; interfaces that say so look like the port's.
 	MAC model.MAC
+	// Addrs are the port's addresses: what else sends from them is found.
+	Addrs []netip.Addr
 	// Bridge is the integration bridge.
 	Bridge string
 	// Device is the port's tap when nothing is attached under its ID.
@@ -120,6 +136,8 @@ type Query struct {
 
 // Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
 type Found struct {
+	// Vswitchd says why ovs-vswitchd does not answer; nil if it does.
+	Vswitchd  error
 	Interface *Interface
 	Device    *kernel.Link
 	// Holder is who holds the other end of Device; nil if that cannot be seen.
@@ -127,6 +145,9 @@ type Found struct {
 	// Twins are other interfaces with the port's ID; LookAlikes are, if none has it, those that seem to be meant.
 	Twins      []Interface
 	LookAlikes []LookAlike
+	// Sources are those of the frames that have come in from the port lately, and of those of others with its MAC or
+	// addresses.
+	Sources []ovs.Source
 	// Repairs are what of the port's and of the bridges' was found changed lately and put back.
 	Repairs []ovs.Repair
 	// Flows are those of the port, by their cookie, on the integration bridge.

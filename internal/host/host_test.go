@@ -104,6 +104,10 @@ func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitc
 func (m fakeSwitch) Repairs() []ovs.Repair                              { return nil }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error)  { return nil, errInjected }
 func (m fakeSwitch) Send(context.Context, string, uint32, []byte) error { return nil }
+func (m fakeSwitch) Sources(context.Context, string, model.MAC, []netip.Addr) ([]ovs.Source, error) {
+	return nil, errInjected
+}
+func (m fakeSwitch) Alive(context.Context) error { return nil }
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected
 }

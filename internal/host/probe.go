@@ -16,6 +16,7 @@ import (
 // now. What cannot be looked at is a gap; the rest is still looked at.
 func (h *Host) Probe(ctx context.Context, q Query) Found {
 	var f Found
+	f.Vswitchd = h.p.Switch.Alive(ctx)
 	gap := func(what string, err error) { f.Gaps = append(f.Gaps, fmt.Sprintf("%s: %v", what, err)) }
 	var service sync.WaitGroup // a deaf one takes its time
 	var deaf error
@@ -52,6 +53,11 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	}
 	for i := range flows {
 		f.Flows = append(f.Flows, FlowCount{Flow: flows[i].Flow, Packets: flows[i].Packets, Age: flows[i].Age})
+	}
+	if f.Interface != nil && f.Interface.OFPort > 0 {
+		if f.Sources, err = h.p.Switch.Sources(ctx, f.Interface.Name, q.MAC, q.Addrs); err != nil {
+			gap("what the guest sends", err)
+		}
 	}
 	if q.Packet != "" {
 		if f.Walk, err = h.p.Switch.Trace(ctx, q.Bridge, q.Packet, q.CTNext...); err != nil {

@@ -210,10 +210,10 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	}
 	for _, h := range slices.Collect(maps.Keys(said)) {
 		wg.Go(func() {
-			ev, silence := in.evidence(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID, MAC: rec.Port.MAC.String()})
+			one := in.said(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID, MAC: rec.Port.MAC.String()})
 			mu.Lock()
 			defer mu.Unlock()
-			said[h] = trace.Said{Evidence: ev, Silence: silence}
+			said[h] = one
 		})
 	}
 	wg.Wait()
@@ -223,6 +223,17 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 		said[h] = s
 	}
 	return said
+}
+
+// skew is by how much a clock that showed at, some time between sent and got, must be ahead.
+func skew(sent, got, at time.Time) time.Duration {
+	switch {
+	case at.Before(sent):
+		return at.Sub(sent)
+	case at.After(got):
+		return at.Sub(got)
+	}
+	return 0
 }
 
 // seen returns the ports that q means and the caller may see: one, or all of a VM.
@@ -305,35 +316,59 @@ func sortPorts(ps []*model.Port) {
 
 // evidence asks a host; when there is no answer, silence says why.
 func (in *Inspector) evidence(ctx context.Context, host model.HostName, q trace.Query) (ev *trace.Evidence, silence string) {
+	s := in.said(ctx, host, q)
+	return s.Evidence, s.Silence
+}
+
+// said is what a host answers, and what can be told from how it does.
+func (in *Inspector) said(ctx context.Context, host model.HostName, q trace.Query) trace.Said {
 	if host == "" {
-		return nil, "the port is bound to no host"
+		return trace.Said{Silence: "the port is bound to no host"}
 	}
-	ev = new(trace.Evidence)
-	if silence = in.put(ctx, host, q, ev); silence != "" {
-		return nil, silence
+	sent, ev := time.Now(), new(trace.Evidence)
+	if err := in.reach(ctx, host, q, ev); err != nil {
+		return trace.Said{Silence: err.Error(), Gone: errors.Is(err, feed.ErrNotConnected)}
 	}
-	return ev, ""
+	return trace.Said{Evidence: ev, Skew: skew(sent, time.Now(), ev.At)}
 }
 
 // put puts a query to a host; the answer goes to into. When there is none, silence says why.
 func (in *Inspector) put(ctx context.Context, host model.HostName, q trace.Query, into any) (silence string) {
+	if err := in.reach(ctx, host, q, into); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// silent is why a host has not answered, in words for people.
+type silent struct {
+	error
+	words string
+}
+
+func (e silent) Error() string { return e.words }
+
+func (e silent) Unwrap() error { return e.error }
+
+// reach puts a query to a host; the answer goes to into.
+func (in *Inspector) reach(ctx context.Context, host model.HostName, q trace.Query, into any) error {
 	query, err := json.Marshal(q)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, in.o.Timeout)
 	defer cancel()
 	body, err := in.o.Hosts.Evidence(ctx, host, query)
 	switch {
 	case errors.Is(err, feed.ErrNotConnected):
-		return fmt.Sprintf("host %s is not connected to any server", host)
+		return silent{err, fmt.Sprintf("host %s is not connected to any server", host)}
 	case err != nil:
-		return err.Error()
+		return err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Sprintf("evidence of host %s cannot be read: %v", host, err)
+		return fmt.Errorf("evidence of host %s cannot be read: %w", host, err)
 	}
-	return ""
+	return nil
 }
 
 // ServeHTTP answers a GET of Path with a Report and one of AllowsPath with an Answer, or

@@ -38,7 +38,13 @@ const (
 	CauseFeedBehind         Cause = "agent_out_of_sync"
 	CausePortNotKnown       Cause = "port_unknown_to_agent"
 	CauseSwitchGone         Cause = "switch_not_connected"
+	CauseNoOVSDB            Cause = "ovsdb_down"
+	CauseEmptyOVSDB         Cause = "ovsdb_not_initialised"
+	CauseNoVswitchd         Cause = "vswitchd_down"
+	CauseNoBridge           Cause = "no_integration_bridge"
 	CauseCertificateExpired Cause = "certificate_expired"
+	CauseCertificateEnds    Cause = "certificate_ends"
+	CauseClockSkew          Cause = "clock_skew"
 
 	// interface, tap
 	CauseNotPlugged     Cause = "not_plugged"
@@ -75,6 +81,15 @@ const (
 	CauseTunnelBlocked        Cause = "tunnel_blocked"
 	CauseTunnelOneWay         Cause = "tunnel_blocked_one_way"
 	CauseTunnelMTU            Cause = "tunnel_mtu"
+
+	// guest
+	CauseGuestMAC         Cause = "guest_uses_other_mac"
+	CauseGuestMACs        Cause = "guest_uses_more_macs"
+	CauseGuestAddress     Cause = "guest_uses_other_address"
+	CauseGuestAddresses   Cause = "guest_uses_more_addresses"
+	CauseGuestLinkLocal   Cause = "guest_gave_itself_an_address"
+	CauseDuplicateMAC     Cause = "duplicate_mac"
+	CauseDuplicateAddress Cause = "duplicate_address"
 
 	// dhcp, lease
 	CauseNoDHCPPort     Cause = "no_dhcp_port"
@@ -131,8 +146,14 @@ var Causes = map[Cause]Explained{
 	CauseAgentSilent:        {"the agent of the host did not answer", "Ask again; if it stays, look at the agent's log and at the load of that host."},
 	CauseFeedBehind:         {"the agent does not hear of changes", "The reason is in the line; the agent tries again by itself. Its log on that host has more."},
 	CausePortNotKnown:       {"the agent does not know the port's newest state", "It should within a second: ask again. If it stays, look at the agent's log."},
-	CauseSwitchGone:         {"the agent cannot reach Open vSwitch", "On that host, look whether ovs-vswitchd and ovsdb-server run, and start what does not."},
+	CauseSwitchGone:         {"the bridge is not connected to the agent", "The agent calls it every second; look who set another controller (ovs-vsctl get-controller BRIDGE), and at ovs-vswitchd's log."},
+	CauseNoOVSDB:            {"ovsdb-server does not run", "On that host, start it (systemctl start ovsdb-server, or openvswitch-switch), and look at its log why it ended."},
+	CauseEmptyOVSDB:         {"the database of Open vSwitch has never been initialised", "On that host: ovs-vsctl --no-wait init, which ovs-ctl start does; then start ovs-vswitchd."},
+	CauseNoVswitchd:         {"ovs-vswitchd does not run or does not answer", "On that host, start it (systemctl start ovs-vswitchd, or openvswitch-switch), and look at its log why it ended."},
+	CauseNoBridge:           {"the integration bridge is not there", "The agent makes it as soon as it is in sync; look who removed it, and at the agent's log."},
 	CauseCertificateExpired: {"the certificate of the host has run out", "Let the host join again with a new token: weft server token, then weft agent join on the host."},
+	CauseCertificateEnds:    {"the certificate of the host runs out soon", "Its agent renews it by itself after two thirds of its life: look at its log why it could not."},
+	CauseClockSkew:          {"the clock of the host is wrong", "Let the host take its time from where the servers do (chrony, systemd-timesyncd): certificates are checked by it, and its logs are stamped with it."},
 
 	CauseNotPlugged:     {"nothing is plugged into the port", "Start the VM; or see what Nova or libvirt say about it. The interface in Open vSwitch must carry external_ids:iface-id=PORT-ID."},
 	CauseElsewhere:      {"the VM runs on another host than the port is bound to", "Bind the port to the host where it is plugged (weft port set PORT --host HOST), or start the VM where the port is bound."},
@@ -166,6 +187,14 @@ var Causes = map[Cause]Explained{
 	CauseTunnelBlocked:        {"nothing passes a tunnel", "Between these two addresses UDP port 4789 must pass, both ways: look at the firewalls of both hosts (nft list ruleset) and at the underlay; ping one address from the other host."},
 	CauseTunnelOneWay:         {"nothing passes a tunnel in one direction", "In that direction UDP port 4789 must pass: look at the firewalls of both hosts (nft list ruleset), output on the one and input on the other, and at what lies between."},
 	CauseTunnelMTU:            {"packets of the network's MTU do not pass a tunnel", "Raise the MTU of the underlay (ip link set DEVICE mtu N, and on what lies between), or lower the network's: weft network set NETWORK --mtu N."},
+
+	CauseGuestMAC:         {"the guest uses another MAC than the port's", "Set the NIC's MAC in the domain's XML (or in the guest) to the port's; or the port's to it: weft port set PORT --mac-address MAC; or allow it: --allowed-address mac-address=MAC,ip-address=ADDRESS."},
+	CauseGuestMACs:        {"the guest also uses MAC addresses that are not the port's", "If that is meant (a bridge, nested machines), allow them: weft port set PORT --allowed-address mac-address=MAC,ip-address=ADDRESS; or switch port security off."},
+	CauseGuestAddress:     {"the guest uses another address than the port's", "Set the guest to DHCP or to its own address; or give the port that one: weft port set PORT --fixed-ip ip-address=ADDRESS; or allow it: --allowed-address ip-address=ADDRESS."},
+	CauseGuestAddresses:   {"the guest also uses addresses that are not the port's", "If that is meant, allow them: weft port set PORT --allowed-address ip-address=ADDRESS; or switch port security off."},
+	CauseGuestLinkLocal:   {"the guest has given itself an address, for want of an answer from DHCP", "The dhcp and lease steps say why it had none; let the guest ask again."},
+	CauseDuplicateMAC:     {"somebody else on the network uses the port's MAC", "Find that device and give it a MAC of its own; port security on its port keeps it from doing harm."},
+	CauseDuplicateAddress: {"somebody else on the network uses the port's address", "Find that device and give it an address of its own; port security on its port keeps it from doing harm."},
 
 	CauseNoDHCPPort:     {"the network has no DHCP port", "It is made with the first subnet that has DHCP, if a host can serve: see weft host list for a live host with the role network."},
 	CauseNotServed:      {"the host that should serve DHCP does not", "Look at the agent's log on that host."},

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +36,7 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		if r.Port.DeviceOwner != model.OwnerDHCP {
 			c.finish(e.device())
 		}
-		c.finish(e.filter(), e.flows())
+		c.finish(e.filter(), e.flows(), e.guest())
 		c.finish(e.exchange()...)
 		c.finish(e.tunnels()...)
 		if r.Port.DeviceOwner == model.OwnerDHCP || !model.TrustedOwner(r.Port.DeviceOwner) {
@@ -46,7 +45,6 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		if e.servedAddrs() != nil {
 			c.finish(e.lease())
 		}
-		c.finish(e.guest())
 	}
 	c.finish(e.status())
 	c.finish(e.faults()...)
@@ -191,52 +189,6 @@ func (e *explainer) lastHeard(host model.HostName) string {
 		return "it has never joined"
 	}
 	return "last heard of " + ago(e.now, h.HeartbeatAt)
-}
-
-func (e *explainer) host() Step {
-	name := e.p.Binding.Host
-	s := Step{Name: StepHost, Host: name}
-	if h, ok := e.r.Hosts[name]; !ok {
-		s.judge("agent", "registered", none, false, CauseHostUnknown, fmt.Sprintf("The port is bound to host %s, and no host of that name has ever joined the cloud.", name))
-	} else {
-		s.judge("agent", "alive", yesAlive(h.Alive, e.lastHeard(name)), h.Alive, CauseAgentDead, fmt.Sprintf("The agent of host %s is dead or cut off: %s.", name, e.lastHeard(name)))
-	}
-	if e.ev == nil {
-		s.unlooked("evidence", present, e.silence)
-		return s
-	}
-	f := e.ev.Feed
-	observed := "in sync at revision " + strconv.FormatInt(f.Revision, 10)
-	switch {
-	case !f.InSync && f.FromDisk:
-		observed = "out of sync, cloud from disk: " + f.Error
-	case !f.InSync:
-		observed = "out of sync since " + f.Since.UTC().Format(timeForm) + ": " + f.Error
-	}
-	s.judge("feed", "in sync", observed, f.InSync, CauseFeedBehind, fmt.Sprintf("The agent of host %s does not hear of changes: it is %s.", name, observed))
-	known := none
-	if e.ev.Known {
-		known = fmt.Sprintf("revision %d", e.ev.Revision)
-	}
-	s.judge("port known to agent", fmt.Sprintf("revision %d", e.p.Revision), known, e.ev.Known && e.ev.Revision >= e.p.Revision, CausePortNotKnown,
-		fmt.Sprintf("The agent of host %s knows %s of the port, and the record is at revision %d.", name, known, e.p.Revision))
-	sw := "connected"
-	if !e.ev.Switch.Connected {
-		sw = "not connected: " + e.ev.Switch.Error
-	}
-	s.judge("switch", "connected", sw, e.ev.Switch.Connected, CauseSwitchGone, fmt.Sprintf("The agent of host %s cannot reach Open vSwitch: %s.", name, e.ev.Switch.Error))
-	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairBridge })
-	if e.ev.Switch.Version != "" {
-		s.show("switch version", e.ev.Switch.Version)
-	}
-	return s
-}
-
-func yesAlive(alive bool, otherwise string) string {
-	if alive {
-		return "alive"
-	}
-	return otherwise
 }
 
 func (e *explainer) subnet(id model.SubnetID) *model.Subnet {

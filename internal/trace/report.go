@@ -92,11 +92,11 @@ const (
 	StepDevice     = "tap"        // the tap in the kernel, and who holds its other end
 	StepFilter     = "filter"     // port security and security groups, and what they have dropped
 	StepFlows      = "flows"      // what the switch holds for the port, and what shadows it
+	StepGuest      = "guest"      // what the guest sends: other addresses, duplicates on the wire
 	StepExchange   = "exchange"   // what becomes of the packets of a DHCP exchange, by the records and by the switches
 	StepTunnel     = "tunnel"     // the way between the port's host and the DHCP host
 	StepDHCPServer = "dhcp"       // namespace, address and listener
 	StepLease      = "lease"      // what the guest asked and was told
-	StepGuest      = "guest"      // what the guest sends: other addresses, duplicates on the wire
 	StepStatus     = "status"     // the facts and the status derived from them
 	StepFaults     = "faults"     // what the agent could not do, and what it had to put right
 )

@@ -50,6 +50,10 @@ type Said struct {
 	// both are empty if it was not asked.
 	Tunnels        *Tunnels
 	TunnelsSilence string
+	// Gone: the host is connected to no server.
+	Gone bool
+	// Skew is by how much the host's clock is ahead of the server's, at least; behind if negative.
+	Skew time.Duration
 }
 
 // Query is what a server asks an agent, in JSON; the answer is Evidence.
@@ -99,6 +103,10 @@ type Evidence struct {
 	// Reported are the facts that the agent last told the server; nil before it told any.
 	Reported *Facts  `json:"reported,omitempty"`
 	Faults   []Fault `json:"faults,omitempty"`
+	// Sources are those of the frames that the guest has sent lately; Rivals are those of frames that others have sent on
+	// the port's network with its MAC or from its addresses.
+	Sources []Source `json:"sources,omitempty"`
+	Rivals  []Source `json:"rivals,omitempty"`
 	// Repairs are what somebody else has changed in the last ten minutes and the agent has put back.
 	Repairs []Repair `json:"repairs,omitempty"`
 	// Gaps say what could not be looked at, and why.
@@ -120,6 +128,10 @@ type Switch struct {
 	Bridge    string `json:"bridge"`
 	Version   string `json:"version,omitempty"`
 	Error     string `json:"error,omitempty"`
+	// Trouble is why it is not connected: no_database, empty_database, no_vswitchd, no_bridge or not_connected.
+	Trouble string `json:"trouble,omitempty"`
+	// Vswitchd says why ovs-vswitchd does not answer.
+	Vswitchd string `json:"vswitchd,omitempty"`
 }
 
 // Interface is the OVS interface that carries the port's iface-id, with its Port row.
@@ -138,6 +150,23 @@ type Interface struct {
 type LookAlike struct {
 	Interface
 	Why []string `json:"why"`
+}
+
+// Source is from where frames were sent that came to the switch lately: it forgets them after ten seconds.
+type Source struct {
+	MAC model.MAC `json:"mac,omitzero"`
+	// Addr is the IP address that they were sent from, or that an ARP message claims; not valid if the switch did not
+	// look. With fewer bits than an address it is known as far as that.
+	Addr netip.Prefix `json:"addr,omitzero"`
+	ARP  bool         `json:"arp,omitempty"`
+	// Packets is their number, without the first; Age is since the last.
+	Packets uint64        `json:"packets"`
+	Age     time.Duration `json:"age_ns"`
+	Dropped bool          `json:"dropped,omitempty"`
+	// Device is where a rival's came in; Port is that of the device, VTEP the other host's.
+	Device string       `json:"device,omitempty"`
+	Port   model.PortID `json:"port,omitempty"`
+	VTEP   netip.Addr   `json:"vtep,omitzero"`
 }
 
 // Holder is the process that holds the other end of a tap.
@@ -194,6 +223,11 @@ type Flows struct {
 	// Sent counts the packets that the guest has sent from each of its own addresses, as far as flows tell: not of a port
 	// without port security.
 	Sent map[string]uint64 `json:"sent,omitempty"`
+	// FromMAC counts what the guest has sent with a MAC address of the port's since its flows were put in; not of a port
+	// without port security.
+	FromMAC uint64 `json:"from_mac,omitempty"`
+	// OtherMAC counts what it has sent with others, which is dropped.
+	OtherMAC uint64 `json:"other_mac,omitempty"`
 }
 
 // DHCP is the DHCP service of the port's network on this host.

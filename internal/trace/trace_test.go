@@ -104,6 +104,67 @@ var cases = []struct {
 		ev.Interface.ExternalIDs["attached-mac"] = "fa:16:3e:00:00:99"
 		return ""
 	}, "interface", "attached-mac"},
+	{"agent-dead", func(r *Record, ev *Evidence) string {
+		h := *r.Hosts["h1"].Host
+		h.CertificateUntil = now.Add(-time.Hour)
+		r.Hosts["h1"] = HostRecord{&h, false}
+		return "host h1 is not connected to any server"
+	}, "host", "certificate"},
+	{"vswitchd-dead", func(r *Record, ev *Evidence) string {
+		ev.Switch = Switch{Bridge: "br-int", Error: "bridge br-int: the bridge is not connected to the controller", Trouble: "no_vswitchd", Vswitchd: "connect: connection refused"}
+		return ""
+	}, "host", "switch"},
+	{"ovsdb-dead", func(r *Record, ev *Evidence) string {
+		ev.Switch = Switch{Bridge: "br-int", Error: "the switch's database cannot be reached", Trouble: "no_database"}
+		return ""
+	}, "host", "switch"},
+	{"ovsdb-empty", func(r *Record, ev *Evidence) string {
+		ev.Switch = Switch{Bridge: "br-int", Error: "the switch's database is not initialised", Trouble: "empty_database"}
+		return ""
+	}, "host", "switch"},
+	{"controller-lost", func(r *Record, ev *Evidence) string {
+		ev.Switch = Switch{Bridge: "br-int", Error: "bridge br-int: the bridge is not connected to the controller", Trouble: "not_connected"}
+		return ""
+	}, "host", "switch"},
+	{"guest-mac", func(r *Record, ev *Evidence) string {
+		ev.Sources = []Source{{MAC: model.MAC{2, 0, 0, 0, 0, 0x77}, Packets: 9, Age: 200 * time.Millisecond, Dropped: true}}
+		ev.Transactions = nil
+		return ""
+	}, "guest", "sends with MAC"},
+	{"guest-mac-before", func(r *Record, ev *Evidence) string {
+		ev.Flows.OtherMAC, ev.Flows.FromMAC = 7, 0
+		return ""
+	}, "guest", "sends with MAC"},
+	{"guest-address", func(r *Record, ev *Evidence) string {
+		ev.Sources = []Source{guestSource("10.10.0.99/32", true)}
+		ev.Sources[0].ARP = true
+		return ""
+	}, "guest", "sends from"},
+	{"guest-address-too", func(r *Record, ev *Evidence) string {
+		ev.Sources = []Source{guestSource("172.17.0.64/26", true), guestSource("10.10.0.121/32", false)}
+		return ""
+	}, "guest", "sends from"},
+	{"guest-linklocal", func(r *Record, ev *Evidence) string {
+		ev.Sources = []Source{guestSource("169.254.3.7/32", true)}
+		return ""
+	}, "guest", "sends from"},
+	{"guest-sends", func(r *Record, ev *Evidence) string {
+		ev.Sources = []Source{guestSource("10.10.0.121/32", false), guestSource("0.0.0.0/32", false)}
+		return ""
+	}, "", ""},
+	{"guest-router", func(r *Record, ev *Evidence) string {
+		r.Port.PortSecurity, r.Port.SecurityGroups = false, nil
+		ev.Sources = []Source{guestSource("192.0.2.1/32", false), {MAC: model.MAC{2, 0, 0, 0, 0, 0x77}}}
+		return ""
+	}, "", ""},
+	{"duplicate-mac", func(r *Record, ev *Evidence) string {
+		ev.Rivals = []Source{{MAC: r.Port.MAC, Packets: 3, Age: time.Second, Device: "vxlan_sys_4789", VTEP: netip.MustParseAddr("10.0.0.12")}}
+		return ""
+	}, "guest", "mac elsewhere"},
+	{"duplicate-address", func(r *Record, ev *Evidence) string {
+		ev.Rivals = []Source{{MAC: model.MAC{2, 0, 0, 0, 0, 0x77}, Addr: netip.MustParsePrefix("10.10.0.121/32"), ARP: true, Dropped: true, Device: "tap99999999-99", Port: "99999999-2222-4333-8444-555566667777"}}
+		return ""
+	}, "guest", "address elsewhere"},
 	{"plugged-elsewhere", func(r *Record, ev *Evidence) string {
 		ev.Interface, ev.Device, ev.Flows = nil, nil, nil
 		r.Elsewhere = []Evidence{{Host: "h2", Interface: &Interface{Name: "tap7f3a0c11-22", Bridge: "br-int", OFPort: 3}}}
@@ -173,6 +234,41 @@ var cases = []struct {
 	}, "lease", "REQUEST"},
 	{"status-stuck", func(r *Record, ev *Evidence) string { r.Port.Status = model.PortDown; return "" }, "status", "status"},
 	{"gaps", func(r *Record, ev *Evidence) string { ev.Gaps = []string{"flows of br-int: timeout"}; return "" }, "faults", "gap"},
+}
+
+// guestSource is of frames that the guest has sent with its own MAC.
+func guestSource(addr string, dropped bool) Source {
+	return Source{MAC: record().Port.MAC, Addr: netip.MustParsePrefix(addr), Packets: 4, Age: 300 * time.Millisecond, Dropped: dropped}
+}
+
+// A clock that differs is a warning, and so is a certificate that ends.
+func TestClockAndCertificate(t *testing.T) {
+	for skew, want := range map[time.Duration]string{0: "", 900 * time.Millisecond: "", -90 * time.Second: "The clock of host h1 is 1m30s behind, compared with the server's.", 2 * time.Second: "The clock of host h1 is 2s ahead, compared with the server's."} {
+		c := Explain(record(), map[model.HostName]Said{"h1": {Evidence: evidence(), Skew: skew}}, now)
+		if want == "" && c.Verdict != OK || want != "" && (c.Verdict != Warning || c.Answer.Text != want || c.Answer.Cause != CauseClockSkew) {
+			t.Errorf("%v: %s %+v", skew, c.Verdict, c.Answer)
+		}
+	}
+	for _, c := range []struct {
+		until, connected time.Duration
+		gone             bool
+		want             Cause
+	}{
+		{24 * time.Hour, -80 * 24 * time.Hour, false, CauseCertificateEnds}, {20 * time.Hour, -time.Hour, false, CauseHealthy},
+		{80 * 24 * time.Hour, -time.Hour, false, CauseHealthy}, {-time.Hour, -80 * 24 * time.Hour, false, CauseCertificateExpired},
+		{-time.Hour, -80 * 24 * time.Hour, true, CauseCertificateExpired}, {80 * 24 * time.Hour, -time.Hour, true, CauseAgentDead},
+	} {
+		r, said := record(), Said{Evidence: evidence()}
+		if c.gone {
+			said = Said{Silence: "host h1 is not connected to any server", Gone: true}
+		}
+		h := *r.Hosts["h1"].Host
+		h.CertificateUntil, h.ConnectedAt = now.Add(c.until), now.Add(c.connected)
+		r.Hosts["h1"] = HostRecord{&h, true}
+		if got := Explain(r, map[model.HostName]Said{"h1": said}, now); got.Answer.Cause != c.want || c.gone != (got.Verdict == Broken) {
+			t.Errorf("%+v: %s %+v", c, got.Verdict, got.Answer)
+		}
+	}
 }
 
 // explain judges by what host h1 said.

@@ -145,6 +145,17 @@ func controlDir(ovsdb string) string {
 	return defaultRunDir
 }
 
+// aliveTimeout is how long ovs-vswitchd may take to say that it is there.
+const aliveTimeout = time.Second
+
+// Alive is an error if ovs-vswitchd does not run, or does not answer.
+func (s *Switch) Alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	_, err := s.control.Call(ctx, "version")
+	return errors.Unwrap(err)
+}
+
 // Trace tells what the bridge does with a packet, as ofproto/trace prints it. The flow is
 // in ovs-ofctl syntax. Each ctNext is what conntrack answers to one ct action, in order
 // ("trk,new"); without one the packet counts as new.

@@ -25,6 +25,8 @@ type Observation struct {
 	Known bool
 	// Connected: the database connection is up.
 	Connected bool
+	// Empty: nobody has initialised the database; ovs-vswitchd does nothing then.
+	Empty bool
 	// Version is that of Open vSwitch; InterfaceTypes are those it can make.
 	Version        string
 	InterfaceTypes []string
@@ -116,6 +118,7 @@ func (s *Switch) Observe() Observation {
 
 func (s *Switch) look(snap *snapshot) *observed {
 	o := &observed{in: snap}
+	o.Empty = snap.root == nil
 	if snap.root != nil {
 		o.Version = or(snap.root.OVSVersion)
 		o.InterfaceTypes = slices.Sorted(slices.Values(snap.root.IfaceTypes))
