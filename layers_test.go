@@ -46,6 +46,7 @@ var layers = map[string]string{
 	"feed/feedpb":     "",
 	"admin":           "model store control feed",
 	"inspect":         "model plan/view plan/firewall store feed trace capture",
+	"web":             "",
 
 	// The host.
 	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow metrics",

@@ -47,6 +47,7 @@ if [ "${1:-test}" = test ]; then
 	need ansible-playbook ansible
 	need keystone-manage python3-keystone
 	need ethtool ethtool
+	need chromium chromium
 	# The guest of make test-kernel.
 	need mkfs.ext4 e2fsprogs
 	need depmod kmod

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +34,8 @@ type identityParts struct {
 	listener net.Listener // of the builtin identity
 	// auth knows whose a token is; nil where nobody authenticates.
 	auth neutron.Authenticator
+	// tokens is that identity's /auth/tokens, for the page; nil where nobody authenticates.
+	tokens http.Handler
 	// shared says whether other servers write too.
 	shared func() bool
 }
@@ -72,12 +76,29 @@ func (p *identityParts) start(ctx context.Context, tasks *errgroup.Group, st *st
 		if err != nil {
 			return fmt.Errorf("keystone_ca: %w", err)
 		}
+		if p.tokens, err = remoteTokens(p.c.KeystoneURL, t); err != nil {
+			return fmt.Errorf("keystone_url: %w", err)
+		}
 		p.auth = identity.NewRemote(identity.RemoteOptions{
 			URL: p.c.KeystoneURL, Username: p.c.KeystoneUsername, Password: p.c.KeystonePassword, UserDomain: p.c.KeystoneUserDomain,
 			Project: p.c.KeystoneProject, ProjectDomain: p.c.KeystoneProjectDomain, CacheTime: p.c.KeystoneCacheTime, TLS: t, Log: log,
 		})
 	}
 	return nil
+}
+
+// remoteTokens is /auth/tokens of an outside Keystone.
+func remoteTokens(keystone string, t *tls.Config) (http.Handler, error) {
+	u, err := url.Parse(strings.TrimSuffix(keystone, "/") + "/auth/tokens")
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = t
+	return &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL, r.Out.Host = u, ""
+		r.SetXForwarded()
+	}}, nil
 }
 
 // clientTLS trusts the authorities of a file, or with none those of the system.
@@ -118,6 +139,11 @@ func (p *identityParts) startLocal(ctx context.Context, tasks *errgroup.Group, s
 		return fmt.Errorf("identity: %w", err)
 	}
 	p.auth = local
+	p.tokens = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.URL = &url.URL{Path: "/v3/auth/tokens"}
+		local.ServeHTTP(w, r)
+	})
 	tasks.Go(func() error { return local.Run(ctx) })
 	tasks.Go(func() error { return serveHTTP(ctx, p.listener, q.Measure(local), log) })
 	log.Info("identity serves", "identity", p.listener.Addr())

@@ -28,6 +28,7 @@ import (
 	"weft/internal/model"
 	"weft/internal/neutron"
 	"weft/internal/store"
+	"weft/internal/web"
 )
 
 func serverCommand() *cobra.Command {
@@ -168,11 +169,16 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutron.Options) http.Handler {
 	mux := http.NewServeMux()
 	api := neutron.New(n)
+	page := web.New(web.Options{Identity: who.c.Identity, Tokens: who.tokens})
 	mux.Handle("/", api)
+	mux.Handle("GET /{$}", web.Front(api))
+	mux.Handle("/weft/", page)
+	mux.Handle(web.APIPath, page)
 	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
 	i.Sight, i.Who = sightOf(api), who.caller
 	port := inspect.New(i)
 	mux.Handle(inspect.Path, who.known(port))
+	mux.Handle(inspect.LivePath, who.known(port))
 	mux.Handle(inspect.AllowsPath, who.adminsOnly(port))
 	mux.Handle(inspect.CapturePath, who.adminsOnly(port))
 	return mux

@@ -56,6 +56,8 @@ type Options struct {
 	Stopping <-chan struct{}
 	// Timeout is how long a host may take to answer; 0 means 5 s.
 	Timeout time.Duration
+	// Every is how often a port is looked at while somebody watches; 0 means 1 s.
+	Every time.Duration
 	// Now tells the time; time.Now when nil.
 	Now func() time.Time
 	// Log may be nil.
@@ -67,6 +69,7 @@ type Inspector struct {
 	o Options
 	// capturing has room for each capture under way.
 	capturing chan struct{}
+	live      *live
 }
 
 // New makes an Inspector.
@@ -74,13 +77,16 @@ func New(o Options) *Inspector {
 	if o.Timeout <= 0 {
 		o.Timeout = 5 * time.Second
 	}
+	if o.Every <= 0 {
+		o.Every = time.Second
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures)}
+	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures), live: newLive()}
 }
 
 // Ambiguous says that several ports answer to a query; a person has to choose one.
@@ -383,6 +389,10 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.capture(w, r)
 		return
 	}
+	if r.URL.Path == LivePath && r.Method == http.MethodGet {
+		in.serveLive(w, r)
+		return
+	}
 	var answer any
 	var err error
 	if r.URL.Path == AllowsPath {
@@ -408,7 +418,7 @@ func (in *Inspector) refuse(w http.ResponseWriter, err error) {
 	var not unable
 	switch {
 	case errors.As(err, &missing):
-		in.reply(w, http.StatusNotFound, problem{fmt.Sprintf("no port has the ID, name, MAC, address, tap or VM %q", missing.ID)})
+		in.reply(w, http.StatusNotFound, problem{problemText(err)})
 	case errors.As(err, &many):
 		in.reply(w, http.StatusConflict, problem{many.Error()})
 	case errors.As(err, &not):

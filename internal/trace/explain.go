@@ -44,6 +44,7 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		}
 		if e.servedAddrs() != nil {
 			c.finish(e.lease())
+			c.Conversation, _, _ = e.conversation()
 		}
 	}
 	c.finish(e.status())

@@ -59,6 +59,8 @@ type Chain struct {
 	// warning; else that all is well.
 	Answer Finding `json:"answer"`
 	Steps  []Step  `json:"steps"`
+	// Conversation is the DHCP messages of the port and their answers, of all hosts that serve, oldest first.
+	Conversation []Transaction `json:"conversation,omitempty"`
 }
 
 // Finding is what is the matter, for people.
