@@ -35,6 +35,7 @@ var layers = map[string]string{
 	"metrics":       "",
 	"capture":       "model",
 	"trace":         "model ipam plan/...",
+	"doctor":        "model trace",
 
 	// The server.
 	"store":           "model ipam metrics",
@@ -44,7 +45,7 @@ var layers = map[string]string{
 	"neutron":         "model access control store",
 	"feed":            "model plan/view store control feed/feedpb metrics",
 	"feed/feedpb":     "",
-	"admin":           "model store control feed",
+	"admin":           "model store control feed trace doctor",
 	"inspect":         "model plan/view plan/firewall store feed trace capture",
 	"web":             "",
 
@@ -52,8 +53,8 @@ var layers = map[string]string{
 	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow metrics",
 	"host/kernel": "model plan/netns plan/vif host/diff capture",
 	"host/dhcpd":  "model plan/dhcp host/kernel metrics",
-	"host":        "model plan/... host/... capture",
-	"agent":       "model plan/... host feed trace metrics capture",
+	"host":        "model plan/... host/... capture doctor trace",
+	"agent":       "model plan/... host feed trace metrics capture doctor",
 
 	// Its own client.
 	"client": "",
@@ -67,7 +68,7 @@ var layers = map[string]string{
 // That they have no context.Context is the proof.
 func pure(pkg string) bool {
 	switch pkg {
-	case "model", "ipam", "access", "host/diff", "host/openflow", "trace", "capture":
+	case "model", "ipam", "access", "host/diff", "host/openflow", "trace", "capture", "doctor":
 		return true
 	}
 	return pkg == "plan" || strings.HasPrefix(pkg, "plan/")

@@ -22,6 +22,7 @@ func TestManyHosts(t *testing.T) {
 		f    func(*manyHosts)
 	}{
 		{"Agents", agentsOfAll},
+		{"LeftOver", gcLeaves},
 		{"AddressFromNetworkNode", addressFromNetworkNode},
 		{"Filter", filterAcrossHosts},
 		{"VLAN", func(c *manyHosts) {
@@ -36,6 +37,8 @@ func TestManyHosts(t *testing.T) {
 		{"Underlay", smallUnderlay},
 		{"Tried", tunnelTried},
 		{"Numbers", tunnelsStay},
+		{"Doctor", doctorFinds},
+		{"Collected", gcRemoves},
 		{"Remove", hostComesAndGoes},
 	} {
 		t.Run(part.name, func(t *testing.T) {

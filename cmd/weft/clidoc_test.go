@@ -74,6 +74,24 @@ const cliCapture = `Prints or saves the packets of a port, from whichever host i
 - Without weft's client: ` + "`GET /weft/v1/capture?q=PORT&filter=...&count=...&for=...&snap=...`" + ` answers JSON by line, each with begin, packet or
   end; ` + "`&format=pcap`" + ` a pcap file.`
 
+const cliDoctor = `Looks at all servers and hosts at once, from anywhere, and says what is not as it should be and what to do about it. It needs weft's
+own API and an administrator.
+
+- Servers: etcd (leader, members, alarms, size and quota, how long a change takes), the disk below it (how long a write takes, room), certificates,
+  clock, and whether anything in the store contradicts itself.
+- Hosts: clock, certificate, Open vSwitch (versions, database, datapath, lost packets, interfaces that cannot work), bridges as planned, foreign controllers
+  and managers, agents of another network service, the underlay (device, MTU, routes, rp_filter), kernel modules, conntrack, what the agent could not
+  do, and what is left over.
+- A machine that does not answer is a finding. Clocks are compared by when the answer came; the error is half of the time that it took.
+- ` + "`--all`" + ` shows also what is well, and which troubles that operators of Neutron know cannot happen here, and why.
+- The exit code is 0 if all is well (perhaps with warnings), 1 if something is broken, 2 if that cannot be told.
+- ` + "`-o json`" + ` prints ` + "`GET /weft/v1/doctor`" + `: ` + "`{at, verdict, groups: [{kind, name, verdict, checks: [{name, verdict, text, do}]}]}`" + `; fields are only ever added.`
+
+const cliGC = `Lists what is left over on hosts: DHCP and router namespaces (qdhcp-, qrouter-), ports of the integration bridge with an iface-id, and taps named
+for a port, of networks, routers and ports that are not in the store any more, whether weft or Neutron made them. Without ` + "`--yes`" + `
+nothing is changed. With it exactly what is listed is removed, each thing only if, looked at again, nothing in the store has it, the host's agent is in step and
+does not want it and has known it for a minute, and no process holds the tap or runs in the namespace.`
+
 const cliJoin = `How a further host comes into the cloud: an administrator makes a token, and the new host joins with it.
 
     controller# weft server token
@@ -123,6 +141,15 @@ func cliDocument() []byte {
 	top.AddCommand(captureCommand())
 	fmt.Fprintf(&b, "\n## weft capture\n\n%s\n\n", cliCapture)
 	describe(&b, top)
+	for _, d := range []struct {
+		*cobra.Command
+		text string
+	}{{doctorCommand(), cliDoctor}, {gcCommand(), cliGC}} {
+		top := &cobra.Command{Use: "weft"}
+		top.AddCommand(d.Command)
+		fmt.Fprintf(&b, "\n## weft %s\n\n%s\n\n", d.Name(), d.text)
+		describe(&b, top)
+	}
 	joining := &cobra.Command{Use: "weft"}
 	server := &cobra.Command{Use: "server"}
 	server.AddCommand(tokenCommand())

@@ -88,7 +88,7 @@ func root() *cobra.Command {
 		}
 	}
 	add("run", upCommand(), serverCommand(), agentCommand(), certificateCommand())
-	add("use", plugCommand(), unplugCommand(), traceCommand(), captureCommand(), allowsCommand())
+	add("use", plugCommand(), unplugCommand(), traceCommand(), captureCommand(), allowsCommand(), doctorCommand(), gcCommand())
 	add("api", nounCommands()...)
 	add("other", demoCommand(), benchCommand(), fsckCommand(), backupCommand(), restoreCommand(), cleanupCommand(), versionCommand())
 	cmd.SetHelpCommandGroupID("other")

@@ -124,7 +124,9 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 
 	verbs := control.New(control.Options{Store: st, Log: log, Metrics: m, Config: controlConfig(c), Policy: policy})
 	feeds := func() []string { return c.advertised(feedListener.Addr()) }
-	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log, Metrics: m,
+	about := admin.Self{Etcd: etcd.client, Prefix: c.EtcdPrefix, Embedded: len(c.EtcdEndpoints) == 0, StateDir: c.StateDir,
+		Certificates: c.authorityDir(), Version: version(), PhysicalMTU: c.PhysicalMTU}
+	feedServer := feed.NewServer(feed.ServerOptions{Store: st, Control: verbs, CA: ca, Feeds: feeds, TLS: asking, Name: c.Host, Log: log, Metrics: m, Self: about.Answer,
 		Admission: feed.ServerAdmission{Spend: verbs.SpendServerToken, Add: etcd.add}})
 	requests := m.Requests()
 	if err := who.start(ctx, tasks, st, requests, log); err != nil {
@@ -139,7 +141,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 	self := model.Server{Name: c.Host, Feeds: feeds(), Version: version(),
 		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
-	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Log: log}
+	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Feed: feedServer, Self: about, Log: log}
 	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,

@@ -7,6 +7,9 @@
 //	POST   /weft/v1/hosts/NAME/drain     it takes nothing new
 //	POST   /weft/v1/hosts/NAME/undrain
 //	DELETE /weft/v1/hosts/NAME[?force=true]
+//	GET    /weft/v1/doctor[?host=NAME]   how servers and hosts are: doctor.Report
+//	GET    /weft/v1/gc[?host=NAME]       what is left over on hosts: Garbage
+//	POST   /weft/v1/gc                   Garbage to remove; answered with what became of it
 //
 // Answers are JSON; {"error": "..."} says why not. Whoever wires the handler sees to it that
 // only administrators get here.
@@ -35,6 +38,10 @@ type Options struct {
 	CA [32]byte
 	// Feeds returns the addresses of the feeds of all servers.
 	Feeds func() []string
+	// Feed asks servers and hosts; *feed.Server does.
+	Feed Feed
+	// Self is what the doctor has to know of this server.
+	Self Self
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -54,6 +61,9 @@ func New(o Options) http.Handler {
 	mux.Handle("POST "+HostsPath+"/{name}/drain", h.answer(h.drainHost))
 	mux.Handle("POST "+HostsPath+"/{name}/undrain", h.answer(h.undrainHost))
 	mux.Handle("DELETE "+HostsPath+"/{name}", h.answer(h.removeHost))
+	mux.Handle("GET "+DoctorPath, h.answer(h.doctor))
+	mux.Handle("GET "+GCPath, h.answer(h.listGarbage))
+	mux.Handle("POST "+GCPath, h.answer(h.removeGarbage))
 	return mux
 }
 
@@ -90,7 +100,7 @@ func (h handler) makeToken(r *http.Request) (any, error) {
 }
 
 // maxBody bounds a request.
-const maxBody = 64 << 10
+const maxBody = 1 << 20
 
 func read(r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))

@@ -30,6 +30,7 @@ import (
 	"github.com/google/uuid"
 
 	"weft/internal/capture"
+	"weft/internal/doctor"
 	"weft/internal/feed"
 	"weft/internal/host"
 	"weft/internal/metrics"
@@ -58,6 +59,10 @@ type Machine interface {
 	Drops(ctx context.Context) (map[uint64]uint64, error)
 	// Packets listens to the device of a port; ns is its namespace, if that is known.
 	Packets(id model.PortID, ns string, filter capture.Program) (host.Packets, error)
+	// Survey looks at the machine as a whole; Leftovers is the part of it that Remove can take away.
+	Survey(ctx context.Context, q host.SurveyQuery) doctor.Machine
+	Leftovers(q host.SurveyQuery) ([]doctor.Leftover, error)
+	Remove(ctx context.Context, l doctor.Leftover) error
 }
 
 // Options are what an Agent is made of.
@@ -120,6 +125,7 @@ type Agent struct {
 	passes   metrics.Duration
 	drops    dropCounts
 	captures captures
+	left     sightings
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -236,6 +242,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			cancel()
 		}
 	})
+	wg.Go(func() { a.lookAround(ctx) })
 	a.loop(ctx)
 	a.captures.close()
 	select {

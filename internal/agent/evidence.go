@@ -41,6 +41,12 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	if q.Capture != nil {
 		return a.captures.answer(ctx, a, q)
 	}
+	switch {
+	case q.Doctor:
+		return json.Marshal(a.doctorFacts(ctx))
+	case q.Remove != nil:
+		return a.remove(ctx, q.Remove)
+	}
 	ev := a.Evidence(ctx, q)
 	return json.Marshal(ev)
 }

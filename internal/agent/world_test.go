@@ -17,6 +17,7 @@ import (
 
 	"weft/internal/capture"
 	"weft/internal/control"
+	"weft/internal/doctor"
 	"weft/internal/feed"
 	"weft/internal/host"
 	"weft/internal/host/kernel"
@@ -49,6 +50,8 @@ type fakeMachine struct {
 	fail func(n int, p plan.Plan) []host.Fault
 	// dropped are packets by cookie.
 	dropped map[uint64]uint64
+	// left are leftovers.
+	left []doctor.Leftover
 }
 
 func newMachine() *fakeMachine {
@@ -154,6 +157,23 @@ func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
 
 func (m *fakeMachine) Packets(model.PortID, string, capture.Program) (host.Packets, error) {
 	return host.Packets{}, errInjected
+}
+
+func (m *fakeMachine) Survey(context.Context, host.SurveyQuery) doctor.Machine {
+	return doctor.Machine{}
+}
+
+func (m *fakeMachine) Leftovers(q host.SurveyQuery) ([]doctor.Leftover, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.left), nil
+}
+
+func (m *fakeMachine) Remove(_ context.Context, l doctor.Leftover) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = slices.DeleteFunc(m.left, l.Same)
+	return nil
 }
 
 // last is called with the lock held.

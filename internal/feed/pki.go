@@ -331,3 +331,28 @@ func writeFile(file string, data []byte) error {
 	}
 	return err
 }
+
+// Validity is from when to when a certificate is good, and when its holder renews it.
+type Validity struct {
+	Name              string
+	Since, Until, Due time.Time
+}
+
+// Validities are those of the certificates in the authority's directory by which servers are known. What
+// is not there has none.
+func Validities(dir string) (list []Validity, err error) {
+	for _, c := range []struct{ name, file string }{{"of the authority", caCertFile}, {"of the server", serverCertFile}, {"for other servers", peerCertFile}} {
+		cert, e := readCert(filepath.Join(dir, c.file))
+		switch {
+		case e == nil:
+			v := Validity{Name: c.name, Since: cert.NotBefore, Until: cert.NotAfter}
+			if !cert.IsCA {
+				v.Due = dueAt(cert)
+			}
+			list = append(list, v)
+		case !errors.Is(e, fs.ErrNotExist):
+			err = errors.Join(err, fmt.Errorf("certificate %s: %w", c.name, e))
+		}
+	}
+	return list, err
+}

@@ -52,6 +52,8 @@ type ServerOptions struct {
 	Name string
 	// Admission is how other servers join; none may when it is empty.
 	Admission ServerAdmission
+	// Self answers what this or another server asks about this one (AskServers); nil refuses.
+	Self func(ctx context.Context, query []byte) ([]byte, error)
 	// Log may be nil.
 	Log *slog.Logger
 	// Metrics counts what is sent; nil counts for nobody.
@@ -69,6 +71,7 @@ type Server struct {
 	servers   servers
 	admission ServerAdmission
 	counts    counts
+	self      func(ctx context.Context, query []byte) ([]byte, error)
 	// turns are taken by snapshots: those of hosts that come all at once are made one after
 	// the other, and the hosts that have theirs are served meanwhile.
 	turns chan struct{}
@@ -92,7 +95,7 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, turns: make(chan struct{}, maxSnapshots),
+	s := &Server{store: o.Store, control: o.Control, log: o.Log, ca: o.CA, admission: o.Admission, self: o.Self, turns: make(chan struct{}, maxSnapshots),
 		looking: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		servers: servers{name: o.Name, own: o.Feeds, tls: o.TLS}, started: make(chan struct{}), stop: make(chan struct{}),
 		hosts: map[model.HostName]*stream{}, interest: map[store.Ref]map[*stream]struct{}{}}

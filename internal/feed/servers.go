@@ -290,8 +290,15 @@ func evidenceBy(ctx context.Context, name string, c feedpb.FeedClient, host mode
 	return a.Body, nil
 }
 
-// Ask serves another server; guard lets nobody else.
+// Ask serves another server; guard lets nobody else. Without a host the question is about this server.
 func (s *Server) Ask(ctx context.Context, q *feedpb.AskRequest) (*feedpb.Answer, error) {
+	if q.Host == "" {
+		body, err := s.aboutSelf(ctx, q.Body)
+		if err != nil {
+			return &feedpb.Answer{Error: err.Error()}, nil
+		}
+		return &feedpb.Answer{Body: body}, nil
+	}
 	body, err := s.ownEvidence(ctx, model.HostName(q.Host), q.Body)
 	switch {
 	case errors.Is(err, ErrNotConnected):

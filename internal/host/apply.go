@@ -41,6 +41,9 @@ type Switch interface {
 	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, error)
 	Counters(ctx context.Context, bridge string) (map[uint32]ovs.Counters, error)
 	Send(ctx context.Context, bridge string, port uint32, frame []byte) error
+	Survey(ctx context.Context) ovs.Survey
+	VIFs() []ovs.VIF
+	RemoveVIF(ctx context.Context, v ovs.VIF) error
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.

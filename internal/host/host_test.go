@@ -91,8 +91,11 @@ func (m fakeSwitch) Observe() ovs.Observation {
 	return ovs.Observation{Known: true, Connected: true, Attachments: m.attached, Bridges: []ovs.Bridge{{Name: "br-int",
 		Connected: true, InSync: true, Ports: ports}}}
 }
-func (m fakeSwitch) Changed() <-chan struct{}           { return m.changed }
-func (m fakeSwitch) Resync(context.Context) []ovs.Fault { m.resyncs++; return nil }
+func (m fakeSwitch) Survey(context.Context) ovs.Survey        { return ovs.Survey{} }
+func (m fakeSwitch) VIFs() []ovs.VIF                          { return nil }
+func (m fakeSwitch) RemoveVIF(context.Context, ovs.VIF) error { return nil }
+func (m fakeSwitch) Changed() <-chan struct{}                 { return m.changed }
+func (m fakeSwitch) Resync(context.Context) []ovs.Fault       { m.resyncs++; return nil }
 func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 	delete(m.lost, name)
 	delete(m.made, name)

@@ -10,6 +10,7 @@
 package trace
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -71,6 +72,10 @@ type Query struct {
 	Tunnels *TunnelQuery `json:"tunnels,omitempty"`
 	// Capture asks for packets instead; the answer is a Captured.
 	Capture *CaptureQuery `json:"capture,omitempty"`
+	// Doctor asks for doctor.HostFacts instead, Remove to take away these doctor.Leftovers; to that the
+	// answer is a list of doctor.Removal.
+	Doctor bool            `json:"doctor,omitempty"`
+	Remove json.RawMessage `json:"remove,omitempty"`
 }
 
 // Evidence is what a host's agent found of one port, as sent to the server in JSON.

@@ -84,7 +84,7 @@ func columns() []client.MonitorOption {
 	o, b, p, i := &rowRoot{}, &rowBridge{}, &rowPort{}, &rowInterface{}
 	c, m, f := &rowController{}, &rowManager{}, &rowFlowTable{}
 	return []client.MonitorOption{
-		client.WithTable(o, &o.Bridges, &o.ManagerOptions, &o.OVSVersion, &o.IfaceTypes, &o.DatapathTypes, &o.NextCfg, &o.CurCfg),
+		client.WithTable(o, &o.Bridges, &o.ManagerOptions, &o.OVSVersion, &o.IfaceTypes, &o.DatapathTypes, &o.NextCfg, &o.CurCfg, &o.ExternalIDs),
 		client.WithTable(b, &b.Name, &b.DatapathType, &b.DatapathID, &b.FailMode, &b.Protocols, &b.Controller, &b.Ports,
 			&b.OtherConfig, &b.ExternalIDs, &b.FlowTables),
 		client.WithTable(p, &p.Name, &p.Interfaces, &p.Tag, &p.OtherConfig, &p.ExternalIDs),

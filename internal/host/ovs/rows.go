@@ -13,14 +13,15 @@ import (
 // type lacks.
 type (
 	rowRoot struct {
-		UUID           string   `ovsdb:"_uuid"`
-		Bridges        []string `ovsdb:"bridges"`
-		ManagerOptions []string `ovsdb:"manager_options"`
-		OVSVersion     *string  `ovsdb:"ovs_version"`
-		IfaceTypes     []string `ovsdb:"iface_types"`
-		DatapathTypes  []string `ovsdb:"datapath_types"`
-		NextCfg        int      `ovsdb:"next_cfg"`
-		CurCfg         int      `ovsdb:"cur_cfg"`
+		UUID           string            `ovsdb:"_uuid"`
+		Bridges        []string          `ovsdb:"bridges"`
+		ManagerOptions []string          `ovsdb:"manager_options"`
+		OVSVersion     *string           `ovsdb:"ovs_version"`
+		IfaceTypes     []string          `ovsdb:"iface_types"`
+		DatapathTypes  []string          `ovsdb:"datapath_types"`
+		NextCfg        int               `ovsdb:"next_cfg"`
+		CurCfg         int               `ovsdb:"cur_cfg"`
+		ExternalIDs    map[string]string `ovsdb:"external_ids"`
 	}
 	rowBridge struct {
 		UUID         string            `ovsdb:"_uuid"`
