@@ -48,6 +48,7 @@ if [ "${1:-test}" = test ]; then
 	need keystone-manage python3-keystone
 	need ethtool ethtool
 	need chromium chromium
+	need promtool prometheus
 	# The guest of make test-kernel.
 	need mkfs.ext4 e2fsprogs
 	need depmod kmod

@@ -103,6 +103,7 @@ func newAgent(c Config, log *slog.Logger, m *metrics.Registry, certDir string, m
 	if string(name) != c.Host {
 		return nil, fmt.Errorf("the certificate in %s is that of host %s; this is %s", certDir, name, c.Host)
 	}
+	countCertificate(m, "agent", tlsConfig)
 	settings := agentSettings(c)
 	if err := settings.Validate(); err != nil {
 		return nil, err

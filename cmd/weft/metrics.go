@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,19 @@ import (
 
 	"weft/internal/metrics"
 )
+
+// countCertificate shows how long the certificate lasts by which a process is known to others. A
+// renewed one is read anew.
+func countCertificate(m *metrics.Registry, process string, c *tls.Config) {
+	until := m.Gauge("weft_"+process+"_certificate_expiry_timestamp_seconds",
+		"When the certificate of the "+process+" runs out, in seconds since 1970. It is renewed when a third of its time is left.")
+	m.OnRead(func(_ context.Context, now *metrics.Reading) {
+		cert, err := c.GetClientCertificate(&tls.CertificateRequestInfo{})
+		if err == nil && cert.Leaf != nil {
+			now.Set(until, float64(cert.Leaf.NotAfter.Unix()))
+		}
+	})
+}
 
 // listenMetrics opens metrics_listen, if it is set, and returns what serves the metrics there
 // until ctx ends.

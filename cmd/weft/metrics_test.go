@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"weft/internal/agent"
 	"weft/internal/control"
@@ -26,11 +29,16 @@ import (
 
 const metricsDoc = "../../docs/metrics.md"
 
+var noTLS = &tls.Config{GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return &tls.Certificate{Leaf: &x509.Certificate{NotAfter: time.Unix(1.8e9, 0)}}, nil
+}}
+
 // serverMetrics and agentMetrics have what a server and an agent declare.
 func serverMetrics(t *testing.T) *metrics.Registry {
 	m := metrics.New("test")
 	m.Etcd()
 	m.Requests()
+	countCertificate(m, "server", noTLS)
 	st, err := store.Open(t.Context(), storetest.Etcd(t), store.Options{Metrics: m})
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +55,7 @@ func agentMetrics(t *testing.T) *metrics.Registry {
 		t.Fatal(err)
 	}
 	t.Cleanup(sw.Close)
+	countCertificate(m, "agent", noTLS)
 	d := dhcpd.New(dhcpd.Options{Metrics: m})
 	_, err = agent.New(agent.Options{Feed: feed.ClientOptions{Name: "h"}, Machine: host.New(host.Parts{Switch: sw, DHCP: d}), Metrics: m})
 	if err != nil {

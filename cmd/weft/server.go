@@ -74,6 +74,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 	if err != nil {
 		return err
 	}
+	countCertificate(m, "server", asking)
 	etcd, err := openEtcd(ctx, c, log)
 	if err != nil {
 		return err

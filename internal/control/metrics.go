@@ -40,16 +40,27 @@ func (c *Control) count(m *metrics.Registry) {
 		exhausted: m.Counter("weft_exhausted_total", "Requests refused because nothing was left of something: addresses of a network or for floating IPs, MACs, segments, prefixes of a subnet pool, a quota.", "what"),
 		took:      m.Duration("weft_port_create_duration_seconds", "Making ports, with their addresses, until they were stored; by request, of one port or several."),
 	}
-	ports := m.Gauge("weft_cloud_ports", "Ports of the cloud, by status.", "status")
+	// A series that begins at 1 has not increased, to Prometheus.
+	for _, what := range exhaustible {
+		c.counts.exhausted.Add(0, what)
+	}
+	c.counts.retries.Add(0, "conflict")
+	c.counts.retries.Add(0, "wait")
+	ports := m.Gauge("weft_cloud_ports", "Ports of the cloud, by status and by what they are bound as.", "status", "vif_type")
 	objects := m.Gauge("weft_cloud_objects", "Objects of the cloud, by kind.", "kind")
 	hosts := m.Gauge("weft_cloud_hosts", "Hosts that have ever joined and were not removed: heard of lately, or not.", "state")
 	m.OnRead(func(_ context.Context, now *metrics.Reading) {
-		status := map[model.PortStatus]int{model.PortActive: 0, model.PortDown: 0}
+		type key struct {
+			status model.PortStatus
+			vif    model.VIFType
+		}
+		status := map[key]int{{model.PortActive, model.VIFOVS}: 0, {model.PortDown, model.VIFOVS}: 0,
+			{model.PortDown, model.VIFUnbound}: 0, {model.PortDown, model.VIFBindingFailed}: 0}
 		kinds := map[model.Kind]int{}
 		state := map[string]int{"alive": 0, "dead": 0}
 		c.Read(func(r store.Reader) {
 			for e := range r.Ports() {
-				status[e.Value.Status]++
+				status[key{e.Value.Status, e.Value.Binding.VIFType}]++
 			}
 			kinds[model.KindNetwork], kinds[model.KindSubnet], kinds[model.KindPort] = r.NetworkCount(), r.SubnetCount(), r.PortCount()
 			for _, e := range r.Hosts() {
@@ -60,8 +71,8 @@ func (c *Control) count(m *metrics.Registry) {
 				}
 			}
 		})
-		for s, n := range status {
-			now.Set(ports, float64(n), string(s))
+		for k, n := range status {
+			now.Set(ports, float64(n), string(k.status), string(k.vif))
 		}
 		for k, n := range kinds {
 			now.Set(objects, float64(n), string(k))

@@ -35,6 +35,8 @@ func (s *Switch) count(m *metrics.Registry) {
 
 // sync counts what bringing a bridge's flows to what they must be has done.
 func (c *counts) sync(bridge string, o outcome, faults int, took time.Duration) {
+	c.refused.Add(faults, bridge)
+	c.repaired.Add(0, bridge) // the series must be there before it increases
 	if o.bundles == 0 && faults == 0 {
 		return
 	}
