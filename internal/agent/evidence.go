@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -88,16 +89,11 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		at = trace.Place{Bridge: hq.Bridge, OFPort: uint32(local.Attachment.OFPort), LocalVLAN: ev.LocalVLAN, Owner: a.o.Settings.CookieOwner}
 		hq.Packet, hq.CTNext = at.WalkOf(*q.Packet)
 	}
-	probing, cancel := context.WithTimeout(ctx, probeTimeout)
-	found := a.o.Machine.Probe(probing, hq)
-	cancel()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	found := a.o.Machine.Probe(ctx, hq)
 	ev.Gaps = found.Gaps
-	if found.Vswitchd != nil && obs.Err != nil {
-		ev.Switch.Vswitchd = found.Vswitchd.Error()
-		if obs.Trouble == host.NotConnected || obs.Trouble == host.NoBridge {
-			ev.Switch.Trouble = string(host.NoVswitchd)
-		}
-	}
+	daemons(&ev.Switch, found)
 	ev.Device = evidenceDevice(found)
 	a.interfaces(&ev, found)
 	ev.Sources, ev.Rivals = evidenceSources(found, now.view, net)
@@ -108,7 +104,9 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
 	}
-	if dropped, err := a.dropped(ctx); err != nil {
+	if !ev.Switch.Connected {
+		ev.Gaps = append(ev.Gaps, "dropped packets: "+ev.Switch.Error)
+	} else if dropped, err := a.dropped(ctx); err != nil {
 		ev.Gaps = append(ev.Gaps, "dropped packets: "+err.Error())
 	} else {
 		ev.Dropped = dropped[q.PortID]
@@ -126,6 +124,26 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		}
 	}
 	return ev
+}
+
+// daemons judges whether those of Open vSwitch live. One that is stopped keeps its connections; and of an
+// ovs-vswitchd whose control socket is elsewhere nothing is known, as long as its bridges are connected.
+func daemons(sw *trace.Switch, f host.Found) {
+	trouble := func(t host.Trouble, err error) {
+		if sw.Connected {
+			sw.Connected, sw.Error = false, err.Error()
+		}
+		sw.Trouble = string(t)
+	}
+	if f.Vswitchd != nil && (!sw.Connected || errors.Is(f.Vswitchd, context.DeadlineExceeded)) {
+		sw.Vswitchd = f.Vswitchd.Error()
+		if t := host.Trouble(sw.Trouble); t != host.NoDatabase && t != host.EmptyDatabase {
+			trouble(host.NoVswitchd, f.Vswitchd)
+		}
+	}
+	if f.Database != nil {
+		trouble(host.NoDatabase, f.Database)
+	}
 }
 
 func networkOf(v view.View, id model.NetworkID) *view.Network {

@@ -59,7 +59,7 @@ func TestTraceOfInterfaces(t *testing.T) {
 	}
 
 	vsctl("set", "port", tap, "tag=999")
-	says(a, trace.CauseRepaired, tap, "tag 999", "put back")
+	says(a, trace.CauseWrongTag, tap, "tag 999", "put back")
 	if s := step(b, trace.StepInterface); s.Verdict != trace.OK {
 		t.Errorf("the port next to it: %+v", s)
 	}

@@ -34,7 +34,7 @@ type Switch interface {
 	DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) ([]vswitch.Counted, int, error)
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
-	Alive(ctx context.Context) error
+	Alive(ctx context.Context) (database, vswitchd error)
 	Repairs() []ovs.Repair
 	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)

@@ -136,8 +136,9 @@ type Query struct {
 
 // Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
 type Found struct {
-	// Vswitchd says why ovs-vswitchd does not answer; nil if it does.
-	Vswitchd  error
+	// Database says why ovsdb-server does not answer, Vswitchd why ovs-vswitchd does not; nil if it does.
+	Database, Vswitchd error
+
 	Interface *Interface
 	Device    *kernel.Link
 	// Holder is who holds the other end of Device; nil if that cannot be seen.

@@ -110,7 +110,7 @@ func (m fakeSwitch) Send(context.Context, string, uint32, []byte) error { return
 func (m fakeSwitch) Sources(context.Context, string, model.MAC, []netip.Addr) ([]ovs.Source, error) {
 	return nil, errInjected
 }
-func (m fakeSwitch) Alive(context.Context) error { return nil }
+func (m fakeSwitch) Alive(context.Context) (database, vswitchd error) { return nil, nil }
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected
 }

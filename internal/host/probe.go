@@ -16,7 +16,7 @@ import (
 // now. What cannot be looked at is a gap; the rest is still looked at.
 func (h *Host) Probe(ctx context.Context, q Query) Found {
 	var f Found
-	f.Vswitchd = h.p.Switch.Alive(ctx)
+	f.Database, f.Vswitchd = h.p.Switch.Alive(ctx)
 	gap := func(what string, err error) { f.Gaps = append(f.Gaps, fmt.Sprintf("%s: %v", what, err)) }
 	var service sync.WaitGroup // a deaf one takes its time
 	var deaf error
@@ -46,6 +46,23 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	case !errors.Is(err, kernel.ErrNoLink):
 		gap("device "+device, err)
 	}
+	// A daemon that does not answer is not asked again and again. Without its database ovs-vswitchd answers nobody.
+	switch {
+	case f.Database != nil:
+		gap("flows of "+q.Bridge, f.Database)
+	case errors.Is(f.Vswitchd, context.DeadlineExceeded):
+		gap("flows of "+q.Bridge, f.Vswitchd)
+	default:
+		h.probeSwitch(ctx, q, &f, gap)
+	}
+	if service.Wait(); deaf != nil {
+		gap("test of the DHCP service", deaf)
+	}
+	return f
+}
+
+// probeSwitch looks at the flows of a port, and at what the datapath knows of it.
+func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(string, error)) {
 	ofPort := func(object uint32) uint64 { return vswitch.Cookie(0, vswitch.KindPort, object) }
 	flows, _, err := h.p.Switch.DumpFlows(ctx, q.Bridge, ofPort(vswitch.CookieObject(string(q.PortID))), ofPort(1<<32-1)|0xff<<40)
 	if err != nil {
@@ -64,10 +81,6 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 			gap("way of the packet", err)
 		}
 	}
-	if service.Wait(); deaf != nil {
-		gap("test of the DHCP service", deaf)
-	}
-	return f
 }
 
 // probeDHCP looks at the DHCP service of the port's network here. The error is that it could not be tested.

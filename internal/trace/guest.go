@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"weft/internal/model"
 )
@@ -33,6 +34,7 @@ func (e *explainer) guestMAC(s *Step) {
 		return own, !own && !src.MAC.IsZero()
 	})
 	const what = "sends with MAC"
+	own = asLately(own, foreign)
 	want := e.p.MAC.String()
 	f := e.ev.Flows
 	switch {
@@ -89,6 +91,7 @@ func (e *explainer) guestAddrs(s *Step) {
 		return
 	}
 	observed := addrText(foreign)
+	own = asLately(own, foreign)
 	itself := func(src Source) bool { return !src.Addr.Addr().IsLinkLocalUnicast() }
 	used := len(own) > 0 || e.hasSent(mine) && !slices.ContainsFunc(foreign, func(src Source) bool { return src.ARP })
 	switch {
@@ -140,6 +143,16 @@ func (e *explainer) sources(which func(Source) (own, foreign bool)) (own, foreig
 	slices.SortStableFunc(own, last)
 	slices.SortStableFunc(foreign, last)
 	return own, foreign
+}
+
+// asLately are those of own that were seen about as lately as the last of foreign: who has changed an
+// address is remembered with the old one for a while. Of a single frame nobody knows when it came.
+func asLately(own, foreign []Source) []Source {
+	const about = 2 * time.Second
+	if len(foreign) == 0 {
+		return own
+	}
+	return slices.DeleteFunc(slices.Clone(own), func(s Source) bool { return s.Packets == 0 || s.Age > foreign[0].Age+about })
 }
 
 // exact reports whether the address is known to the last bit. The kernel leaves out the bits at

@@ -48,9 +48,9 @@ func (e *explainer) iface() Step {
 	if e.ev.LocalVLAN != 0 {
 		tag = strconv.Itoa(int(e.ev.LocalVLAN))
 	}
+	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairPort && r.Name == i.Name })
 	s.judge("tag", tag, orNone(number(int(i.Tag))), i.Tag != 0 && i.Tag == e.ev.LocalVLAN, CauseWrongTag,
 		fmt.Sprintf("Interface %s has tag %s, and its network's local VLAN on this host is %s.", i.Name, orNone(number(int(i.Tag))), orNone(number(int(e.ev.LocalVLAN)))))
-	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairPort && r.Name == i.Name })
 	for _, twin := range e.ev.Twins {
 		s.find(Warning, "other interface", none, twin.Name+" on "+twin.Bridge, CauseTwin,
 			fmt.Sprintf("Interface %s on bridge %s of host %s carries the port's iface-id too; %s is used.", twin.Name, twin.Bridge, e.p.Binding.Host, i.Name))
@@ -118,7 +118,11 @@ func (e *explainer) device() Step {
 	s.want("state", "up", upDown(d.Up), CauseTapDown, fmt.Sprintf("%s is down on host %s, so nothing passes it.", d.Name, e.p.Binding.Host))
 	// A device that is down has no carrier either.
 	if d.Up {
-		s.want("carrier", "yes", yesNo(d.Carrier), CauseNoCarrier, fmt.Sprintf("Nothing holds the other end of %s: no VM runs on it.", d.Name))
+		text := fmt.Sprintf("Nothing holds the other end of %s: no VM runs on it.", d.Name)
+		if d.Kind != "tun" {
+			text = fmt.Sprintf("The other end of %s is down: the guest has its NIC switched off.", d.Name)
+		}
+		s.want("carrier", "yes", yesNo(d.Carrier), CauseNoCarrier, text)
 	}
 	if h := d.Holder; h != nil {
 		who := fmt.Sprintf("%s, process %d", h.Name, h.PID)

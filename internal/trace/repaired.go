@@ -25,9 +25,12 @@ func (e *explainer) repaired(s *Step, ev *Evidence, which func(Repair) bool) {
 		if !which(r) {
 			continue
 		}
-		object := strings.TrimSpace(r.Kind + " " + cmp.Or(r.Name, r.Bridge))
-		if r.Kind == repairFlows {
+		object, cause := strings.TrimSpace(r.Kind+" "+cmp.Or(r.Name, r.Bridge)), CauseRepaired
+		switch {
+		case r.Kind == repairFlows:
 			object = "flows of " + r.Bridge
+		case s.Name == StepInterface:
+			cause = CauseWrongTag // all that weft writes there is the tag, and what it means
 		}
 		observed := fmt.Sprintf("%s, put back %s", r.Found, ago(ev.At, r.At))
 		if r.Times > 1 {
@@ -39,7 +42,7 @@ func (e *explainer) repaired(s *Step, ev *Evidence, which func(Repair) bool) {
 			verdict = Broken
 			text = fmt.Sprintf("Something keeps changing %s on host %s: %d times in the last minute it was found as %s and put back to %s.", object, ev.Host, r.Lately, r.Found, r.Set)
 		}
-		s.find(verdict, object, r.Set, observed, CauseRepaired, text)
+		s.find(verdict, object, r.Set, observed, cause, text)
 	}
 }
 

@@ -145,15 +145,35 @@ func controlDir(ovsdb string) string {
 	return defaultRunDir
 }
 
-// aliveTimeout is how long ovs-vswitchd may take to say that it is there.
-const aliveTimeout = time.Second
+// aliveTimeout is how long a daemon may take to say that it is there.
+const aliveTimeout = 2 * time.Second
 
-// Alive is an error if ovs-vswitchd does not run, or does not answer.
-func (s *Switch) Alive(ctx context.Context) error {
+// silent is the error of a daemon that is there and does not answer: stopped, or in trouble.
+type silent struct{}
+
+func (silent) Error() string { return fmt.Sprintf("no answer within %v", aliveTimeout) }
+
+func (silent) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// Alive asks both daemons whether they are there. A connection does not tell: the process at the other
+// end may be stopped.
+func (s *Switch) Alive(ctx context.Context) (database, vswitchd error) {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	_, err := s.control.Call(ctx, "version")
-	return errors.Unwrap(err)
+	var wg sync.WaitGroup
+	wg.Go(func() { database = s.db.Load().echo(ctx) })
+	wg.Go(func() {
+		_, err := s.control.Call(ctx, "version")
+		vswitchd = errors.Unwrap(err)
+	})
+	wg.Wait()
+	if database != nil && ctx.Err() != nil {
+		database = silent{}
+	}
+	if errors.Is(vswitchd, context.DeadlineExceeded) {
+		vswitchd = silent{}
+	}
+	return database, vswitchd
 }
 
 // Trace tells what the bridge does with a packet, as ofproto/trace prints it. The flow is

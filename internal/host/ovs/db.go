@@ -99,6 +99,14 @@ func columns() []client.MonitorOption {
 // connected reports whether the copy is kept up to date.
 func (d *database) connected() bool { return d != nil && d.client.CurrentEndpoint() != "" }
 
+// echo is an error if ovsdb-server does not answer.
+func (d *database) echo(ctx context.Context) error {
+	if !d.connected() {
+		return errNoDatabase
+	}
+	return d.client.Echo(ctx)
+}
+
 func (d *database) close() {
 	if d != nil {
 		d.client.Close()
