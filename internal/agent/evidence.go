@@ -120,7 +120,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		// Those of other ports and networks explain nothing about this one.
 		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
 			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
-				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules})
+				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules, Underlay: f.Part == host.PartUnderlay})
 		}
 	}
 	return ev
@@ -278,12 +278,17 @@ func compareFlows(parts vswitch.Flows, f host.Found, id model.PortID, l *view.Lo
 	if l == nil {
 		return nil
 	}
-	have := make(map[string]host.FlowCount, len(f.Flows))
-	for _, fc := range f.Flows {
+	return compare(flowsOf(parts, id), f.Flows)
+}
+
+// compare counts wanted flows in those that the switch has.
+func compare(wanted []vswitch.Flow, found []host.FlowCount) *trace.Flows {
+	have := make(map[string]host.FlowCount, len(found))
+	for _, fc := range found {
 		have[flowText(fc.Flow)] = fc
 	}
 	out := &trace.Flows{}
-	for _, w := range flowsOf(parts, id) {
+	for _, w := range wanted {
 		out.Wanted++
 		text := flowText(w)
 		fc, ok := have[text]

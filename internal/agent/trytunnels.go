@@ -3,9 +3,12 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/host"
+	"weft/internal/plan/pipeline"
+	"weft/internal/plan/vswitch"
 	"weft/internal/trace"
 )
 
@@ -23,10 +26,24 @@ func (a *Agent) tryTunnels(ctx context.Context, q trace.TunnelQuery) trace.Tunne
 		out.Underlay = &trace.Underlay{Device: u.Device, MTU: u.MTU}
 	}
 	trial := host.TunnelTrial{Run: q.Run, MTU: q.MTU, Again: probeAgain, GiveUp: probeLost, To: make([]netip.Addr, len(q.To))}
+	matter := []uint64{vswitch.Cookie(s.CookieOwner, vswitch.KindBase, 0), vswitch.Cookie(s.CookieOwner, vswitch.KindNetwork, vswitch.CookieObject(string(q.NetworkID)))}
 	for i, p := range q.To {
 		trial.To[i] = p.Address
+		matter = append(matter, pipeline.TunnelCookie(s.CookieOwner, p.Address))
+	}
+	a.mu.Lock()
+	parts := a.now.plan.Switch.Flows[s.TunnelBridge]
+	a.mu.Unlock()
+	var wanted []vswitch.Flow
+	for _, p := range parts {
+		if slices.Contains(matter, p.Cookie) {
+			wanted, trial.Flows = append(wanted, p.List...), append(trial.Flows, p.Cookie)
+		}
 	}
 	found := a.o.Machine.TryTunnels(ctx, trial)
+	if found.Flows != nil {
+		out.Flows = compare(wanted, found.Flows)
+	}
 	out.Gaps = found.Gaps
 	for i, f := range found.Tunnels {
 		t := trace.Tunnel{To: q.To[i]}

@@ -38,12 +38,11 @@ type Switch interface {
 	Repairs() []ovs.Repair
 	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
-	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, error)
-	Counters(ctx context.Context, bridge string) (map[uint32]ovs.Counters, error)
 	Send(ctx context.Context, bridge string, port uint32, frame []byte) error
 	Survey(ctx context.Context) ovs.Survey
 	VIFs() []ovs.VIF
 	RemoveVIF(ctx context.Context, v ovs.VIF) error
+	TryTunnels(ctx context.Context, t ovs.Trial) (map[uint32][]ovs.Tried, map[uint32]ovs.Counters, error)
 }
 
 // Kernel is what a Host needs of the kernel; *kernel.Kernel is one.

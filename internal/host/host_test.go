@@ -114,11 +114,8 @@ func (m fakeSwitch) Alive(context.Context) (database, vswitchd error) { return n
 func (m fakeSwitch) Trace(context.Context, string, string, ...string) (string, error) {
 	return "", errInjected
 }
-func (m fakeSwitch) TryTunnels(context.Context, ovs.Trial) (map[uint32][]ovs.Tried, error) {
-	return nil, errInjected
-}
-func (m fakeSwitch) Counters(context.Context, string) (map[uint32]ovs.Counters, error) {
-	return nil, errInjected
+func (m fakeSwitch) TryTunnels(context.Context, ovs.Trial) (map[uint32][]ovs.Tried, map[uint32]ovs.Counters, error) {
+	return nil, nil, errInjected
 }
 
 func (m fakeSwitch) FlushZones(context.Context, string, []uint16) error { return nil }

@@ -20,6 +20,8 @@ type TunnelTrial struct {
 	To []netip.Addr
 	// MTU is that of what the biggest probe stands for.
 	MTU int
+	// Flows are cookies of flows of the tunnel bridge to look for.
+	Flows []uint64
 	// A probe without an answer is sent Again once after that time, and given up after GiveUp.
 	Again, GiveUp time.Duration
 }
@@ -28,7 +30,9 @@ type TunnelTrial struct {
 type TunnelsFound struct {
 	// Tunnels are those of To, in its order.
 	Tunnels []TunnelFound
-	Gaps    []string
+	// Flows are those with the cookies that were asked for; nil if they could not be read.
+	Flows []FlowCount
+	Gaps  []string
 }
 
 // TunnelFound is a tunnel as it is.
@@ -51,14 +55,12 @@ func (h *Host) TryTunnels(ctx context.Context, t TunnelTrial) TunnelsFound {
 			trial.Ports = append(trial.Ports, uint32(n))
 		}
 	}
-	tried, err := h.p.Switch.TryTunnels(ctx, trial)
+	if err := h.tunnelFlows(ctx, t.Flows, &f); err != nil {
+		f.Flows, f.Gaps = nil, append(f.Gaps, "flows: "+err.Error())
+	}
+	tried, counters, err := h.p.Switch.TryTunnels(ctx, trial)
 	if err != nil {
 		f.Gaps = append(f.Gaps, "probes: "+err.Error())
-		return f
-	}
-	counters, err := h.p.Switch.Counters(ctx, h.p.TunnelBridge)
-	if err != nil {
-		f.Gaps = append(f.Gaps, err.Error())
 	}
 	for i := range f.Tunnels {
 		if n := f.Tunnels[i].ofport(); n != 0 {
@@ -66,6 +68,20 @@ func (h *Host) TryTunnels(ctx context.Context, t TunnelTrial) TunnelsFound {
 		}
 	}
 	return f
+}
+
+func (h *Host) tunnelFlows(ctx context.Context, cookies []uint64, f *TunnelsFound) error {
+	f.Flows = []FlowCount{}
+	for _, cookie := range cookies {
+		flows, _, err := h.p.Switch.DumpFlows(ctx, h.p.TunnelBridge, cookie, 1<<64-1)
+		if err != nil {
+			return err
+		}
+		for i := range flows {
+			f.Flows = append(f.Flows, FlowCount{Flow: flows[i].Flow, Packets: flows[i].Packets})
+		}
+	}
+	return nil
 }
 
 func (f *TunnelFound) ofport() view.OFPort {

@@ -212,7 +212,7 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	var wg sync.WaitGroup
 	var tried map[model.HostName]TunnelsSaid
 	if pairs := trace.Tunnelled(rec); len(pairs) > 0 {
-		wg.Go(func() { tried = in.TryTunnels(ctx, rec.Network.MTU, pairs) })
+		wg.Go(func() { tried = in.TryTunnels(ctx, rec.Network, pairs) })
 	}
 	for _, h := range slices.Collect(maps.Keys(said)) {
 		wg.Go(func() {

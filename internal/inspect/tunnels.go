@@ -15,17 +15,17 @@ type TunnelsSaid struct {
 	Silence string
 }
 
-// TryTunnels lets pairs of hosts that share a network of that MTU send probes to each other, all at the
+// TryTunnels lets pairs of hosts that share a network send probes to each other, all at the
 // same time: by trace.JudgeTunnel the answers of two say what passes in each direction. It takes
 // milliseconds if all pass, and less than a second if not.
-func (in *Inspector) TryTunnels(ctx context.Context, mtu int, pairs [][2]trace.TunnelPeer) map[model.HostName]TunnelsSaid {
+func (in *Inspector) TryTunnels(ctx context.Context, n *model.Network, pairs [][2]trace.TunnelPeer) map[model.HostName]TunnelsSaid {
 	queries := map[model.HostName]*trace.TunnelQuery{}
 	run := rand.Uint64() // not ours alone to count: another server's trial must have another
 	for _, pair := range pairs {
 		for i, from := range pair {
 			q := queries[from.Host]
 			if q == nil {
-				q = &trace.TunnelQuery{Run: run, MTU: mtu}
+				q = &trace.TunnelQuery{Run: run, MTU: n.MTU, NetworkID: n.ID}
 				queries[from.Host] = q
 			}
 			if to := pair[1-i]; to.Address.IsValid() {

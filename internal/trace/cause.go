@@ -81,6 +81,8 @@ const (
 	CauseTunnelBlocked        Cause = "tunnel_blocked"
 	CauseTunnelOneWay         Cause = "tunnel_blocked_one_way"
 	CauseTunnelMTU            Cause = "tunnel_mtu"
+	CauseTunnelFlows          Cause = "tunnel_flows_missing"
+	CauseUnderlay             Cause = "underlay_fault"
 
 	// guest
 	CauseGuestMAC         Cause = "guest_uses_other_mac"
@@ -187,6 +189,8 @@ var Causes = map[Cause]Explained{
 	CauseTunnelBlocked:        {"nothing passes a tunnel", "Between these two addresses UDP port 4789 must pass, both ways: look at the firewalls of both hosts (nft list ruleset) and at the underlay; ping one address from the other host."},
 	CauseTunnelOneWay:         {"nothing passes a tunnel in one direction", "In that direction UDP port 4789 must pass: look at the firewalls of both hosts (nft list ruleset), output on the one and input on the other, and at what lies between."},
 	CauseTunnelMTU:            {"packets of the network's MTU do not pass a tunnel", "Raise the MTU of the underlay (ip link set DEVICE mtu N, and on what lies between), or lower the network's: weft network set NETWORK --mtu N."},
+	CauseTunnelFlows:          {"flows of the tunnel bridge are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
+	CauseUnderlay:             {"what is under a host's tunnels is not as they need it", "The error is in the line: it is the underlay's, and for you to put right; the agent sees by itself when it is."},
 
 	CauseGuestMAC:         {"the guest uses another MAC than the port's", "Set the NIC's MAC in the domain's XML (or in the guest) to the port's; or the port's to it: weft port set PORT --mac-address MAC; or allow it: --allowed-address mac-address=MAC,ip-address=ADDRESS."},
 	CauseGuestMACs:        {"the guest also uses MAC addresses that are not the port's", "If that is meant (a bridge, nested machines), allow them: weft port set PORT --allowed-address mac-address=MAC,ip-address=ADDRESS; or switch port security off."},

@@ -35,8 +35,13 @@ func (e *explainer) faults() []Step {
 		}
 		s := Step{Name: StepFaults, Host: host}
 		for _, f := range ev.Faults {
-			s.judge(f.Object, f.Op, fmt.Sprintf("%s (since %s, tried %d times)", f.Error, f.Since.UTC().Format(timeForm), f.Tries), false,
-				CauseFault, fmt.Sprintf("The agent of host %s could not %s %s: %s.", host, f.Op, f.Object, f.Error))
+			v, cause := Broken, CauseFault
+			if f.Underlay {
+				// What it does to this port, the tunnel step says.
+				v, cause = Warning, CauseUnderlay
+			}
+			s.find(v, f.Object, f.Op, fmt.Sprintf("%s (since %s, tried %d times)", f.Error, f.Since.UTC().Format(timeForm), f.Tries),
+				cause, fmt.Sprintf("The agent of host %s could not %s %s: %s.", host, f.Op, f.Object, f.Error))
 		}
 		e.repaired(&s, ev, func(r Repair) bool { return !e.saidOf(host, r) })
 		for _, g := range ev.Gaps {

@@ -318,4 +318,6 @@ type Fault struct {
 	Closes bool `json:"closes,omitempty"`
 	// Rules: because of it ports may not do all that their security groups allow.
 	Rules bool `json:"rules,omitempty"`
+	// Underlay: it is of what is under the tunnels, and not the agent's to change.
+	Underlay bool `json:"underlay,omitempty"`
 }

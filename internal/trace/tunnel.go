@@ -17,8 +17,10 @@ type TunnelQuery struct {
 	// probes of the others it has heard.
 	Run uint64 `json:"run"`
 	// MTU is the network's: the big probe is as long as that allows.
-	MTU int          `json:"mtu"`
-	To  []TunnelPeer `json:"to"`
+	MTU int `json:"mtu"`
+	// NetworkID is the network's whose flows of the tunnel bridge are counted as well; empty for none.
+	NetworkID model.NetworkID `json:"network_id,omitempty"`
+	To        []TunnelPeer    `json:"to"`
 }
 
 // TunnelPeer is a host and where its tunnels end.
@@ -35,8 +37,10 @@ type Tunnels struct {
 	Address netip.Addr `json:"address,omitzero"`
 	// Underlay is the device that has Address; nil if that is not known.
 	Underlay *Underlay `json:"underlay,omitempty"`
-	Tunnels  []Tunnel  `json:"tunnels,omitempty"`
-	Gaps     []string  `json:"gaps,omitempty"`
+	// Flows are those of the tunnel bridge that are not of a port; nil if they could not be read.
+	Flows   *Flows   `json:"flows,omitempty"`
+	Tunnels []Tunnel `json:"tunnels,omitempty"`
+	Gaps    []string `json:"gaps,omitempty"`
 }
 
 // Underlay is the device under the tunnels; Device is empty if none has the tunnel address.
@@ -194,6 +198,8 @@ func JudgeTunnel(a, b TunnelEnd, mtu int) Step {
 	}
 	s.tunnelPort(a, b)
 	s.tunnelPort(b, a)
+	s.tunnelFlows(a)
+	s.tunnelFlows(b)
 	sound := !slices.ContainsFunc(s.Items, func(it Item) bool { return it.Verdict == Broken })
 	s.small(a, b, sound)
 	s.big(a, b, mtu)
@@ -248,6 +254,19 @@ func (s *Step) tunnelPort(from, to TunnelEnd) {
 		got := fmt.Sprintf("to %s from %s", t.Port.Remote, t.Port.Local)
 		s.want(what, want, got, CauseTunnelWrongAddress, fmt.Sprintf("The tunnel %s of host %s leads %s, and should lead %s.", t.Port.Name, from.Host, got, want))
 		s.show("counters of "+string(from.Host), fmt.Sprintf("%d packets to %s, %d from it, %d dropped, %d errors", t.Port.TxPackets, to.Host, t.Port.RxPackets, t.Port.Dropped, t.Port.Errors))
+	}
+}
+
+// tunnelFlows judges the flows of a host's tunnel bridge.
+func (s *Step) tunnelFlows(t TunnelEnd) {
+	if t.Said == nil || t.Said.Flows == nil {
+		return
+	}
+	f := t.Said.Flows
+	s.judge("flows of "+string(t.Host), fmt.Sprintf("%d planned", f.Wanted), fmt.Sprintf("%d present", f.Present), f.Present == f.Wanted, CauseTunnelFlows,
+		fmt.Sprintf("%d of the %d flows of %s on host %s, through which its tunnels pass, are missing in the switch.", f.Wanted-f.Present, f.Wanted, t.Said.Bridge, t.Host))
+	for _, m := range f.Missing {
+		s.find(Broken, "missing flow of "+string(t.Host), m, none, CauseTunnelFlows, "The flow "+m+" is missing.")
 	}
 }
 

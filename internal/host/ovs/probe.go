@@ -3,7 +3,9 @@ package ovs
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -156,7 +158,7 @@ func (p *probes) take(c *conn, in *openflow.PacketIn) {
 	case probeAsks:
 		p.note(heardKey{got.run, c.dpid, key})
 		got.kind, got.name = probeAnswers, p.host
-		_ = c.send(probesOut(got, port)) // else it counts as lost
+		_ = c.send(openflow.Encode(nil, 0, got.through(port))) // else it counts as lost
 	case probeAnswers:
 		p.answered(got, key)
 	}
@@ -167,13 +169,9 @@ func (p *probes) note(k heardKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for old, h := range p.heard {
-		if now.Sub(h.last) > heardFor {
-			delete(p.heard, old)
-		}
-	}
 	h := p.heard[k]
 	if h == nil {
+		maps.DeleteFunc(p.heard, func(_ heardKey, h *heard) bool { return now.Sub(h.last) > heardFor })
 		if len(p.heard) >= maxHeard {
 			return
 		}
@@ -200,17 +198,11 @@ func (p *probes) answered(got probe, k probeKey) {
 	}
 }
 
-// probesOut are the messages that send a probe through tunnels.
-func probesOut(p probe, ports ...uint32) (out []byte) {
-	frame := p.frame()
-	for _, port := range ports {
-		out = openflow.Encode(out, 0, &openflow.PacketOut{BufferID: noBuffer, InPort: openflow.PortController, Data: frame,
-			Actions: []openflow.Action{openflow.SetField{Field: openflow.TunID, Value: openflow.Value{Lo: model.ProbeVNI}}, openflow.Output{Port: port}}})
-	}
-	return out
+// through is the message that sends a probe through a tunnel.
+func (p probe) through(port uint32) *openflow.PacketOut {
+	return &openflow.PacketOut{BufferID: openflow.NoBuffer, InPort: openflow.PortController, Data: p.frame(),
+		Actions: []openflow.Action{openflow.SetField{Field: openflow.TunID, Value: openflow.Value{Lo: model.ProbeVNI}}, openflow.Output{Port: port}}}
 }
-
-const noBuffer = 0xffffffff
 
 // begin opens a trial.
 func (p *probes) begin(t Trial) (*trial, error) {
@@ -238,19 +230,29 @@ func (p *probes) begin(t Trial) (*trial, error) {
 	return tr, nil
 }
 
-// send sends the probes that have no answer yet.
-func (p *probes) send(c *conn, t Trial, tr *trial) error {
-	var out []byte
+// send sends the probes that have no answer yet, and returns when the switch has done it: it may be busy with
+// other things for a second, and what it has not sent nobody can answer.
+func (p *probes) send(ctx context.Context, c *conn, t Trial, tr *trial) error {
+	var out []openflow.Message
+	size := 0
 	p.mu.Lock()
 	for k, r := range tr.results {
 		if !r.Answered() {
 			r.Sent++
 			tr.sent[k] = time.Now()
-			out = append(out, probesOut(probe{kind: probeAsks, run: t.Run, size: k.size, name: p.host}, k.port)...)
+			out = append(out, probe{kind: probeAsks, run: t.Run, size: k.size, name: p.host}.through(k.port))
+			size += k.size + 100
 		}
 	}
 	p.mu.Unlock()
-	return c.send(out)
+	a, err := c.call(ctx, 0, size, func(i int, _ uint32) openflow.Message { return out[i] }, len(out))
+	if err != nil {
+		return err
+	}
+	for _, e := range a.errs {
+		return e
+	}
+	return nil
 }
 
 // end closes a trial and returns what came of it, by port and in the order of sizes.
@@ -273,62 +275,70 @@ func (p *probes) end(c *conn, t Trial, tr *trial) map[uint32][]Tried {
 }
 
 // TryTunnels sends probes through tunnels and waits until the other sides have answered, or the trial gives up.
-func (s *Switch) TryTunnels(ctx context.Context, t Trial) (map[uint32][]Tried, error) {
+// It returns what became of them, and the counters of all ports of the bridge, both by port.
+func (s *Switch) TryTunnels(ctx context.Context, t Trial) (map[uint32][]Tried, map[uint32]Counters, error) {
 	c := s.connOf(t.Bridge)
 	if c == nil {
-		return nil, fmt.Errorf("bridge %s: %w", t.Bridge, ErrNotConnected)
+		return nil, nil, fmt.Errorf("bridge %s: %w", t.Bridge, ErrNotConnected)
 	}
 	tr, err := s.probes.begin(t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	err = s.probes.send(c, t, tr)
+	// A call that is given up costs the connection, which an asker that has gone is not worth.
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if err = s.probes.send(call, c, t, tr); err == nil {
+		err = s.probes.await(ctx, call, c, t, tr)
+	}
+	// Read before the trial ends: what a busy switch has kept back comes before the answer.
+	counters, cerr := c.counters(call)
+	return s.probes.end(c, t, tr), counters, errors.Join(err, cerr)
+}
+
+// await waits until all probes are answered, or given up.
+func (p *probes) await(ctx, call context.Context, c *conn, t Trial, tr *trial) error {
 	again, giveUp := time.NewTimer(t.Again), time.NewTimer(t.GiveUp)
 	defer again.Stop()
 	defer giveUp.Stop()
-	for waiting := err == nil; waiting; {
+	for {
 		select {
 		case <-again.C:
-			err = s.probes.send(c, t, tr)
-			waiting = err == nil
+			if err := p.send(call, c, t, tr); err != nil {
+				return err
+			}
 		case <-tr.done:
-			waiting = false
+			return nil
 		case <-giveUp.C:
-			waiting = false
+			return nil
 		case <-ctx.Done():
-			waiting = false
+			return ctx.Err()
 		}
 	}
-	return s.probes.end(c, t, tr), err
 }
 
 // Counters are those of a port of a bridge, as the bridge counts: Rx is what came in by it.
 type Counters struct{ RxPackets, TxPackets, RxDropped, TxDropped, RxErrors, TxErrors uint64 }
 
-// Counters reads the counters of all ports of a bridge, by number.
-func (s *Switch) Counters(ctx context.Context, bridge string) (map[uint32]Counters, error) {
-	c := s.connOf(bridge)
-	if c == nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+// counters reads the counters of all ports, by number.
+func (c *conn) counters(ctx context.Context) (map[uint32]Counters, error) {
 	a, err := c.call(ctx, 0, 64, func(int, uint32) openflow.Message { return &openflow.PortStatsRequest{Port: openflow.PortAny} }, 1)
 	if err != nil {
-		return nil, fmt.Errorf("counters of %s: %w", bridge, err)
+		return nil, fmt.Errorf("read counters: %w", err)
 	}
 	for _, e := range a.errs {
-		return nil, fmt.Errorf("counters of %s: %w", bridge, e)
+		return nil, fmt.Errorf("read counters: %w", e)
+	}
+	counted := func(n uint64) uint64 {
+		if n == 1<<64-1 { // what the port does not count
+			return 0
+		}
+		return n
 	}
 	out := make(map[uint32]Counters, len(a.counters))
 	for _, p := range a.counters {
-		known := func(n uint64) uint64 { // all ones: not counted
-			if n == 1<<64-1 {
-				return 0
-			}
-			return n
-		}
-		out[p.Number] = Counters{known(p.RxPackets), known(p.TxPackets), known(p.RxDropped), known(p.TxDropped), known(p.RxErrors), known(p.TxErrors)}
+		out[p.Number] = Counters{RxPackets: counted(p.RxPackets), TxPackets: counted(p.TxPackets), RxDropped: counted(p.RxDropped),
+			TxDropped: counted(p.TxDropped), RxErrors: counted(p.RxErrors), TxErrors: counted(p.TxErrors)}
 	}
 	return out, nil
 }

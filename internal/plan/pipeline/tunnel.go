@@ -86,10 +86,15 @@ func (l *layout) learn() vswitch.Action {
 	}
 }
 
+// TunnelCookie is the cookie of the flows of a tunnel.
+func TunnelCookie(owner uint16, vtep netip.Addr) uint64 {
+	b := vtep.As16()
+	return vswitch.Cookie(owner, vswitch.KindTunnel, uint32(b[12])<<24|uint32(b[13])<<16|uint32(b[14])<<8|uint32(b[15]))
+}
+
 // tunPort is the flow of a tunnel: what comes out of it goes to table 4, and from there to br-int only.
 func (l *layout) tunPort(t view.Tunnel) *vswitch.Part {
-	b := t.VTEP.As16()
-	c := vswitch.Cookie(l.CookieOwner, vswitch.KindTunnel, uint32(b[12])<<24|uint32(b[13])<<16|uint32(b[14])<<8|uint32(b[15]))
+	c := TunnelCookie(l.CookieOwner, t.VTEP)
 	return vswitch.NewPart(c, flow(TunnelStart, 1, c, match().InPort(uint32(t.OFPort)), goTo(VXLANTunToLV)))
 }
 
