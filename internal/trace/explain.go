@@ -89,9 +89,11 @@ func boolCmp(a, b bool) int {
 	return -1
 }
 
+func onHost(h model.HostName) string { return " on host " + string(h) }
+
 // healthy is the sentence for a port with which all is well.
 func (e *explainer) healthy() string {
-	text := fmt.Sprintf("All is well: the port is ACTIVE on host %s", e.p.Binding.Host)
+	text := "All is well: the port is ACTIVE" + onHost(e.p.Binding.Host)
 	var addrs []string
 	for _, f := range e.p.FixedIPs {
 		addrs = append(addrs, f.Addr.String())
@@ -168,7 +170,15 @@ func (e *explainer) binding() Step {
 		s.show("vif type", observed)
 	} else {
 		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "", CauseUnbound, e.unbound())
+		public := ""
+		if b.Host == "" {
+			public = "The port is bound to no host: nobody has said yet where its VM runs."
+		}
+		s.onlyAdmins(public)
 		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS, CauseBindingFailed, fmt.Sprintf("The port could not be bound to host %s: %s.", b.Host, cmp.Or(b.Reason, string(b.VIFType))))
+	}
+	if b.VIFType == model.VIFBindingFailed {
+		s.onlyAdmins("The port could not be bound to its host.")
 	}
 	s.show("vnic type", b.VNICType)
 	return s

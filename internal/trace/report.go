@@ -2,6 +2,7 @@ package trace
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"weft/internal/model"
@@ -165,6 +166,7 @@ func (s *Step) onlyAdmins(public string) {
 // unlooked appends an item that nobody could look at.
 func (s *Step) unlooked(what, expected, why string) {
 	s.find(Unknown, what, expected, unknown+why, CauseNotLooked, "Nobody could look at the "+what+": "+why+".")
+	s.onlyAdmins("Nobody could look at the " + what + ".")
 }
 
 // finish adds steps with their verdicts; those without items are left out.
@@ -203,6 +205,9 @@ func (c *Chain) conclude(healthy string) {
 
 // Redact takes out what only those may see to whom the API shows hosts.
 func (c *Chain) Redact() {
+	if c.Answer.Cause == CauseHealthy {
+		c.Answer.Text = strings.Replace(c.Answer.Text, onHost(c.Host), "", 1)
+	}
 	c.Host = ""
 	for i := range c.Steps {
 		s := &c.Steps[i]
@@ -215,7 +220,7 @@ func (c *Chain) Redact() {
 				if c.Answer.Text == it.Text {
 					c.Answer.Text = it.public
 				}
-				it.Text = it.public
+				it.Observed, it.Text = it.public, it.public
 			}
 		}
 	}

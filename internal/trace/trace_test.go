@@ -350,3 +350,25 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Errorf("%s differs; got:\n%s", file, got)
 	}
 }
+
+// Who may not see hosts learns nothing of them, nor of others' ports, from any chain.
+func TestRedactHidesHosts(t *testing.T) {
+	for _, c := range cases {
+		r, ev := record(), evidence()
+		silence := c.spoil(&r, ev)
+		if silence != "" {
+			ev = nil
+		}
+		chain := explain(r, ev, silence)
+		chain.Redact()
+		b, err := json.Marshal(chain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{`"h1"`, " h1", `h2`, "99999999-2222", "tap7f3a", "10.0.0.12", "br-int"} {
+			if bytes.Contains(b, []byte(secret)) {
+				t.Errorf("%s: %q is in %s", c.name, secret, b)
+			}
+		}
+	}
+}
