@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"weft/internal/doctor"
 	"weft/internal/trace"
@@ -61,16 +64,17 @@ const (
 	lostRouter  = "11111111-2222-4333-8444-666666666666"
 	lostPort    = "22222222-3333-4444-8555-666666666666"
 	lostTap     = "tap33333333-44"
+	heldTap     = "tap44444444-55"
 )
 
-// gcLeaves leaves behind what Neutron and a crashed hypervisor leave.
+// gcLeaves leaves behind what Neutron and a crashed hypervisor leave, and what is somebody else's.
 func gcLeaves(c *manyHosts) {
-	n := c.Node("compute-0")
+	n := c.Node("network")
 	for _, ns := range []string{"qdhcp-" + lostNetwork, "qrouter-" + lostRouter, "operators-own"} {
 		_, err := n.Run("ip", "netns", "add", ns)
 		c.must(err)
 	}
-	for _, tap := range []string{lostTap, "tap0"} {
+	for _, tap := range []string{lostTap, heldTap, "tap0"} {
 		_, err := n.Run("ip", "tuntap", "add", "dev", tap, "mode", "tap")
 		c.must(err)
 	}
@@ -124,17 +128,33 @@ func doctorFinds(c *manyHosts) {
 	c.awaitFinding("host compute-1", "feed", trace.OK, "")
 }
 
-// gcRemoves: what gcLeaves has left is listed, and removed when it is asked for; all else stays, and a neighbour's
-// traffic goes on.
+// openTap opens a tap as a hypervisor does.
+func openTap(name string) (fd int, err error) {
+	if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return fd, err
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return fd, err
+	}
+	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
+	return fd, unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+}
+
+// gcRemoves: what gcLeaves has left is listed, and removed when it is asked for; what is in use, wanted or somebody else's
+// stays, and a neighbour's traffic goes on.
 func gcRemoves(c *manyHosts) {
 	network := c.dualNetwork("kept")
-	a, b := c.dualGuestOn("compute-0", network, "kept-a", nil), c.dualGuestOn("compute-1", network, "kept-b", nil)
+	a, b := c.dualGuestOn("network", network, "kept-a", nil), c.dualGuestOn("compute-0", network, "kept-b", nil)
 	c.await("the way", comes, func() error { return a.sends(b.addr(4).String(), "-c", "1", "-W", "1") })
-	n := c.Node("compute-0")
+	n := c.Node("network")
+	hold := -1
+	c.must(n.Do(func() (err error) { hold, err = openTap(heldTap); return err }))
+	defer unix.Close(hold)
 	lost := []string{"namespace qdhcp-" + lostNetwork, "namespace qrouter-" + lostRouter, "tap " + lostTap, "port tap22222222-33 on br-int"}
-	c.await("all to be old enough", 2*time.Minute, func() error {
+	c.await("all to be listed and old enough", 2*time.Minute, func() error {
 		out, err := n.Weft("gc")
-		for _, what := range lost {
+		for _, what := range append([]string{heldTap}, lost...) {
 			if !strings.Contains(out, what) {
 				return fmt.Errorf("%s is not listed: %v\n%s", what, err, out)
 			}
@@ -144,30 +164,27 @@ func gcRemoves(c *manyHosts) {
 				c.t.Fatalf("%s is listed:\n%s", other, out)
 			}
 		}
-		if strings.Contains(out, "it may go after") {
+		if strings.Contains(out, "it may go after") || !strings.Contains(out, "holds it") {
 			return errors.New(out)
 		}
 		return nil
 	})
-	before, err := n.Run("sh", "-c", "ls /run/netns; ip -o link | cut -d: -f2")
+	const all = "ls /run/netns; ip -o link | cut -d: -f2 | cut -d@ -f1"
+	before, err := n.Run("sh", "-c", all)
 	c.must(err)
 	ping := c.ping(a.port, b.ip())
-	out, err := n.Weft("gc", "--host", "compute-0", "--yes")
+	out, err := n.Weft("gc", "--host", "network", "--yes")
 	c.must(err)
 	for _, what := range lost {
 		if !strings.Contains(out, what+" removed") {
 			c.t.Errorf("%s is not said to be removed:\n%s", what, out)
 		}
 	}
-	after, err := n.Run("sh", "-c", "ls /run/netns; ip -o link | cut -d: -f2")
+	after, err := n.Run("sh", "-c", all)
 	c.must(err)
 	gone := []string{"qdhcp-" + lostNetwork, "qrouter-" + lostRouter, lostTap}
-	for name := range strings.FieldsSeq(before) {
-		is := false
-		for _, g := range gone {
-			is = is || g == name
-		}
-		if there := strings.Contains(after, name); there == is {
+	for _, name := range strings.Fields(before) {
+		if there := slices.Contains(strings.Fields(after), name); there == slices.Contains(gone, name) {
 			c.t.Errorf("%s is there: %v", name, there)
 		}
 	}
@@ -179,7 +196,7 @@ func gcRemoves(c *manyHosts) {
 	if sent, missed := ping.stop(c.host); missed > 0 || sent == 0 {
 		c.t.Errorf("%d of %d pings of a neighbour were lost", missed, sent)
 	}
-	if out, err := n.Weft("gc"); err != nil || !strings.Contains(out, "nothing is left over") {
+	if out, err := n.Weft("gc"); err != nil || strings.Count(out, "\n") != 2 || !strings.Contains(out, heldTap) {
 		c.t.Errorf("%v %s", err, out)
 	}
 }

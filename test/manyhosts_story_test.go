@@ -21,8 +21,8 @@ func TestManyHosts(t *testing.T) {
 		name string
 		f    func(*manyHosts)
 	}{
-		{"Agents", agentsOfAll},
 		{"LeftOver", gcLeaves},
+		{"Agents", agentsOfAll},
 		{"AddressFromNetworkNode", addressFromNetworkNode},
 		{"Filter", filterAcrossHosts},
 		{"VLAN", func(c *manyHosts) {
@@ -38,8 +38,8 @@ func TestManyHosts(t *testing.T) {
 		{"Tried", tunnelTried},
 		{"Numbers", tunnelsStay},
 		{"Doctor", doctorFinds},
-		{"Collected", gcRemoves},
 		{"Remove", hostComesAndGoes},
+		{"Collected", gcRemoves}, // last: what LeftOver has left must be old enough
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()

@@ -46,6 +46,10 @@ func TestAdminOnly(t *testing.T) {
 		{"POST", admin.HostsPath + "/h1/undrain", "", 404},
 		{"DELETE", admin.HostsPath + "/h1", "", 404},
 		{"PUT", admin.HostsPath + "/h1", "", 405},
+		{"GET", admin.DoctorPath + "?host=none", "", 404},
+		{"GET", admin.GCPath + "?host=none", "", 404},
+		{"POST", admin.GCPath, `{"hosts":[]}`, 200},
+		{"POST", admin.GCPath, `{"hosts":[{"name":"none"}]}`, 404},
 		{"GET", inspect.CapturePath + "?q=x", "", 404},
 		{"GET", inspect.CapturePath + "?q=x&filter=prot", "", 400},
 	} {

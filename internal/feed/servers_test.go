@@ -381,3 +381,33 @@ func TestSlowSnapshots(t *testing.T) {
 	c, _ := w.client("h1", nil)
 	w.settled(c)
 }
+
+// Any server can ask all of them about themselves; one that does not run is said not to.
+func TestAskServers(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.further("b", "c")
+	for _, s := range append(serversOf(nodes[:1]), w.server) { // c is of an older version, which cannot say
+		s.self = func(_ context.Context, q []byte) ([]byte, error) {
+			return []byte(s.servers.name + " " + string(q)), nil
+		}
+	}
+	w.txn(func(t *store.Txn) { store.Servers.Create(t, &model.Server{Name: "d", Feeds: []string{"192.0.2.1:1"}}) })
+	if !eventually(func() bool { return len(w.server.Feeds()) == 4 }) {
+		t.Fatal("it does not know of the fourth")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	words := w.server.AskServers(ctx, []byte("how"))
+	for name, want := range map[string]string{"own": "own how", "b": "b how", "c": "", "d": ""} {
+		got := words[name]
+		if string(got.Body) != want || (got.Err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", name, got.Body, got.Err)
+		}
+		if want != "" && (got.Sent.IsZero() || got.Received.Before(got.Sent)) {
+			t.Errorf("%s: asked at %s, answered at %s", name, got.Sent, got.Received)
+		}
+	}
+	if !errors.Is(words["d"].Err, errNotRunning) || len(words) != 4 {
+		t.Errorf("%+v", words)
+	}
+}
