@@ -75,7 +75,7 @@ func gcLeaves(c *manyHosts) {
 		c.must(err)
 	}
 	for _, tap := range []string{lostTap, heldTap, "tap0"} {
-		_, err := n.Run("ip", "tuntap", "add", "dev", tap, "mode", "tap")
+		_, err := n.Run("sh", "-ec", "ip tuntap add dev "+tap+" mode tap; ip link set "+tap+" up")
 		c.must(err)
 	}
 	_, err := n.OVS.Vsctl("add-port", "br-int", "tap22222222-33", "--", "set", "Interface", "tap22222222-33", "external_ids:iface-id="+lostPort,

@@ -199,11 +199,14 @@ func (h *Host) leftovers(vifs []ovs.VIF, q SurveyQuery) ([]doctor.Leftover, erro
 }
 
 func (h *Host) heldBy(t kernel.LeftTap) string {
-	if !t.Held {
+	if !t.Held && !t.Down {
 		return ""
 	}
 	if p, known := h.holders.Of(t.Name); known {
 		return fmt.Sprintf("%s, process %d, holds it", p.Name, p.PID)
+	}
+	if !t.Held {
+		return ""
 	}
 	return "a process that is not to be seen holds it"
 }

@@ -185,8 +185,10 @@ type LeftTap struct {
 	Index int
 	// Tap: it is a tap device; else of another type, which is not for us to judge.
 	Tap bool
-	// Held: a process has it open, whether that can be seen or not.
-	Held bool
+	// Held: a process has it open, whether that can be seen or not. Of one that is Down the kernel may not tell.
+	Held, Down bool
+
+	flags netlink.TuntapFlag
 }
 
 var portTap = regexp.MustCompile(`^tap[0-9a-f]{8}-[0-9a-f]{2}$`)
@@ -204,28 +206,77 @@ func Taps() ([]LeftTap, error) {
 			continue
 		}
 		t, is := l.(*netlink.Tuntap)
-		// The kernel gives a tap its carrier for as long as a queue of it is open.
-		out = append(out, LeftTap{Name: a.Name, Index: a.Index, Tap: is && t.Mode == netlink.TUNTAP_MODE_TAP, Held: a.RawFlags&unix.IFF_LOWER_UP != 0})
+		if !is {
+			out = append(out, LeftTap{Name: a.Name, Index: a.Index})
+			continue
+		}
+		out = append(out, LeftTap{Name: a.Name, Index: a.Index, Tap: t.Mode == netlink.TUNTAP_MODE_TAP, Down: !isUp(l), flags: t.Flags,
+			// The kernel gives a tap that is up its carrier for as long as a queue of it is open, and counts those of one with several.
+			Held: a.RawFlags&unix.IFF_LOWER_UP != 0 || t.NonPersist || t.Queues+t.DisabledQueues > 0})
 	}
 	return out, nil
 }
 
-// DeleteIdleTap removes a tap device that nobody holds; index tells it from another of the same name.
-func DeleteIdleTap(name string, index int) error {
+func findTap(name string) (t LeftTap, found bool, err error) {
 	all, err := Taps()
+	i := slices.IndexFunc(all, func(t LeftTap) bool { return t.Name == name })
+	if err != nil || i < 0 {
+		return t, false, err
+	}
+	return all[i], true, nil
+}
+
+// DeleteIdleTap removes a tap device that nobody holds; index tells it from another of the same name. It takes the tap as a
+// hypervisor would, which the kernel refuses while another holds it, and lets it go for good: nobody can come in between.
+func DeleteIdleTap(name string, index int) error {
+	t, found, err := findTap(name)
+	switch {
+	case err != nil || !found:
+		return err
+	case t.Index != index || !t.Tap:
+		return fmt.Errorf("tap %s: it is another device now", name)
+	case t.Held:
+		return fmt.Errorf("tap %s: a process holds it", name)
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(all, func(t LeftTap) bool { return t.Name == name })
+	ifr.SetUint16(unix.IFF_TAP | uint16(t.flags))
+	switch err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); {
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("tap %s: a process holds it", name)
+	case err != nil:
+		return fmt.Errorf("tap %s: take it: %w", name, err)
+	}
+	// One that is made anew just now, because it was gone, goes with fd.
+	now, found, err := findLink(name)
 	switch {
-	case i < 0:
+	case err != nil:
+		return err
+	case !found || now.Index != index:
 		return nil
-	case all[i].Index != index || !all[i].Tap:
-		return fmt.Errorf("tap %s: it is another device now", name)
-	case all[i].Held:
+	case now.Queues+now.DisabledQueues > 1:
 		return fmt.Errorf("tap %s: a process holds it", name)
 	}
-	return DeleteTap(name)
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0); err != nil {
+		return fmt.Errorf("tap %s: let it go: %w", name, err)
+	}
+	return nil
+}
+
+func findLink(name string) (*netlink.Tuntap, bool, error) {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, false, nil
+	}
+	t, is := l.(*netlink.Tuntap)
+	return t, is, err
 }
 
 // RemoveIdleNamespace removes a namespace in which no process runs; inode tells it from another of the same name.

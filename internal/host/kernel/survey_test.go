@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"weft/internal/lab/labtest"
@@ -97,23 +98,20 @@ func TestLeftTap(t *testing.T) {
 	if tap.Held {
 		t.Error("it is held")
 	}
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		t.Fatal(err)
-	}
+	fd := hold(t, name, unix.IFF_TAP|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
 	if !find().Held {
 		t.Error("it is not held")
 	}
 	if err := DeleteIdleTap(name, tap.Index); err == nil || !strings.Contains(err.Error(), "holds it") {
 		t.Errorf("one that is held: %v", err)
+	}
+	// Of one that is down the kernel tells nothing, but lets nobody else have it.
+	link, err := netlink.LinkByName(name)
+	if err != nil || netlink.LinkSetDown(link) != nil {
+		t.Fatal(err)
+	}
+	if err := DeleteIdleTap(name, tap.Index); err == nil || !strings.Contains(err.Error(), "holds it") {
+		t.Errorf("one that is held, and down: %v", err)
 	}
 	unix.Close(fd)
 	deadline := time.Now().Add(10 * time.Second)
@@ -129,4 +127,49 @@ func TestLeftTap(t *testing.T) {
 	if all, err := Taps(); err != nil || len(all) > 0 {
 		t.Errorf("%v %+v", err, all)
 	}
+}
+
+// TestLeftTapOfSeveralQueues: any one of them held holds the tap.
+func TestLeftTapOfSeveralQueues(t *testing.T) {
+	labtest.Require(t, "root", "tun")
+	const name = "tap11111111-33"
+	t.Cleanup(func() { _ = DeleteTap(name) })
+	first := hold(t, name, unix.IFF_TAP|unix.IFF_NO_PI|unix.IFF_MULTI_QUEUE)
+	if err := unix.IoctlSetInt(first, unix.TUNSETPERSIST, 1); err != nil {
+		t.Fatal(err)
+	}
+	second := hold(t, name, unix.IFF_TAP|unix.IFF_NO_PI|unix.IFF_MULTI_QUEUE)
+	unix.Close(first)
+	tap, found, err := findTap(name)
+	if err != nil || !found || !tap.Held {
+		t.Fatalf("%v %v %+v", found, err, tap)
+	}
+	if err := DeleteIdleTap(name, tap.Index); err == nil || !strings.Contains(err.Error(), "holds it") {
+		t.Errorf("one that is held: %v", err)
+	}
+	unix.Close(second)
+	if err := DeleteIdleTap(name, tap.Index); err != nil {
+		t.Error(err)
+	}
+	if _, found, err := findTap(name); found || err != nil {
+		t.Errorf("%v %v", found, err)
+	}
+}
+
+// hold opens a tap as a hypervisor does.
+func hold(t *testing.T, name string, flags uint16) (fd int) {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		t.Fatal(err)
+	}
+	return fd
 }
