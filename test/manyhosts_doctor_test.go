@@ -81,6 +81,17 @@ func gcLeaves(c *manyHosts) {
 	_, err := n.OVS.Vsctl("add-port", "br-int", "tap22222222-33", "--", "set", "Interface", "tap22222222-33", "external_ids:iface-id="+lostPort,
 		"--", "add-port", "br-int", "operator1", "--", "set", "Interface", "operator1", "type=internal")
 	c.must(err)
+	// Whoever is only just seen stays; from now on the agent knows them.
+	c.await("all to be listed", 20*time.Second, func() error {
+		out, err := n.Weft("gc", "--host", "network", "--yes")
+		if strings.Contains(out, " removed") {
+			c.t.Fatalf("removed at once:\n%s", out)
+		}
+		if err == nil || strings.Count(out, "may still be wanted") != 5 {
+			return fmt.Errorf("%w\n%s", errors.Join(err, errors.New("not all")), out)
+		}
+		return nil
+	})
 }
 
 // doctorFinds: what is well is well; a foreign controller and a small MTU are found, and end with their cause.
