@@ -24,7 +24,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.weft, "weft", "bin/weft", "the program to measure")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "directory on the disk to measure on")
-	flag.StringVar(&o.only, "only", "", "run one part: api, plug, dhcp, firewall, memory or scale")
+	flag.StringVar(&o.only, "only", "", "run one part: api, plug, dhcp, firewall, trace, memory or scale")
 	flag.Parse()
 	if err := lab.Isolate(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -64,7 +64,7 @@ func run(ctx context.Context, o options) error {
 	parts := []struct {
 		name string
 		f    func(context.Context, *cloud, *table) error
-	}{{"memory", benchMemory}, {"api", benchAPI}, {"plug", benchPlug}, {"dhcp", benchDHCP}, {"firewall", benchFirewall}}
+	}{{"memory", benchMemory}, {"api", benchAPI}, {"plug", benchPlug}, {"dhcp", benchDHCP}, {"firewall", benchFirewall}, {"trace", benchTrace}}
 	for _, p := range parts {
 		if o.only != "" && o.only != p.name {
 			continue
