@@ -89,6 +89,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		at = trace.Place{Bridge: hq.Bridge, OFPort: uint32(local.Attachment.OFPort), LocalVLAN: ev.LocalVLAN, Owner: a.o.Settings.CookieOwner}
 		hq.Packet, hq.CTNext = at.WalkOf(*q.Packet)
 	}
+	probed := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	found := a.o.Machine.Probe(ctx, hq)
@@ -104,13 +105,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
 	}
-	if !ev.Switch.Connected {
-		ev.Gaps = append(ev.Gaps, "dropped packets: "+ev.Switch.Error)
-	} else if dropped, err := a.dropped(ctx); err != nil {
-		ev.Gaps = append(ev.Gaps, "dropped packets: "+err.Error())
-	} else {
-		ev.Dropped = dropped[q.PortID]
-	}
+	ev.Dropped = a.drops.port(a.o.Settings.CookieOwner, q.PortID, found.Flows, probed)
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
 	ev.Transactions = evidenceTransactions(found)
 	if r, ok := now.reported[q.PortID]; ok {

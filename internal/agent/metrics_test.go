@@ -6,7 +6,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"weft/internal/host"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/firewall"
@@ -39,9 +41,32 @@ func TestDropCounts(t *testing.T) {
 		{map[uint64]uint64{mac: 1, rule: 1, other: 0}, onlyA, "map[a:map[no_ingress_rule:2 spoofed_mac:10]]"},
 		{map[uint64]uint64{other: 4}, both, "map[a:map[no_ingress_rule:2 spoofed_mac:10] b:map[spoofed_mac:4]]"},
 	} {
-		got := fmt.Sprint(d.update(plan.Defaults().CookieOwner, step.read, step.here))
+		got := fmt.Sprint(d.update(plan.Defaults().CookieOwner, step.read, step.here, time.Now()))
 		if got = strings.NewReplacer(string(a), "a", string(b), "b").Replace(got); got != step.want {
 			t.Errorf("step %d: %s, want %s", i, got, step.want)
+		}
+	}
+	flow := func(n uint64) []host.FlowCount {
+		return []host.FlowCount{{Flow: vswitch.Flow{Cookie: mac}, Packets: n}, {Flow: vswitch.Flow{Cookie: vswitch.WithReason(mac, 0)}, Packets: 50}, {Flow: vswitch.Flow{Cookie: mac}, Packets: 2}}
+	}
+	early := time.Now()
+	for i, step := range []struct {
+		flows []host.FlowCount
+		late  bool // asked before the last answer came, and maybe answered before
+		want  string
+	}{
+		{flow(1), false, "map[no_ingress_rule:2 spoofed_mac:13]"},
+		{flow(0), true, "map[no_ingress_rule:2 spoofed_mac:13]"},
+		{flow(4), true, "map[no_ingress_rule:2 spoofed_mac:16]"},
+		{flow(1), false, "map[no_ingress_rule:2 spoofed_mac:19]"},
+		{nil, false, "map[]"},
+	} {
+		began := time.Now()
+		if step.late {
+			began = early
+		}
+		if got := fmt.Sprint(d.port(plan.Defaults().CookieOwner, a, step.flows, began)); got != step.want {
+			t.Errorf("one port, step %d: %s, want %s", i, got, step.want)
 		}
 	}
 }

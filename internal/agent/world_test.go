@@ -122,14 +122,19 @@ func (m *fakeMachine) Changed() <-chan struct{} { return m.changed }
 func (m *fakeMachine) Probe(_ context.Context, q host.Query) host.Found {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := host.Found{}
+	f, dropped := host.Found{}, maps.Clone(m.dropped)
 	if a, ok := m.attached[q.PortID]; ok {
 		f.Interface = &host.Interface{Name: a.Device, Bridge: q.Bridge, OFPort: int(a.OFPort)}
 		f.Device = &kernel.Link{Name: a.Device, Type: "tun", Up: true, Carrier: true}
 	}
 	if len(m.applied) > 0 {
 		for _, fl := range m.last().Switch.Flows[q.Bridge].All() {
-			f.Flows = append(f.Flows, host.FlowCount{Flow: fl, Packets: 1})
+			n := uint64(1)
+			if vswitch.ReasonOf(fl.Cookie) != 0 {
+				n = dropped[fl.Cookie]
+				delete(dropped, fl.Cookie) // the first flow has all of the cookie's
+			}
+			f.Flows = append(f.Flows, host.FlowCount{Flow: fl, Packets: n})
 		}
 	}
 	if q.Namespace != "" {
