@@ -216,6 +216,10 @@ func (c *Chain) Redact() {
 		}
 		s.Items = slices.DeleteFunc(s.Items, func(it Item) bool { return it.forAdmins && it.public == "" })
 		for j := range s.Items {
+			// Why nobody could look names hosts.
+			if it := &s.Items[j]; it.Cause == CauseNotLooked {
+				it.Observed, it.forAdmins, it.public = strings.TrimSuffix(unknown, ": "), true, "Nobody could look at the "+it.What+"."
+			}
 			if it := &s.Items[j]; it.forAdmins {
 				if c.Answer.Text == it.Text {
 					c.Answer.Text = it.public

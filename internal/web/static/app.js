@@ -78,7 +78,7 @@ async function begin() {
   const who = document.getElementById("who");
   who.replaceChildren(...(!config.login ? [] : [
     el("span", {}, session.user ? session.user + " · " + session.project : "by token"),
-    el("button", { type: "button", class: "quiet", onclick: async () => (await logOut(), login()) }, "Log out")]));
+    el("button", { type: "button", class: "quiet", onclick: async () => (await logOut(), history.replaceState(null, "", "#/"), login()) }, "Log out")]));
   route();
   refresh();
   announce("Logged in");

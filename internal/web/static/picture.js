@@ -6,6 +6,7 @@ import { cloud, onChange, statusWord, healthy, tagOf, dropTagQuestions } from ".
 
 const GUTTER = 26, GAP = 22, PAD = 12, CHIP = 44, BAR = 28, HEAD = 46, TITLE = 24;
 const MANY = 6; // guests of a network on a host, beyond which they are counted instead of drawn
+const MOST_ODD = 4; // so many of those counted are drawn all the same, when they are not active
 const MOST_GROUPS = 6, MOST_CARDS = 24;
 
 const pen = document.createElement("canvas").getContext("2d");
@@ -68,7 +69,8 @@ function layGroup(network, ports, width, at) {
   const columns = width > 250 ? 2 : 1;
   const cell = (width - 2 * 8 - (columns - 1) * 6) / columns;
   const crowd = guests.length > MANY;
-  const single = crowd ? [...guests.filter((p) => !healthy(p)).slice(0, 2 * columns), ...others] : [...others, ...guests];
+  const odd = guests.filter((p) => !healthy(p));
+  const single = crowd ? [...others, ...(odd.length <= MOST_ODD ? odd : [])] : [...others, ...guests];
   const height = TITLE + (crowd ? CHIP : 0) + Math.ceil(single.length / columns) * CHIP + 6;
   const draw = (x, y, title) => {
     let top = y + TITLE;
@@ -253,7 +255,8 @@ function summary() {
     parts.push(count(cloud.hosts.length, "host") + (dead ? ` (${dead} dead)` : ""));
   }
   parts.push(count(cloud.networks.size, "network"), count(guests.length, "guest port") + `, ${up.toLocaleString("en")} active`);
-  return parts.join(" · ");
+  const odd = guests.length - up;
+  return [parts.join(" · "), odd > 0 && [" · ", el("a", { href: "#/ports?status=down" }, `${odd.toLocaleString("en")} not active`)]].flat().filter(Boolean);
 }
 
 /** showPicture fills main with the picture; it returns what ends it. */
@@ -286,7 +289,7 @@ export function showPicture(main) {
     const again = links.find((a) => a.getAttribute("href") === focus);
     (again || links[0])?.setAttribute("tabindex", 0);
     again?.focus();
-    sum.textContent = summary();
+    sum.replaceChildren(...summary());
     nets.replaceChildren(...[...cloud.networks.values()].slice(0, 40).map((n) =>
       el("li", {}, el("button", { type: "button", class: `net hue-${n.hue}`, "data-net": n.id, "aria-pressed": "false", onclick: () => choose(n.id) },
         el("i", { class: "swatch" }), n.title, el("small", {}, n.cidrs[0] || "")))));

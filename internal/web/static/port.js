@@ -60,7 +60,7 @@ export function showPort(main, q, loggedOut) {
       problem(err.message);
     },
   });
-  const timer = setInterval(() => last && setText(updated, "last change " + ago(Date.now() - last)), 1000);
+  const timer = setInterval(() => last && setText(updated, "updated " + ago(Date.now() - last)), 1000);
 
   function problem(text) {
     views.clear();
@@ -205,7 +205,7 @@ class StepView {
     setText(this.says, word(s.verdict));
     setText(this.gist, gist(s));
     // What is wrong shows itself, unless somebody has opened or closed it himself.
-    if (was !== s.verdict && !this.chosen) this.details.open = bad(s.verdict);
+    if (was !== s.verdict && !this.chosen) this.details.open = bad(s.verdict) && !!s.items;
     this.table.hidden = !s.items;
     if (!s.items) setText(this.about, "The insides of hosts are shown to administrators only.");
     while (this.rows.length > items.length) this.rows.pop().remove();

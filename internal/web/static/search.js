@@ -53,6 +53,7 @@ export function makeSearch(box, go) {
     else return;
     e.preventDefault();
   });
+  addEventListener("hashchange", () => ((input.value = ""), close()));
   document.addEventListener("keydown", (e) => {
     if (e.key !== "/" || e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName)) return;
     e.preventDefault();
