@@ -135,6 +135,7 @@ type published struct {
 	cloud    view.Cloud
 	reported map[model.PortID]sent
 	faults   []trackedFault
+	past     []pastFault
 }
 
 // plugged is an attachment as the loop first saw it.
@@ -392,7 +393,7 @@ func (a *Agent) publish(st feed.State, v view.View, p plan.Plan, took time.Durat
 	a.passes.Observe(took)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.now = published{view: v, plan: p, cloud: st.Cloud, reported: maps.Clone(a.reports.sent), faults: a.faults.list()}
+	a.now = published{view: v, plan: p, cloud: st.Cloud, reported: maps.Clone(a.reports.sent), faults: a.faults.list(), past: slices.Clone(a.faults.past)}
 }
 
 // Plan waits until everything is known and returns what would be applied, touching

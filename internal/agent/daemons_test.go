@@ -17,7 +17,7 @@ import (
 func TestTraceOfDaemons(t *testing.T) {
 	w, l, o := newWorld(t), &logs{}, realSwitch(t)
 	h, sw, stopHost := onSwitch(t, o, "127.0.0.1:0")
-	_, stopAgent := w.agent(noDHCP(w, l, h, sw.ControllerTarget()))
+	a, stopAgent := w.agent(noDHCP(w, l, h, sw.ControllerTarget()))
 	w.joined()
 	n, _ := w.network()
 	w.eventually("br-int is in sync", func() bool {
@@ -69,6 +69,10 @@ func TestTraceOfDaemons(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("well", trace.CauseHealthy)
+	ev := a.Evidence(t.Context(), traceQuery(p))
+	if !slices.ContainsFunc(ev.Past, func(f trace.Fault) bool { return f.Object == "bridge br-int" && f.Until.After(f.Since) }) {
+		t.Errorf("what was wrong is forgotten: %+v", ev.Past)
+	}
 	signal(server, syscall.SIGKILL)
 	says("ovsdb-server is dead", trace.CauseNoOVSDB)
 	stopAgent()

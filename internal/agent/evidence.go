@@ -112,13 +112,28 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		ev.Reported = &trace.Facts{Wired: r.Wired, DHCP: r.DHCP, At: r.at}
 	}
 	for _, f := range now.faults {
-		// Those of other ports and networks explain nothing about this one.
-		if (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID) {
-			ev.Faults = append(ev.Faults, trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
-				Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules, Underlay: f.Part == host.PartUnderlay})
+		if concerns(f, q) {
+			ev.Faults = append(ev.Faults, evidenceFault(f))
+		}
+	}
+	for _, f := range now.past {
+		if concerns(f.trackedFault, q) {
+			was := evidenceFault(f.trackedFault)
+			was.Until = f.until
+			ev.Past = append(ev.Past, was)
 		}
 	}
 	return ev
+}
+
+// concerns: faults of other ports and networks explain nothing about this one.
+func concerns(f trackedFault, q trace.Query) bool {
+	return (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID)
+}
+
+func evidenceFault(f trackedFault) trace.Fault {
+	return trace.Fault{Object: f.Object, Op: f.Op, Error: f.Err.Error(), Since: f.since, Tries: f.tries,
+		Closes: f.Part == host.PartSwitch && !f.Local && (f.Port != "" || f.Network == ""), Rules: f.Rules, Underlay: f.Part == host.PartUnderlay}
 }
 
 // daemons judges whether those of Open vSwitch live. One that is stopped keeps its connections; and of an

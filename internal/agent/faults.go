@@ -22,12 +22,26 @@ type trackedFault struct {
 	told bool
 }
 
+// pastFault is a fault that is over since until.
+type pastFault struct {
+	trackedFault
+	until time.Time
+}
+
+// pastKept is how long a fault that is over is remembered, and pastMost how many are.
+const (
+	pastKept = time.Hour
+	pastMost = 64
+)
+
 // patience is how long something may be waited for before it counts as degraded.
 const patience = 2 * time.Second
 
 // faultTable holds what could not be done at the last pass.
 type faultTable struct {
 	now map[faultKey]trackedFault
+	// past are those that were told and are over, oldest first.
+	past []pastFault
 	// delay is the wait before the next try; it grows while nothing gets better.
 	delay time.Duration
 }
@@ -55,11 +69,13 @@ func (t *faultTable) update(faults []host.Fault, now time.Time, o Options, log *
 		if _, still := next[k]; !still {
 			better = true
 			if f.told {
+				t.past = append(t.past, pastFault{f, now})
 				log.Info("recovered", "object", k.object, "op", k.op, "tries", f.tries, "elapsed_ms", ms(now.Sub(f.since)))
 			}
 		}
 	}
 	t.now = next
+	t.past = slices.DeleteFunc(t.past[max(0, len(t.past)-pastMost):], func(f pastFault) bool { return now.Sub(f.until) > pastKept })
 	if len(next) == 0 {
 		t.delay = 0
 		return 0

@@ -1,6 +1,9 @@
 package trace
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // status compares the facts that the agent reported, and the status that the server derives from them.
 func (e *explainer) status() Step {
@@ -44,6 +47,9 @@ func (e *explainer) faults() []Step {
 				cause, fmt.Sprintf("The agent of host %s could not %s %s: %s.", host, f.Op, f.Object, f.Error))
 		}
 		e.repaired(&s, ev, func(r Repair) bool { return !e.saidOf(host, r) })
+		for _, f := range ev.Past {
+			s.show("was: "+f.Object, fmt.Sprintf("could not %s: %s (for %s, until %s)", f.Op, f.Error, f.Until.Sub(f.Since).Round(time.Millisecond), ago(ev.At, f.Until)))
+		}
 		for _, g := range ev.Gaps {
 			s.unlooked("gap", anything, g)
 		}

@@ -108,6 +108,8 @@ type Evidence struct {
 	// Reported are the facts that the agent last told the server; nil before it told any.
 	Reported *Facts  `json:"reported,omitempty"`
 	Faults   []Fault `json:"faults,omitempty"`
+	// Past are the faults of the last hour that are over.
+	Past []Fault `json:"past_faults,omitempty"`
 	// Sources are those of the frames that the guest has sent lately; Rivals are those of frames that others have sent on
 	// the port's network with its MAC or from its addresses.
 	Sources []Source `json:"sources,omitempty"`
@@ -314,6 +316,8 @@ type Fault struct {
 	Error  string    `json:"error"`
 	Since  time.Time `json:"since"`
 	Tries  int       `json:"tries"`
+	// Until is when it was over; zero for one that is not.
+	Until time.Time `json:"until,omitzero"`
 	// Closes: because of it nothing passes the port.
 	Closes bool `json:"closes,omitempty"`
 	// Rules: because of it ports may not do all that their security groups allow.

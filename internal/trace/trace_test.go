@@ -195,6 +195,10 @@ var cases = []struct {
 		ev.Repairs = []Repair{{Kind: "port", Bridge: "br-int", Name: "tap7f3a0c11-22", Found: "tag 999", Set: "tag 1", At: now.Add(-time.Second), Times: 12, Lately: 5}}
 		return ""
 	}, "interface", "port tap7f3a0c11-22"},
+	{"faults-over", func(r *Record, ev *Evidence) string {
+		ev.Past = []Fault{{Object: "bridge br-int", Op: "change flows", Error: "the bridge is not connected to the controller", Since: now.Add(-10 * time.Minute), Until: now.Add(-9 * time.Minute)}}
+		return ""
+	}, "", ""},
 	{"others-repaired", func(r *Record, ev *Evidence) string {
 		ev.Repairs = []Repair{
 			{Kind: "bridge", Bridge: "br-int", Found: "controller tcp:192.0.2.1:6653", Set: "controller tcp:127.0.0.1:6633", At: now.Add(-time.Minute), Times: 1},
