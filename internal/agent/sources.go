@@ -20,6 +20,11 @@ func evidenceSources(f host.Found, v view.View, net *view.Network) (own, rivals 
 			continue
 		}
 		t.Device, t.VTEP = s.Device, s.VTEP
+		for _, peer := range net.Peers {
+			if s.VTEP.IsValid() && peer.VTEP == s.VTEP {
+				t.Host = peer.Host
+			}
+		}
 		var here bool
 		if t.Port, here = onNetwork(v, s.Device, net.ID); here ||
 			s.VNI != 0 && net.Segment.Type == model.SegmentVXLAN && s.VNI == uint32(net.Segment.ID) ||

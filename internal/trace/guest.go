@@ -216,10 +216,8 @@ func (e *explainer) whereOf(r Source) string {
 	where := "device " + r.Device + " on host " + string(e.ev.Host)
 	if r.VTEP.IsValid() {
 		where = "a tunnel from " + r.VTEP.String()
-		for name, h := range e.r.Hosts {
-			if h.Host != nil && h.VTEP == r.VTEP {
-				where = "host " + string(name)
-			}
+		if r.Host != "" {
+			where = "host " + string(r.Host)
 		}
 	}
 	if r.Port != "" {

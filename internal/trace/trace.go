@@ -170,10 +170,12 @@ type Source struct {
 	Packets uint64        `json:"packets"`
 	Age     time.Duration `json:"age_ns"`
 	Dropped bool          `json:"dropped,omitempty"`
-	// Device is where a rival's came in; Port is that of the device, VTEP the other host's.
-	Device string       `json:"device,omitempty"`
-	Port   model.PortID `json:"port,omitempty"`
-	VTEP   netip.Addr   `json:"vtep,omitzero"`
+	// Device is where a rival's came in, Port that of the device; Host is the other host that they came from by a tunnel,
+	// and VTEP where that one's tunnels end.
+	Device string         `json:"device,omitempty"`
+	Port   model.PortID   `json:"port,omitempty"`
+	Host   model.HostName `json:"host,omitempty"`
+	VTEP   netip.Addr     `json:"vtep,omitzero"`
 }
 
 // Holder is the process that holds the other end of a tap.

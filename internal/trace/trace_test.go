@@ -158,7 +158,7 @@ var cases = []struct {
 		return ""
 	}, "", ""},
 	{"duplicate-mac", func(r *Record, ev *Evidence) string {
-		ev.Rivals = []Source{{MAC: r.Port.MAC, Packets: 3, Age: time.Second, Device: "vxlan_sys_4789", VTEP: netip.MustParseAddr("10.0.0.12")}}
+		ev.Rivals = []Source{{MAC: r.Port.MAC, Packets: 3, Age: time.Second, Device: "vxlan_sys_4789", Host: "h2", VTEP: netip.MustParseAddr("10.0.0.12")}}
 		return ""
 	}, "guest", "mac elsewhere"},
 	{"duplicate-address", func(r *Record, ev *Evidence) string {
