@@ -58,6 +58,28 @@ questions the commonest. It needs weft's own API and an administrator.
 - The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, 3 if record and switch disagree.
   If the port's host cannot be asked, that is said, and the answer of the records counts.`
 
+const cliFollow = `Follows a boot, or whatever else happens to a port, in one timeline: what the VIF log, tcpdump and the log of the DHCP agent say on several hosts.
+
+    $ weft trace vm --follow
+    01:36:26.592208  API          record     is DOWN, admin state up, fa:16:3e:02:bd:4e, 10.20.0.38, bound to no host
+    01:36:26.698157  API          record     bound to host compute-1 (ovs)
+    01:36:26.698275  compute-1    host       the record is here, revision 2
+    01:36:26.724366  compute-1    interface  tapb13d34ce-8f has appeared, ofport 2
+    01:36:26.730327  compute-1    flows      acknowledged by the switch, local VLAN 1, 6.0 ms after the interface
+    01:36:26.730364  compute-1    report     told the server: wired true, DHCP true
+    01:36:26.730817  API          record     status DOWN becomes ACTIVE
+    01:36:26.761140  network-1    dhcp       DISCOVER
+    01:36:26.761293  network-1    dhcp       OFFER 10.20.0.38, after 153 us
+    01:36:26.762129  network-1    dhcp       REQUEST
+    01:36:26.762147  network-1    dhcp       ACK 10.20.0.38, after 17 us
+
+- It may begin before the machine is plugged, and before the port is bound: the host and the DHCP hosts are asked as soon as they are known. It shows
+  first what they remember: 32 events of a port, and its last 8 DHCP messages. It ends at Ctrl-C, with exit code 0, or when the port is deleted.
+- Lines are in the order of time. A host's clock that is more than 0.1 s wrong is put right by the server's, and a line says so; so do lines about hosts that
+  do not answer, agents that begin anew, and events that were lost.
+- ` + "`-o json`" + ` prints a JSON object by line: at, host (none is the API), kind, text; that is also what ` + "`GET /weft/v1/trace/follow?q=PORT`" + ` answers.
+- Members see of their ports what is of the record and DHCP, without hosts.`
+
 const cliCapture = `Prints or saves the packets of a port, from whichever host it is on. It needs weft's own API and an administrator.
 
     weft capture web arp or udp port 67 or 68
@@ -137,6 +159,7 @@ func cliDocument() []byte {
 	top.AddCommand(allowsCommand())
 	fmt.Fprintf(&b, "\n## weft allows\n\n%s\n\n", cliAllows)
 	describe(&b, top)
+	fmt.Fprintf(&b, "\n## weft trace --follow\n\n%s\n", cliFollow)
 	top = &cobra.Command{Use: "weft"}
 	top.AddCommand(captureCommand())
 	fmt.Fprintf(&b, "\n## weft capture\n\n%s\n\n", cliCapture)

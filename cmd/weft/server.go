@@ -143,7 +143,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Feed: feedServer, Self: about, Log: log}
-	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Log: log}, neutron.Options{
+	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Changes: st.Subscribe, Log: log}, neutron.Options{
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
@@ -182,6 +182,7 @@ func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutro
 	port := inspect.New(i)
 	mux.Handle(inspect.Path, who.known(port))
 	mux.Handle(inspect.LivePath, who.known(port))
+	mux.Handle(inspect.FollowPath, who.known(port))
 	mux.Handle(inspect.AllowsPath, who.adminsOnly(port))
 	mux.Handle(inspect.CapturePath, who.adminsOnly(port))
 	return mux

@@ -16,6 +16,7 @@ import (
 
 func traceCommand() *cobra.Command {
 	var output string
+	var live bool
 	cmd := &cobra.Command{
 		Use:   "trace VM|PORT|MAC|IP|TAP",
 		Short: "Say why a virtual machine has, or has not, its IP address",
@@ -29,6 +30,12 @@ docs/trace.md explains every cause.
 The port may be named by its ID, name, MAC, an address, the name of its tap, or by the ID of its
 virtual machine (device_id), which means all ports of it.
 
+--follow shows instead what happens to one port from now on, in one timeline of all its hosts and the
+API's record: its interface appears, the switch acknowledges its flows, DHCP is asked and answers, it
+becomes ACTIVE. It begins with the last that is known, may begin before the machine is plugged, and
+ends at Ctrl-C. Times have microseconds; where the clock of a host is wrong, they are put right by the
+server's, and that is said.
+
 The exit code is 0 if all is well (perhaps with warnings), 1 if something is broken, and 2 if that
 cannot be told.`,
 		Args: cobra.ExactArgs(1),
@@ -37,6 +44,9 @@ cannot be told.`,
 				return usageError{fmt.Errorf("--output: %q is neither text nor json", output)}
 			}
 			err := speak(cmd, func(ctx context.Context, _ Config, api *client.Client) error {
+				if live {
+					return follow(ctx, portAPI{api}, args[0], output == "json", cmd.OutOrStdout())
+				}
 				return traceOnce(ctx, portAPI{api}, args[0], output == "json", cmd.OutOrStdout())
 			})
 			if e := (exitCode{}); err == nil || errors.As(err, &e) {
@@ -46,7 +56,8 @@ cannot be told.`,
 		},
 		ValidArgsFunction: completeArgs("port"),
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVarP(&live, "follow", "f", false, "show what happens to a port from now on, until Ctrl-C")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json (with --follow by line)")
 	addCloudFlags(cmd, "client")
 	return cmd
 }

@@ -37,6 +37,7 @@ import (
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/view"
+	"weft/internal/trace"
 )
 
 // Machine is the host to obey; *host.Host is one.
@@ -57,6 +58,8 @@ type Machine interface {
 	TryTunnels(ctx context.Context, t host.TunnelTrial) host.TunnelsFound
 	// Drops counts the packets that flows of the integration bridge have dropped for a reason, by cookie.
 	Drops(ctx context.Context) (map[uint64]uint64, error)
+	// Conversation returns the last DHCP messages of a port, and what is closed at the next of any port.
+	Conversation(id model.PortID) ([]host.Transaction, <-chan struct{})
 	// Packets listens to the device of a port; ns is its namespace, if that is known.
 	Packets(id model.PortID, ns string, filter capture.Program) (host.Packets, error)
 	// Survey looks at the machine as a whole; Leftovers is the part of it that Remove can take away.
@@ -103,11 +106,15 @@ type Agent struct {
 	start time.Time
 
 	// The rest belongs to the goroutine of Run; what evidence reads is published in now.
-	zones    zones
-	tunnels  tunnels
-	memory   plan.Memory
-	waiting  string
-	plugged  map[model.PortID]plugged
+	zones   zones
+	tunnels tunnels
+	memory  plan.Memory
+	waiting string
+	plugged map[model.PortID]plugged
+	// here are the ports bound to this host, with their revisions; strange are the devices of those that
+	// are plugged without being known here.
+	here     map[model.PortID]int
+	strange  map[model.PortID]string
 	problems []string
 	reports  reporter
 	faults   faultTable
@@ -126,6 +133,7 @@ type Agent struct {
 	drops    dropCounts
 	captures captures
 	left     sightings
+	events   events
 }
 
 // published is what the loop last did, for evidence. The values are not changed once published.
@@ -142,7 +150,8 @@ type published struct {
 type plugged struct {
 	device string
 	since  time.Time
-	wired  bool
+	// wired: it has been; off: it is not any more.
+	wired, off bool
 }
 
 // New makes an Agent. It reads the state directory and touches nothing else.
@@ -159,7 +168,7 @@ func New(o Options) (*Agent, error) {
 		return nil, errors.New("agent: no machine or no host name")
 	}
 	a := &Agent{o: o, log: o.Log, start: time.Now(),
-		plugged: map[model.PortID]plugged{}}
+		plugged: map[model.PortID]plugged{}, here: map[model.PortID]int{}, strange: map[model.PortID]string{}}
 	a.o.Host.Name, a.o.Host.StartedAt = o.Feed.Name, a.start.UTC()
 	if a.o.Host.AgentID == "" {
 		id, err := agentID(o.StateDir)
@@ -329,7 +338,9 @@ func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, veri
 	unclean := a.zones.flush(ctx, a.o.Machine, obs)
 	v, p := a.plan(st, obs, a.zones.clean)
 	planned := time.Now()
+	a.noteRecords(st, begin)
 	a.notePlugged(v, begin)
+	a.noteStrangers(v.Strangers, begin)
 	faults, timing := a.o.Machine.Apply(ctx, p, host.Options{Verify: verify})
 	if ctx.Err() != nil {
 		// Interrupted half way: what it returned says nothing about the machine.
@@ -341,7 +352,9 @@ func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, veri
 	wait := a.faults.update(faults, applied, a.o, a.log)
 	facts := a.facts(st.Cloud, v, p, faults, applied)
 	a.logWired(v, facts, applied)
-	a.reports.report(a.feed, st, facts, applied)
+	for _, f := range a.reports.report(a.feed, st, facts, applied) {
+		a.events.add(f.PortID, time.Now(), trace.EventReport, "told the server: wired %t, DHCP %t", f.Wired, f.DHCP)
+	}
 	a.publish(st, v, p, time.Since(begin))
 	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),
 		"plan", planned.Sub(begin), "switch", timing.Switch, "kernel", timing.Kernel, "dhcp", timing.DHCP, "total", time.Since(begin))

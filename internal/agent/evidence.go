@@ -39,6 +39,9 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 	if q.Tunnels != nil {
 		return json.Marshal(a.tryTunnels(ctx, *q.Tunnels))
 	}
+	if q.Follow != nil {
+		return json.Marshal(a.follow(ctx, q.PortID, q.Follow))
+	}
 	if q.Capture != nil {
 		return a.captures.answer(ctx, a, q)
 	}
@@ -107,7 +110,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	}
 	ev.Dropped = a.drops.port(a.o.Settings.CookieOwner, q.PortID, found.Flows, probed)
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
-	ev.Transactions = evidenceTransactions(found)
+	ev.Transactions = evidenceTransactions(found.Transactions)
 	if r, ok := now.reported[q.PortID]; ok {
 		ev.Reported = &trace.Facts{Wired: r.Wired, DHCP: r.DHCP, At: r.at}
 	}
@@ -232,8 +235,8 @@ func evidenceDevice(f host.Found) *trace.Device {
 	return out
 }
 
-func evidenceTransactions(f host.Found) (all []trace.Transaction) {
-	for _, t := range f.Transactions {
+func evidenceTransactions(of []host.Transaction) (all []trace.Transaction) {
+	for _, t := range of {
 		tt := trace.Transaction{At: t.At, Message: t.Message, Reply: t.Reply, Reason: t.Reason, Elapsed: t.Elapsed, XID: t.XID}
 		if t.Addr.IsValid() && !t.Addr.IsUnspecified() {
 			tt.Addr = t.Addr.String()

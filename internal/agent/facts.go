@@ -124,17 +124,16 @@ type reporter struct {
 	sent     map[model.PortID]sent
 }
 
-func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]feed.PortFact, now time.Time) {
+func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]feed.PortFact, now time.Time) (news []feed.PortFact) {
 	if !st.InSync {
 		// Nobody to tell. The next session is told everything.
 		r.session = 0
-		return
+		return nil
 	}
 	full := r.session != st.Session
 	if full {
 		r.session, r.sent = st.Session, map[model.PortID]sent{}
 	}
-	var news []feed.PortFact
 	for id, f := range facts {
 		port := st.Cloud.Ports[id]
 		old, told := r.sent[id]
@@ -153,6 +152,7 @@ func (r *reporter) report(c *feed.Client, st feed.State, facts map[model.PortID]
 		r.revision = st.Revision
 		c.Report(st.Session, st.Revision, full, news)
 	}
+	return news
 }
 
 // disagrees: the record's status is not what the fact allows. Then it is told again after

@@ -7,6 +7,7 @@ import (
 	"weft/internal/feed"
 	"weft/internal/model"
 	"weft/internal/plan/view"
+	"weft/internal/trace"
 )
 
 // notePlugged keeps when each attachment came.
@@ -16,11 +17,13 @@ func (a *Agent) notePlugged(v view.View, now time.Time) {
 		here[l.ID] = true
 		if p, ok := a.plugged[l.ID]; !ok || p.device != l.Attachment.Device {
 			a.plugged[l.ID] = plugged{device: l.Attachment.Device, since: now}
+			a.events.add(l.ID, now, trace.EventInterface, "%s has appeared, ofport %d", l.Attachment.Device, l.Attachment.OFPort)
 		}
 	}
 	for id, p := range a.plugged {
 		if !here[id] {
 			a.log.Info("VIF unplugged", "port", id, "device", p.device)
+			a.events.add(id, now, trace.EventInterface, "%s has gone", p.device)
 			delete(a.plugged, id)
 		}
 	}
@@ -31,9 +34,20 @@ func (a *Agent) logWired(v view.View, facts map[model.PortID]feed.PortFact, now 
 	for i := range v.Local {
 		l := &v.Local[i]
 		p := a.plugged[l.ID]
+		if p.wired && !facts[l.ID].Wired && !p.off {
+			a.events.add(l.ID, now, trace.EventFlows, "the flows are not as they should be")
+			p.off = true
+			a.plugged[l.ID] = p
+		}
+		if p.wired && p.off && facts[l.ID].Wired {
+			a.events.add(l.ID, now, trace.EventFlows, "the flows are in again")
+			p.off = false
+			a.plugged[l.ID] = p
+		}
 		if p.wired || !facts[l.ID].Wired {
 			continue
 		}
+		a.events.add(l.ID, now, trace.EventFlows, "acknowledged by the switch, local VLAN %d, %.1f ms after the interface", l.Network.LocalVLAN, ms(now.Sub(p.since)))
 		p.wired = true
 		a.plugged[l.ID] = p
 		a.log.Info("VIF plugged", "port", l.ID, "network", l.NetworkID, "device", l.Attachment.Device,

@@ -160,6 +160,10 @@ func (m *fakeMachine) Drops(context.Context) (map[uint64]uint64, error) {
 	return maps.Clone(m.dropped), nil
 }
 
+func (m *fakeMachine) Conversation(model.PortID) ([]host.Transaction, <-chan struct{}) {
+	return nil, nil
+}
+
 func (m *fakeMachine) Packets(model.PortID, string, capture.Program) (host.Packets, error) {
 	return host.Packets{}, errInjected
 }

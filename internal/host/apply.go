@@ -60,6 +60,7 @@ type DHCP interface {
 	History(id model.PortID) []dhcpd.Transaction
 	Seen(id model.NetworkID, mac model.MAC) dhcpd.Seen
 	Hears(ctx context.Context, id model.NetworkID, send func(frame []byte) error) error
+	Heard() <-chan struct{}
 	Changed() <-chan struct{}
 }
 

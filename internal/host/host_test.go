@@ -185,6 +185,7 @@ func (m fakeDHCP) Seen(model.NetworkID, model.MAC) dhcpd.Seen { return dhcpd.See
 func (m fakeDHCP) Hears(context.Context, model.NetworkID, func([]byte) error) error {
 	return nil
 }
+func (m fakeDHCP) Heard() <-chan struct{} { return nil }
 
 func (m *machine) host() *Host {
 	return New(Parts{Switch: fakeSwitch{m}, Kernel: fakeKernel{m}, DHCP: fakeDHCP{m}, IntegrationBridge: "br-int"})

@@ -124,6 +124,16 @@ func (h *Host) Drops(ctx context.Context) (map[uint64]uint64, error) {
 	return out, nil
 }
 
+// Conversation returns the last DHCP messages of a port, oldest first, and what is closed at the
+// next message of any port; nil where no DHCP is answered.
+func (h *Host) Conversation(id model.PortID) ([]Transaction, <-chan struct{}) {
+	if h.p.DHCP == nil {
+		return nil, nil
+	}
+	next := h.p.DHCP.Heard() // before the look, or a message between would be missed
+	return h.transactions(id), next
+}
+
 func (h *Host) transactions(id model.PortID) []Transaction {
 	var out []Transaction
 	for _, t := range h.p.DHCP.History(id) {

@@ -5,7 +5,7 @@
 // It serves GET /weft/v1/trace?q=Q, where Q is a port's ID, name, MAC, address, the name of its
 // tap, or the ID of the VM (device_id) whose ports are meant. The answer is a trace.Report in
 // JSON. GET /weft/v1/allows answers whether the port's filter lets a packet pass. GET
-// /weft/v1/capture streams a port's packets. None is part of the Neutron API; all read only.
+// /weft/v1/capture streams a port's packets, GET /weft/v1/trace/follow what happens to it. None is part of the Neutron API; all read only.
 package inspect
 
 import (
@@ -50,6 +50,8 @@ type Options struct {
 	Sight func(*http.Request) Sight
 	// Refused returns the ports lately refused that a question would mean; nil returns none.
 	Refused func(q string) []model.Refusal
+	// Changes collects the changes of the store until ctx ends; without it nobody can follow a port.
+	Changes func(ctx context.Context) *store.Subscription
 	// Who names the caller of a request, for the log; nil leaves it at the address.
 	Who func(*http.Request) string
 	// Stopping, if not nil, is closed when the server stops: streams end.
@@ -70,6 +72,8 @@ type Inspector struct {
 	// capturing has room for each capture under way.
 	capturing chan struct{}
 	live      *live
+	// following has room for each who follows a port.
+	following chan struct{}
 }
 
 // New makes an Inspector.
@@ -86,7 +90,7 @@ func New(o Options) *Inspector {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures), live: newLive()}
+	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures), live: newLive(), following: make(chan struct{}, maxFollows)}
 }
 
 // Ambiguous says that several ports answer to a query; a person has to choose one.
@@ -385,11 +389,18 @@ func (in *Inspector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		in.reply(w, http.StatusMethodNotAllowed, problem{"only GET"})
 		return
 	}
-	if r.URL.Path == CapturePath {
+	stream := r.URL.Path
+	if r.Method == http.MethodHead {
+		stream = "" // there is no end of it to be known beforehand
+	}
+	switch stream {
+	case CapturePath:
 		in.capture(w, r)
 		return
-	}
-	if r.URL.Path == LivePath && r.Method == http.MethodGet {
+	case FollowPath:
+		in.serveFollow(w, r)
+		return
+	case LivePath:
 		in.serveLive(w, r)
 		return
 	}

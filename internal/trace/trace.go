@@ -70,6 +70,8 @@ type Query struct {
 	Seek bool `json:"seek,omitempty"`
 	// Tunnels asks to try tunnels, and for nothing else; the answer is Tunnels.
 	Tunnels *TunnelQuery `json:"tunnels,omitempty"`
+	// Follow asks for what happens to the port instead; the answer is a Followed.
+	Follow *FollowQuery `json:"follow,omitempty"`
 	// Capture asks for packets instead; the answer is a Captured.
 	Capture *CaptureQuery `json:"capture,omitempty"`
 	// Doctor asks for doctor.HostFacts instead, Remove to take away these doctor.Leftovers; to that the

@@ -169,6 +169,7 @@ func (v *service) round(b *batch, n, packetFD, udpFD int) {
 	b.relay.flush(udpFD, v)
 	took := time.Since(start)
 	v.history.add(b.notes, start, took)
+	v.heard.tell()
 	// Do not hold on to the octets of others through the maps.
 	clear(b.req.Options)
 	clear(b.reply.Options)

@@ -218,6 +218,29 @@ func (h *history) keep(s *dhcp.Server) {
 	}
 }
 
+// heard wakes those who wait for the next message; when nobody does it costs a look.
+type heard struct{ waiting atomic.Pointer[chan struct{}] }
+
+func (h *heard) next() <-chan struct{} {
+	c := make(chan struct{})
+	for {
+		if old := h.waiting.Load(); old != nil {
+			return *old
+		}
+		if h.waiting.CompareAndSwap(nil, &c) {
+			return c
+		}
+	}
+}
+
+func (h *heard) tell() {
+	if h.waiting.Load() != nil {
+		if c := h.waiting.Swap(nil); c != nil {
+			close(*c)
+		}
+	}
+}
+
 // counters count what a service did.
 type counters struct {
 	reasons [dhcp.ReasonCount]atomic.Uint64

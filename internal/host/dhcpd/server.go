@@ -62,6 +62,9 @@ type Server struct {
 	pool      sync.Pool
 	totals    totals
 
+	// heard is closed at the next message, if somebody waits for it.
+	heard heard
+
 	mu       sync.RWMutex
 	services map[model.NetworkID]*service
 }
@@ -177,6 +180,9 @@ func (s *Server) Serves(p *model.Port) bool {
 	v := s.services[p.NetworkID]
 	return v != nil && v.serving() && v.table.Load().Knows(p.MAC, p.ID)
 }
+
+// Heard returns what is closed at the next message of any port.
+func (s *Server) Heard() <-chan struct{} { return s.heard.next() }
 
 // History returns the last messages of a port with what became of them, oldest first.
 func (s *Server) History(id model.PortID) []Transaction {

@@ -23,6 +23,7 @@ type service struct {
 	pool *sync.Pool
 	// lost is called when the device has gone away.
 	lost      func()
+	heard     *heard
 	network   model.NetworkID
 	namespace string
 	device    string
@@ -50,7 +51,7 @@ type service struct {
 
 func (s *Server) newService(w *dhcp.Server) *service {
 	return &service{
-		log: s.log, pool: &s.pool, lost: s.lost, totals: &s.totals,
+		log: s.log, pool: &s.pool, lost: s.lost, heard: &s.heard, totals: &s.totals,
 		network: w.NetworkID, namespace: w.Namespace, device: w.Device, mac: w.MAC,
 		history: newHistory(), awaited: map[XID]chan struct{}{}, stopped: make(chan struct{}), done: make(chan struct{}),
 	}
