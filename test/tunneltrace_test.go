@@ -123,4 +123,11 @@ func tunnelTried(c *manyHosts) {
 		f.undo()
 		c.await("the end of "+f.name, 20*time.Second, func() error { return c.answers(far.ID, trace.CauseHealthy, healthy) })
 	}
+	// What somebody writes there is put back at once; that it was, is told for a while, and of no other port.
+	_, err := c.Node("compute-0").OVS.Vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.77")
+	c.must(err)
+	c.await("the tunnel put back", 20*time.Second, func() error {
+		return c.answers(far.ID, trace.CauseTunnelWrongAddress, `Something else has changed port vxlan-0a00000d on host compute-0: it was found as remote_ip 10\.0\.0\.77 and was put back to remote_ip 10\.0\.0\.13 .*`)
+	})
+	c.must(c.answers(near.ID, trace.CauseHealthy, healthy))
 }

@@ -31,6 +31,8 @@ func (e *explainer) repaired(s *Step, ev *Evidence, which func(Repair) bool) {
 			object = "flows of " + r.Bridge
 		case s.Name == StepInterface:
 			cause = CauseWrongTag // all that weft writes there is the tag, and what it means
+		case s.Name == StepTunnel:
+			cause = CauseTunnelWrongAddress // all that a tunnel has is where it leads
 		}
 		observed := fmt.Sprintf("%s, put back %s", r.Found, ago(ev.At, r.At))
 		if r.Times > 1 {
@@ -48,6 +50,9 @@ func (e *explainer) repaired(s *Step, ev *Evidence, which func(Repair) bool) {
 
 // saidOf reports whether an earlier step says of a repair.
 func (e *explainer) saidOf(host model.HostName, r Repair) bool {
+	if isTunnel(r) { // of those that matter to the port
+		return true
+	}
 	if host != e.p.Binding.Host {
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weft/internal/model"
+	"weft/internal/plan/vif"
 )
 
 // TunnelQuery asks a host to try its tunnels to others.
@@ -121,6 +122,8 @@ func (e *explainer) tunnels() []Step {
 			continue
 		}
 		s := JudgeTunnel(a, b, e.r.Network.MTU)
+		e.tunnelRepairs(&s, a, b)
+		e.tunnelRepairs(&s, b, a)
 		if !slices.ContainsFunc(s.Items, func(it Item) bool { return severity[it.Verdict] > severity[Warning] }) {
 			works = true
 		}
@@ -134,6 +137,17 @@ func (e *explainer) tunnels() []Step {
 		}
 	}
 	return all
+}
+
+// tunnelRepairs shows that somebody has changed a host's tunnel to another.
+func (e *explainer) tunnelRepairs(s *Step, from, to TunnelEnd) {
+	if ev, _ := e.at(from.Host); ev != nil && to.Address.IsValid() {
+		e.repaired(s, ev, func(r Repair) bool { return isTunnel(r) && r.Name == vif.Tunnel(model.SegmentVXLAN, to.Address) })
+	}
+}
+
+func isTunnel(r Repair) bool {
+	return r.Kind == repairPort && strings.HasPrefix(r.Name, string(model.SegmentVXLAN)+"-")
 }
 
 func (e *explainer) end(p TunnelPeer) TunnelEnd {
@@ -279,12 +293,12 @@ const (
 	lost
 )
 
-// passage works out whether probes of a size pass from one host to another: one that has come back has, and
-// one that the other has heard.
+// passage works out whether probes of a size pass from one host to another: one that has come back has, one
+// that the other has heard, and an answer that the other got.
 func (t TunnelEnd) passage(o TunnelEnd, size int) passage {
 	sent, theirs := t.probes(o, size), o.probes(t, size)
 	switch {
-	case sent != nil && sent.AnsweredBy != "", theirs != nil && theirs.Heard > 0:
+	case sent != nil && sent.AnsweredBy != "", theirs != nil && (theirs.AnsweredBy != "" || theirs.Heard > 0):
 		return passes
 	case sent != nil && theirs != nil:
 		return lost

@@ -28,7 +28,7 @@ func (e *events) row(old, now model.Model) {
 	case *rowInterface:
 		o, _ := old.(*rowInterface)
 		n, _ := now.(*rowInterface)
-		if interfaceNews(o) != interfaceNews(n) || o != nil && n != nil && attached(n) && !maps.Equal(o.ExternalIDs, n.ExternalIDs) {
+		if interfaceNews(o) != interfaceNews(n) || o != nil && n != nil && attached(n) && (!maps.Equal(o.ExternalIDs, n.ExternalIDs) || !maps.Equal(o.Options, n.Options)) {
 			e.s.notify()
 		}
 	case *rowPort:
