@@ -75,6 +75,7 @@ func TestTraceKinds(t *testing.T) {
 	}{
 		{"Healthy", healthyKinds},
 		{"Service", dhcpServiceFaults},
+		{"Exchange", exchangeFaults},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.f(c.in(t)) })
 	}
@@ -98,6 +99,87 @@ func healthyKinds(c *manyHosts) {
 	}
 	id, _, _ := strings.Cut(c.dhcpPorts(network)[0], " ")
 	c.isWell("the DHCP port", id)
+	for id, want := range map[string][]string{far.ID: {"compute-0", "network"}, near.ID: {"network"}, open.ID: {"compute-0", "network"}} {
+		if got := c.exchanged(id); !slices.Equal(got, want) {
+			c.t.Errorf("the exchange was followed on %q, want %q", got, want)
+		}
+	}
+
+	var physical struct{ Network struct{ ID string } }
+	c.must(c.call("POST", "/v2.0/networks", m{"network": m{"name": "k-vlan", "provider:network_type": "vlan", "provider:physical_network": lab.PhysicalNetwork, "provider:segmentation_id": 133}}, &physical))
+	c.must(c.call("POST", "/v2.0/subnets", m{"subnet": m{"network_id": physical.Network.ID, "ip_version": 4, "cidr": "10.63.0.0/24"}}, nil))
+	vlan := c.guestOn("compute-1", physical.Network.ID, "k-vlan", nil)
+	lease(vlan)
+	c.isWell("a port of a VLAN", vlan.ID)
+	if got := c.exchanged(vlan.ID); !slices.Equal(got, []string{"compute-1", "network"}) {
+		c.t.Errorf("the exchange over the VLAN was followed on %q", got)
+	}
+
+	// Two subnets, of which one gives out addresses.
+	var list struct{ Subnets []struct{ ID string } }
+	c.must(c.call("GET", "/v2.0/subnets?network_id="+network, nil, &list))
+	c.must(c.call("POST", "/v2.0/subnets", m{"subnet": m{"network_id": network, "ip_version": 4, "cidr": "10.64.0.0/24", "enable_dhcp": false}}, nil))
+	two := c.guestOn("compute-0", network, "k-two", m{"fixed_ips": []m{{"ip_address": "10.64.0.77"}, {"subnet_id": list.Subnets[0].ID}}})
+	if got, err := c.udhcpc(two.Name); err != nil || !strings.HasPrefix(got, "10.60.0.") {
+		c.t.Fatalf("%s got %q, %v", two.Name, got, err)
+	}
+	c.isWell("a port of two subnets", two.ID)
+
+	six := c.network6("k-six", "2001:db8:66::/64")
+	v6 := c.guestOn("compute-0", six, "k-six", nil)
+	c.isWell("a port of IPv6 alone", v6.ID)
+}
+
+// network6 makes a network of IPv6 alone.
+func (c *manyHosts) network6(name, cidr string) string {
+	c.t.Helper()
+	var n struct{ Network struct{ ID string } }
+	c.must(c.call("POST", "/v2.0/networks", m{"network": m{"name": name}}, &n))
+	c.must(c.call("POST", "/v2.0/subnets", m{"subnet": m{"network_id": n.Network.ID, "ip_version": 6, "cidr": cidr, "ipv6_address_mode": "slaac", "ipv6_ra_mode": "slaac"}}, nil))
+	return n.Network.ID
+}
+
+// exchanged are the hosts on which the exchange of a port was followed.
+func (c *manyHosts) exchanged(id string) (hosts []string) {
+	c.t.Helper()
+	for _, s := range c.traced(id).Steps {
+		if s.Name == trace.StepExchange {
+			hosts = append(hosts, string(s.Host))
+		}
+	}
+	return hosts
+}
+
+// exchangeFaults are flows of somebody else's on the way, on each switch that an exchange passes.
+func exchangeFaults(c *manyHosts) {
+	network := c.network("shadow", "10.65.0.0/24")
+	g, near := c.guestOn("compute-0", network, "x-guest", nil), c.guestOn("compute-0", network, "x-near", nil)
+	for _, g := range []*guest{g, near} {
+		if _, err := c.udhcpc(g.Name); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.isWell("before", g.ID)
+	for _, f := range []struct{ node, bridge, flow, says string }{
+		{"compute-0", "br-int", "table=71,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The switch of host compute-0 loses DISCOVER, REQUEST"},
+		{"compute-0", "br-int", "table=81,priority=999,udp,nw_dst=" + g.ip() + ",actions=drop", "The switch of host compute-0 loses OFFER, ACK"},
+		{"compute-0", "br-tun", "table=2,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The switch of host compute-0 loses DISCOVER, REQUEST"},
+		{"network", "br-tun", "table=0,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The switch of host network loses DISCOVER, REQUEST"},
+		{"network", "br-int", "table=60,priority=999,udp,dl_dst=" + g.MAC + ",actions=drop", "The switch of host network loses OFFER, ACK"},
+	} {
+		ovs := c.Node(f.node).OVS
+		out, err := ovs.Ofctl("add-flow", f.bridge, f.flow)
+		if err != nil {
+			c.t.Fatal(out, err)
+		}
+		c.isTold(f.node+" "+f.flow, g.ID, trace.CauseForeignFlow, f.says)
+		c.isWell("the neighbour", near.ID)
+		match, _, _ := strings.Cut(f.flow, ",actions")
+		if out, err := ovs.Ofctl("del-flows", f.bridge, strings.Replace(match, "priority=999,", "", 1)+",cookie=0/-1"); err != nil {
+			c.t.Fatal(out, err)
+		}
+		c.isWell("after it", g.ID)
+	}
 }
 
 // dhcpServiceFaults are made in the namespace of the DHCP service, on another host than the guest's.

@@ -95,7 +95,16 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	probed := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	ways := a.ways(now, net, q.Walks)
+	for _, y := range ways {
+		hq.Walks = append(hq.Walks, host.Walk{Bridge: y.In, Packet: y.Asked()})
+	}
 	found := a.o.Machine.Probe(ctx, hq)
+	for i, text := range found.Walks {
+		if text != "" {
+			ev.Walks = append(ev.Walks, ways[i].Answer(text))
+		}
+	}
 	ev.Gaps = found.Gaps
 	daemons(&ev.Switch, found)
 	ev.Device = evidenceDevice(found)

@@ -132,7 +132,12 @@ type Query struct {
 	// CTNext is what conntrack is taken to say of it.
 	Packet string
 	CTNext []string
+	// Walks are more packets of which the switch is asked.
+	Walks []Walk
 }
+
+// Walk is a packet that comes to a bridge, as ofproto/trace wants it.
+type Walk struct{ Bridge, Packet string }
 
 // Found is what Probe saw; nil is not there, what could not be looked at is in Gaps.
 type Found struct {
@@ -155,7 +160,9 @@ type Found struct {
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
 	Walk string
-	DHCP *DHCPFound
+	// Walks are what it prints of the walks of the query; empty for one that could not be followed.
+	Walks []string
+	DHCP  *DHCPFound
 	// Transactions are the DHCP messages of the port, oldest first.
 	Transactions []Transaction
 	Gaps         []string

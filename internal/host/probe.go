@@ -81,6 +81,13 @@ func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(stri
 			gap("way of the packet", err)
 		}
 	}
+	for _, w := range q.Walks {
+		text, err := h.p.Switch.Trace(ctx, w.Bridge, w.Packet)
+		if err != nil {
+			gap("way of "+w.Packet+" on "+w.Bridge, err)
+		}
+		f.Walks = append(f.Walks, text)
+	}
 }
 
 // probeDHCP looks at the DHCP service of the port's network here. The error is that it could not be tested.

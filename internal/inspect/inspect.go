@@ -220,7 +220,7 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	}
 	for _, h := range slices.Collect(maps.Keys(said)) {
 		wg.Go(func() {
-			one := in.said(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID, MAC: rec.Port.MAC.String()})
+			one := in.said(ctx, h, trace.Query{PortID: rec.Port.ID, NetworkID: rec.Port.NetworkID, MAC: rec.Port.MAC.String(), Walks: trace.Exchange(rec)})
 			mu.Lock()
 			defer mu.Unlock()
 			said[h] = one

@@ -70,6 +70,9 @@ const (
 	CauseFlowsMissing Cause = "flows_missing"
 	CauseClosed       Cause = "port_closed"
 	CauseRulesRefused Cause = "rules_not_programmed"
+	CauseForeignFlow  Cause = "foreign_flow"
+	CauseExchangeLost Cause = "dhcp_lost_in_switch"
+	CauseDisagree     Cause = "switch_disagrees"
 
 	// tunnel
 	CauseNoTunnelAddress      Cause = "no_tunnel_address"
@@ -179,6 +182,9 @@ var Causes = map[Cause]Explained{
 	CauseFlowsMissing: {"flows of the port are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
 	CauseClosed:       {"the port is closed, because its flows could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
 	CauseRulesRefused: {"rules of security groups could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
+	CauseForeignFlow:  {"a flow that is not weft's comes before the port's", "Remove it (ovs-ofctl del-flows BRIDGE 'cookie=COOKIE/-1,table=TABLE,MATCH'), and find out who has put it there; the agent takes it out at its next resync (resync_interval)."},
+	CauseExchangeLost: {"the switch loses a packet of the DHCP exchange", "The flow in the line says where. If flows are missing, the agent puts them back at its next resync; else ask again, and compare the host's flows with those of weft agent --dry-run."},
+	CauseDisagree:     {"the switch does otherwise than the records say", "A change may be on its way to the host: ask again. If it stays, compare the host's flows with those of weft agent --dry-run."},
 
 	CauseNoTunnelAddress:      {"no tunnel can lead to a host", "Set tunnel_ip in its weft.yaml to an address of the underlay, of the same IP version on all hosts, and start weft agent again."},
 	CauseTunnelAddressMissing: {"no device of a host has its tunnel address", "On that host, give the address to the device of the underlay (ip addr add), or set tunnel_ip in weft.yaml to the one it has and start weft agent again."},

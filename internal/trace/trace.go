@@ -64,6 +64,8 @@ type Query struct {
 	NetworkID model.NetworkID `json:"network_id,omitempty"`
 	// Packet, if it is there, is what the switch shall be asked about.
 	Packet *firewall.Packet `json:"packet,omitempty"`
+	// Walks are packets to follow through the switch.
+	Walks []Walk `json:"walks,omitempty"`
 	// MAC is the port's, for an agent that does not know the port.
 	MAC string `json:"mac,omitempty"`
 	// Seek asks for the port's interface alone; the Evidence has that, or what looks like it.
@@ -104,7 +106,9 @@ type Evidence struct {
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 	// Walked is what the switch does with the packet of the query.
 	Walked *Walked `json:"walked,omitempty"`
-	DHCP   *DHCP   `json:"dhcp,omitempty"`
+	// Walks are what becomes of the walks of the query, of those that have an end on this host.
+	Walks []WalkAnswer `json:"walks,omitempty"`
+	DHCP  *DHCP        `json:"dhcp,omitempty"`
 	// Transactions are the DHCP messages of this port, oldest first.
 	Transactions []Transaction `json:"transactions,omitempty"`
 	// Reported are the facts that the agent last told the server; nil before it told any.

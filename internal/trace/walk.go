@@ -41,7 +41,19 @@ func (at Place) WalkOf(p firewall.Packet) (flow string, ctNext []string) {
 	} else {
 		flow = fmt.Sprintf("in_port=%d,dl_vlan=%d", pipeline.OFPatchTun, at.LocalVLAN)
 	}
-	flow += fmt.Sprintf(",dl_src=%s,dl_dst=%s", p.EthSrc, p.EthDst)
+	flow += headersOf(p)
+	switch p.State {
+	case firewall.Established:
+		return flow, []string{"trk,est"}
+	case firewall.Reply:
+		return flow, []string{"trk,est,rpl"}
+	}
+	return flow, []string{"trk,new"}
+}
+
+// headersOf are the headers of a packet in the words of ofproto/trace, with a comma before.
+func headersOf(p firewall.Packet) string {
+	flow := fmt.Sprintf(",dl_src=%s,dl_dst=%s", p.EthSrc, p.EthDst)
 	if p.Src.Is4() {
 		flow += fmt.Sprintf(",ip,nw_src=%s,nw_dst=%s", p.Src, p.Dst)
 	} else {
@@ -57,13 +69,48 @@ func (at Place) WalkOf(p firewall.Packet) (flow string, ctNext []string) {
 	case p.Proto == 58 && p.Src.Is6():
 		flow += fmt.Sprintf(",icmpv6_type=%d,icmpv6_code=%d", p.ICMPType, p.ICMPCode)
 	}
-	switch p.State {
-	case firewall.Established:
-		return flow, []string{"trk,est"}
-	case firewall.Reply:
-		return flow, []string{"trk,est,rpl"}
+	return flow
+}
+
+// Way is a Walk on one host, in the numbers of its switch: where the packet comes in, and where it must go out.
+type Way struct {
+	Walk
+	// In is the bridge at which ofproto/trace begins, with As before the headers of the packet: in_port=2,tun_id=0x7.
+	In, As string
+	// Out is the bridge that must put it out, at OutPort.
+	Out     string
+	OutPort uint32
+	Owner   uint16
+}
+
+// Asked is the packet as ofproto/trace wants it.
+func (y Way) Asked() string { return y.As + headersOf(y.Packet) }
+
+// Answer reads what ofproto/trace says. If the packet is lost, the flow is the last that it met, on the bridge that it should
+// have left by if it came there. Table 93 only counts: what led there has the reason.
+func (y Way) Answer(text string) WalkAnswer {
+	steps := slices.DeleteFunc(vswitch.ParseWalk(text).Steps, func(s vswitch.Step) bool { return s.Table == firewall.Dropped })
+	a := WalkAnswer{Name: y.Name, DHCPPort: y.DHCPPort, Walked: Walked{Asked: y.Asked()}}
+	last := -1
+	for i := range steps {
+		if steps[i].Bridge == y.Out && slices.Contains(steps[i].Outputs, y.OutPort) {
+			a.Passes, last = true, i
+			break
+		}
+		if last < 0 || steps[i].Bridge == y.Out || steps[last].Bridge != y.Out {
+			last = i
+		}
 	}
-	return flow, []string{"trk,new"}
+	if last < 0 {
+		return a
+	}
+	s := &steps[last]
+	owner, _, _ := vswitch.SplitCookie(s.Cookie)
+	a.Bridge, a.Flow, a.Miss, a.Cookie, a.Ours, a.Drops = s.Bridge, s.Flow(), s.Miss, fmt.Sprintf("0x%x", s.Cookie), owner == y.Owner, s.Drops()
+	if r := vswitch.ReasonOf(s.Cookie); r != 0 && a.Ours && !a.Passes {
+		a.Reason, a.Drops = firewall.Reason(r).String(), true
+	}
+	return a
 }
 
 // Walked reads the answer of ofproto/trace. What a port sends has passed its filter when it

@@ -54,24 +54,26 @@ var (
 // ParseWalk reads what ofproto/trace prints. Lines that it does not know are passed over.
 func ParseWalk(text string) Walk {
 	var w Walk
-	bridge := ""
-	var open []int // the steps that have not come back, by depth
+	var bridges []string // those that the packet is in, by depth
+	var open []int       // the steps that have not come back, by depth
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		action := strings.TrimSpace(line)
 		depth := (len(line) - len(strings.TrimLeft(line, " "))) / 4
 		if m := walkBridge.FindStringSubmatch(line); m != nil {
-			bridge = m[1]
+			bridges = append(bridges[:min(depth, len(bridges))], m[1])
 		} else if rest, ok := strings.CutPrefix(line, "Datapath actions: "); ok {
 			w.Datapath = append(w.Datapath, rest)
 		} else if s, ok := parseStep(line); ok {
-			s.Bridge = bridge
+			if n := len(bridges); n > 0 {
+				s.Bridge = bridges[min(depth, n-1)]
+			}
 			open = append(open[:min(depth, len(open))], len(w.Steps))
 			w.Steps = append(w.Steps, s)
-		} else if action == "" {
-			open = nil // what follows is about the end of the round
-		} else if d := min(depth, len(open)); d > 0 {
+		} else if d := min(depth, len(open)); d > 0 && strings.Trim(action, "-") != "" {
+			// After a walk through another bridge, that of a tunnel's device, say, the actions go on.
 			w.Steps[open[d-1]].act(action)
+			bridges = bridges[:min(d, len(bridges))]
 		}
 	}
 	return w

@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	_ "embed"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -48,5 +49,55 @@ func TestParseWalk(t *testing.T) {
 		if w := ParseWalk(text); len(w.Steps) != 0 {
 			t.Errorf("%q: %+v", text, w)
 		}
+	}
+}
+
+// On the userspace datapath the walk goes through the bridge of a tunnel's device, and comes back.
+func TestParseWalkThroughTunnels(t *testing.T) {
+	w := ParseWalk(`Flow: udp,in_port=1
+
+bridge("br-int")
+----------------
+94. reg6=0x1, priority 20, cookie 0x3ef70200fd5ccfcf
+    output:65000
+
+bridge("br-tun")
+----------------
+22. dl_vlan=1, priority 1, cookie 0x3ef70200fd5ccfcf
+    pop_vlan
+    output:2
+     -> output to native tunnel
+     -> tunneling to 10.0.0.11 via br-phys
+
+    bridge("br-phys")
+    -----------------
+         0. priority 0
+            NORMAL
+             -> forwarding to learned port
+    output:3
+     -> output to native tunnel
+    resubmit(,23)
+    23. priority 0
+            drop
+
+bridge("br-phys")
+-----------------
+ 0. priority 0
+    NORMAL
+
+Final flow: udp
+Datapath actions: 2
+`)
+	var got []string
+	for _, s := range w.Steps {
+		got = append(got, fmt.Sprintf("%s %s %v", s.Bridge, s.Flow(), s.Outputs))
+	}
+	want := []string{"br-int table=94,priority=20,reg6=0x1 [65000]", "br-tun table=22,priority=1,dl_vlan=1 [2 3]", "br-phys table=0,priority=0 []",
+		"br-tun table=23,priority=0 []", "br-phys table=0,priority=0 []"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	if a := w.Steps[1].Actions; !slices.Equal(a, []string{"pop_vlan", "output:2", "output:3", "resubmit(,23)"}) {
+		t.Errorf("actions %q", a)
 	}
 }

@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"fmt"
+
+	"weft/internal/model"
+	"weft/internal/plan/pipeline"
+	"weft/internal/plan/view"
+	"weft/internal/plan/vif"
+	"weft/internal/trace"
+)
+
+// ways puts walks into the numbers of this host's switch, as far as they have an end here. One whose other end cannot be told
+// (no tunnel there yet) is left out: other steps say so.
+func (a *Agent) ways(now published, n *view.Network, walks []trace.Walk) (all []trace.Way) {
+	if n == nil || n.LocalVLAN == 0 {
+		return nil
+	}
+	s := a.o.Settings
+	for _, w := range walks {
+		from, to := localOf(now.view, w.From.PortID), localOf(now.view, w.To.PortID)
+		if from == nil && to == nil {
+			continue
+		}
+		y := trace.Way{Walk: w, In: s.IntegrationBridge, Out: s.IntegrationBridge, Owner: s.CookieOwner}
+		ok := true
+		if from != nil {
+			y.As = fmt.Sprintf("in_port=%d", from.Attachment.OFPort)
+		} else {
+			y.In, y.As, ok = a.comesIn(now, n, w.From)
+		}
+		if to != nil {
+			y.OutPort = uint32(to.Attachment.OFPort)
+		} else if ok {
+			y.Out, y.OutPort, ok = a.uplink(now, n, w.To)
+		}
+		if ok {
+			all = append(all, y)
+		}
+	}
+	return all
+}
+
+// comesIn is how a packet of another host comes to this one.
+func (a *Agent) comesIn(now published, n *view.Network, from trace.WalkEnd) (bridge, as string, ok bool) {
+	bridge, port, ok := a.uplink(now, n, from)
+	as = fmt.Sprintf("in_port=%d", port)
+	switch n.Segment.Type {
+	case model.SegmentVXLAN:
+		as += fmt.Sprintf(",tun_id=%#x", n.Segment.ID)
+	case model.SegmentVLAN:
+		as += fmt.Sprintf(",dl_vlan=%d", n.Segment.ID)
+	}
+	return bridge, as, ok
+}
+
+// uplink is the bridge and the port of it that lead to another host on a network: its tunnel, or the way to the physical network.
+func (a *Agent) uplink(now published, n *view.Network, to trace.WalkEnd) (bridge string, port uint32, ok bool) {
+	s := a.o.Settings
+	if n.Segment.Type == model.SegmentVXLAN {
+		for _, t := range now.view.Tunnels {
+			if t.VTEP == to.VTEP {
+				return s.TunnelBridge, uint32(t.OFPort), t.OFPort != 0
+			}
+		}
+		return "", 0, false
+	}
+	patch := vif.IntPatch(s.BridgeMappings[n.Segment.Physical])
+	for _, b := range now.plan.Switch.Bridges {
+		for _, p := range b.Ports {
+			if b.Name == s.IntegrationBridge && p.Name == patch {
+				return b.Name, p.OFPort, p.OFPort >= pipeline.OFIntPatch
+			}
+		}
+	}
+	return "", 0, false
+}
