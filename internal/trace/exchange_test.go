@@ -33,8 +33,8 @@ func judged(r Record, evidence map[model.HostName]*Evidence) Chain {
 	return Explain(r, said, now)
 }
 
-// lose makes a host lose one of the packets.
-func lose(ev *Evidence, name string, a WalkAnswer) {
+// losePacket makes a host lose one of the packets.
+func losePacket(ev *Evidence, name string, a WalkAnswer) {
 	for i := range ev.Walks {
 		if w := &ev.Walks[i]; w.Name == name {
 			a.Name, a.DHCPPort = w.Name, w.DHCPPort
@@ -53,24 +53,24 @@ func TestExchange(t *testing.T) {
 		text    string
 	}{
 		{"all passes", func(*Record, map[model.HostName]*Evidence) {}, OK, CauseHealthy, ""},
-		{"a foreign flow on the port's host", func(_ *Record, said map[model.HostName]*Evidence) { lose(said["h1"], walkAsks, foreign) }, Broken, CauseForeignFlow,
+		{"a foreign flow on the port's host", func(_ *Record, said map[model.HostName]*Evidence) { losePacket(said["h1"], walkAsks, foreign) }, Broken, CauseForeignFlow,
 			"The switch of host h1 loses DISCOVER, REQUEST: the flow table=71,priority=999,udp of br-int, which is not weft's (cookie 0x0), drops it; by the records it may: every port may be a DHCP client."},
 		{"a foreign flow on the DHCP host", func(_ *Record, said map[model.HostName]*Evidence) {
 			foreign.Drops = false
-			lose(said["h2"], walkAnswers, foreign)
+			losePacket(said["h2"], walkAnswers, foreign)
 		}, Broken, CauseForeignFlow, "The switch of host h2 loses OFFER, ACK: the flow table=71,priority=999,udp of br-int, which is not weft's (cookie 0x0), takes it elsewhere."},
 		{"a flow of our own", func(_ *Record, said map[model.HostName]*Evidence) {
-			lose(said["h1"], walkAsks, WalkAnswer{Bridge: "br-int", Drops: true, Walked: Walked{Ours: true, Flow: "table=71,priority=70,udp", Reason: "spoofed_mac"}})
+			losePacket(said["h1"], walkAsks, WalkAnswer{Bridge: "br-int", Drops: true, Walked: Walked{Ours: true, Flow: "table=71,priority=70,udp", Reason: "spoofed_mac"}})
 		}, Broken, CauseExchangeLost, "The switch of host h1 loses DISCOVER, REQUEST: the flow table=71,priority=70,udp (spoofed_mac) of br-int drops it; by the records it may: every port may be a DHCP client."},
 		{"no flow", func(_ *Record, said map[model.HostName]*Evidence) {
-			lose(said["h2"], walkAsks, WalkAnswer{Bridge: "br-tun", Drops: true, Walked: Walked{Miss: true, Flow: "table=4 (no flow matches)"}})
+			losePacket(said["h2"], walkAsks, WalkAnswer{Bridge: "br-tun", Drops: true, Walked: Walked{Miss: true, Flow: "table=4 (no flow matches)"}})
 		}, Broken, CauseExchangeLost, "The switch of host h2 loses DISCOVER, REQUEST: no flow matches in br-tun table=4 (no flow matches)."},
 		{"no way to the other host", func(_ *Record, said map[model.HostName]*Evidence) {
-			lose(said["h1"], walkAsks, WalkAnswer{Bridge: "br-tun", Walked: Walked{Ours: true, Flow: "table=22,priority=1,dl_vlan=1"}})
+			losePacket(said["h1"], walkAsks, WalkAnswer{Bridge: "br-tun", Walked: Walked{Ours: true, Flow: "table=22,priority=1,dl_vlan=1"}})
 		}, Broken, CauseExchangeLost, "The switch of host h1 loses DISCOVER, REQUEST: after the flow table=22,priority=1,dl_vlan=1 of br-tun it is put out elsewhere only; by the records it may: every port may be a DHCP client."},
-		{"only the renewal", func(_ *Record, said map[model.HostName]*Evidence) { lose(said["h1"], walkRenews, foreign) }, Warning, CauseForeignFlow, ""},
+		{"only the renewal", func(_ *Record, said map[model.HostName]*Evidence) { losePacket(said["h1"], walkRenews, foreign) }, Warning, CauseForeignFlow, ""},
 		{"another DHCP port that is reached", func(r *Record, said map[model.HostName]*Evidence) {
-			lose(said["h2"], walkAsks, foreign)
+			losePacket(said["h2"], walkAsks, foreign)
 			p := *r.DHCPPorts[0]
 			p.ID, p.Binding.Host = "d0000000-0000-4000-8000-000000000002", "h1"
 			r.DHCPPorts = append(r.DHCPPorts, &p)
