@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root golden fuzz bench bench-cloud setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root gallery golden fuzz bench bench-cloud setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
@@ -24,6 +24,7 @@ help:
 	@echo "make build        bin/weft"
 	@echo "make check        format, vet, staticcheck and the tests that need no root"
 	@echo "make check-root   only the tests that need root"
+	@echo "make gallery      faults of all kinds made for real: what does weft trace say, and is it right?"
 	@echo "make golden       rewrite golden files and generated documents; then review the diff"
 	@echo "make fuzz T=30s   each fuzz target for T"
 	@echo "make bench        figures beside those of a real Neutron"
@@ -77,6 +78,10 @@ check:
 check-root: setup build
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m ./internal/lab/... ./internal/host/... ./internal/agent/... ./cmd/...
 	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 20m ./test
+
+# Each fault is made on a cloud of several hosts; docs/trace.md has what weft trace must say of it.
+gallery: setup build
+	WEFT_GALLERY=1 WEFT_BIN=$(CURDIR)/bin/weft $(GO) -C test test $(EXEC) -count=1 -timeout 20m -run 'TestGallery$$'
 
 golden:
 	@scripts/golden.sh "$(GO)"

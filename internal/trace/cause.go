@@ -17,24 +17,21 @@ const (
 	CauseNotLooked Cause = "not_looked_at"
 
 	// record, allocation, binding
-	CauseNoPort          Cause = "no_port"
-	CauseNoNetwork       Cause = "no_network"
-	CauseNetworkDown     Cause = "network_admin_down"
-	CausePortDown        Cause = "port_admin_down"
-	CauseNoMAC           Cause = "no_mac"
-	CauseNoSubnet        Cause = "no_subnet"
-	CauseOutsideSubnet   Cause = "address_outside_subnet"
-	CauseNoAddress       Cause = "no_address"
-	CauseSubnetNoDHCP    Cause = "subnet_without_dhcp"
-	CauseUnbound         Cause = "unbound"
-	CauseBindingFailed   Cause = "binding_failed"
-	CausePortRefused     Cause = "port_refused"
-	CauseDuplicateRecord Cause = "duplicate_in_store"
+	CauseNoPort        Cause = "no_port"
+	CauseNoNetwork     Cause = "no_network"
+	CauseNetworkDown   Cause = "network_admin_down"
+	CausePortDown      Cause = "port_admin_down"
+	CauseNoMAC         Cause = "no_mac"
+	CauseNoSubnet      Cause = "no_subnet"
+	CauseOutsideSubnet Cause = "address_outside_subnet"
+	CauseSubnetNoDHCP  Cause = "subnet_without_dhcp"
+	CauseUnbound       Cause = "unbound"
+	CauseBindingFailed Cause = "binding_failed"
+	CausePortRefused   Cause = "port_refused"
 
 	// host
 	CauseHostUnknown        Cause = "host_never_joined"
 	CauseAgentDead          Cause = "agent_dead"
-	CauseAgentSilent        Cause = "agent_silent"
 	CauseFeedBehind         Cause = "agent_out_of_sync"
 	CausePortNotKnown       Cause = "port_unknown_to_agent"
 	CauseSwitchGone         Cause = "switch_not_connected"
@@ -132,23 +129,20 @@ var Causes = map[Cause]Explained{
 	CauseHealthy:   {"all is well", ""},
 	CauseNotLooked: {"something could not be looked at", "Look why, on that host: the reason is in the line; weft's log there has more."},
 
-	CauseNoPort:          {"there is no such port", "Check the name; a port's ID, name, MAC, an address, its tap or its VM's ID will do. weft port list shows all."},
-	CauseNoNetwork:       {"the port's network is gone from the store", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
-	CauseNetworkDown:     {"the network's admin state is down", "weft network set NETWORK --admin-state-up, if that is not meant."},
-	CausePortDown:        {"the port's admin state is down", "weft port set PORT --admin-state-up, if that is not meant."},
-	CauseNoMAC:           {"the port has no MAC address", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
-	CauseNoSubnet:        {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
-	CauseOutsideSubnet:   {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
-	CauseNoAddress:       {"the port has no address", "Give it one: weft port set PORT --fixed-ip subnet=SUBNET. If the network has no subnet, make one first."},
-	CauseSubnetNoDHCP:    {"the subnet gives out no addresses by DHCP", "weft subnet set SUBNET --dhcp, or set the address inside the guest."},
-	CauseUnbound:         {"the port is bound to no host", "Nova binds it when it starts the VM; by hand: weft port set PORT --host HOST."},
-	CauseBindingFailed:   {"the port could not be bound to its host", "The reason is in the line; mend it and bind the port again (weft port set PORT --host HOST)."},
-	CausePortRefused:     {"the port was refused when it was to be made", "The API's answer is in the line: mend that, and make the port again."},
-	CauseDuplicateRecord: {"two ports have one address or MAC", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNoPort:        {"there is no such port", "Check the name; a port's ID, name, MAC, an address, its tap or its VM's ID will do. weft port list shows all."},
+	CauseNoNetwork:     {"the port's network is gone from the store", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNetworkDown:   {"the network's admin state is down", "weft network set NETWORK --admin-state-up, if that is not meant."},
+	CausePortDown:      {"the port's admin state is down", "weft port set PORT --admin-state-up, if that is not meant."},
+	CauseNoMAC:         {"the port has no MAC address", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseNoSubnet:      {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseOutsideSubnet: {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
+	CauseSubnetNoDHCP:  {"the subnet gives out no addresses by DHCP", "weft subnet set SUBNET --dhcp, or set the address inside the guest."},
+	CauseUnbound:       {"the port is bound to no host", "Nova binds it when it starts the VM; by hand: weft port set PORT --host HOST."},
+	CauseBindingFailed: {"the port could not be bound to its host", "The reason is in the line; mend it and bind the port again (weft port set PORT --host HOST)."},
+	CausePortRefused:   {"the port was refused when it was to be made", "The API's answer is in the line: mend that, and make the port again."},
 
 	CauseHostUnknown:        {"the port's host has never joined the cloud", "Check the name against weft host list: Nova's host must be the name that the agent has; or let the host join (weft server token, weft agent join)."},
 	CauseAgentDead:          {"the agent of the host is dead or cut off", "On that host, look whether weft agent runs and what its log says, and whether it reaches a server (port 9697)."},
-	CauseAgentSilent:        {"the agent of the host did not answer", "Ask again; if it stays, look at the agent's log and at the load of that host."},
 	CauseFeedBehind:         {"the agent does not hear of changes", "The reason is in the line; the agent tries again by itself. Its log on that host has more."},
 	CausePortNotKnown:       {"the agent does not know the port's newest state", "It should within a second: ask again. If it stays, look at the agent's log."},
 	CauseSwitchGone:         {"the bridge is not connected to the agent", "The agent calls it every second; look who set another controller (ovs-vsctl get-controller BRIDGE), and at ovs-vswitchd's log."},

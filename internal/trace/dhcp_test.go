@@ -79,8 +79,13 @@ func TestDHCP(t *testing.T) {
 			ev.Transactions, ev.Flows.Age, ev.DHCP.Since = nil, time.Hour, now.Add(-time.Minute)
 		}, OK, CauseHealthy, ""},
 		{"nobody has asked since the agent started, and the guest is younger", func(r *Record, ev *Evidence) {
+			r.Port.CreatedAt = now.Add(-2 * time.Minute)
 			ev.Transactions, ev.Flows.Age, ev.DHCP.Since = nil, time.Minute, now.Add(-time.Hour)
 		}, Broken, CauseNeverAsked, ""},
+		{"nobody has asked since the agent started, and the switch has started since; the guest is older", func(r *Record, ev *Evidence) {
+			r.Port.CreatedAt = now.Add(-2 * time.Hour)
+			ev.Transactions, ev.Flows.Age, ev.DHCP.Since = nil, time.Minute, now.Add(-time.Hour)
+		}, Warning, CauseNeverAsked, ""},
 		{"nobody has asked, and the guest uses its address", func(r *Record, ev *Evidence) {
 			ev.Transactions, ev.Flows.Sent = nil, map[string]uint64{"10.10.0.121": 1}
 		}, OK, CauseHealthy, ""},

@@ -208,6 +208,11 @@ func (e *explainer) neverAsked(s *Step) {
 	if begun := e.historyBegan(); e.ev != nil && e.ev.Flows != nil && e.ev.Device != nil && e.ev.Device.RxPackets > 0 && begun.After(e.ev.At.Add(-e.ev.Flows.Age)) {
 		s.show(what, fmt.Sprintf("none since %s, when the service began to remember; the port has been plugged for longer", begun.UTC().Format(timeForm)))
 		return
+	} else if e.p.CreatedAt.Before(begun) && e.ev != nil && e.ev.Device != nil && e.ev.Device.RxPackets > 0 {
+		// Flows are younger than their port when the switch has started anew.
+		s.find(Warning, what, want, none, CauseNeverAsked, fmt.Sprintf("No DHCP message has come from %s since %s, when the DHCP service began to remember; whether the guest has asked before is not known.",
+			e.p.MAC, begun.UTC().Format(timeForm)))
+		return
 	}
 	s.find(Broken, what, want, none, CauseNeverAsked, text)
 }

@@ -1,0 +1,100 @@
+package test
+
+import (
+	"os/exec"
+
+	"weft/internal/trace"
+)
+
+// dhcpExhibits are faults of the DHCP service.
+var dhcpExhibits = []exhibit{
+	{
+		name: "DHCP address removed", made: "ip -n qdhcp-NETWORK addr del 10.70.0.2/24 dev DEVICE", undone: "the same with add, or wait for resync_interval",
+		harms: sameNetwork, cause: trace.CauseDHCPAddress, text: "The device DEVICE in qdhcp-NETWORK on host network does not have the address 10.70.0.2/24.",
+		make: func(s *showing) func() {
+			s.inNamespace("addr del 10.70.0.2/24 dev " + s.dhcpDevice())
+			return func() { s.inNamespace("addr add 10.70.0.2/24 dev " + s.dhcpDevice()) }
+		},
+	},
+	{
+		name: "DHCP link down", made: "ip -n qdhcp-NETWORK link set DEVICE down", undone: "the same with up",
+		harms: sameNetwork, cause: trace.CauseDHCPDown, text: "The device DEVICE in qdhcp-NETWORK on host network is down, so the DHCP service hears nothing.",
+		make: func(s *showing) func() {
+			s.inNamespace("link set " + s.dhcpDevice() + " down")
+			return func() { s.inNamespace("link set " + s.dhcpDevice() + " up") }
+		},
+	},
+	{
+		name: "DHCP listener blocked", made: "nft in qdhcp-NETWORK: an ingress chain of DEVICE drops udp dport 67", undone: "remove it",
+		harms: sameNetwork, cause: trace.CauseDHCPDeaf, text: "What comes to DEVICE in qdhcp-NETWORK on host network is dropped before the DHCP service: a test message did not reach it.",
+		make: func(s *showing) func() {
+			return s.blocks("netdev", "ingress device "+s.dhcpDevice())
+		},
+	},
+	{
+		name: "input chain in the DHCP namespace", made: "nft in qdhcp-NETWORK: an input chain drops udp dport 67", undone: "nothing is wrong: the service reads frames before that chain",
+		verdict: trace.OK, cause: trace.CauseHealthy, text: "All is well: the port is ACTIVE on host compute-0 with ADDRESS.",
+		make: func(s *showing) func() {
+			undo := s.blocks("inet", "input")
+			s.getsAddress(s.guest)
+			return undo
+		},
+	},
+	{
+		name: "DHCP namespace deleted", made: "ip netns del qdhcp-NETWORK", undone: "wait for resync_interval, or start the agent again",
+		harms: sameNetwork, cause: trace.CauseNoNamespace, text: "The namespace qdhcp-NETWORK is not there on host network.",
+		make: func(s *showing) func() {
+			s.sh("network", "ip netns del qdhcp-"+s.network)
+			return func() {
+				n := s.Node("network")
+				s.must(n.Agent.Stop())
+				s.must(n.StartAgent())
+			}
+		},
+	},
+	{
+		name: "DHCP host dead", made: "kill -9 the agent of host network", undone: "start it again",
+		harms: everybody, cause: trace.CauseAgentDead, text: "Host network, which serves DHCP on this network, is dead or cut off: last heard of N s ago.",
+		make: func(s *showing) func() {
+			s.Node("network").Agent.Kill()
+			return func() { s.must(s.Node("network").StartAgent()) }
+		},
+	},
+}
+
+// dhcpDevice is the device of the network's DHCP service.
+func (s *showing) dhcpDevice() string {
+	s.t.Helper()
+	var list struct{ Ports []port }
+	s.must(s.call("GET", "/v2.0/ports?device_owner=network:dhcp&network_id="+s.network, nil, &list))
+	dev := "tap" + list.Ports[0].ID[:11]
+	s.names[dev] = "DEVICE"
+	return dev
+}
+
+// blocks has nftables drop what is for a DHCP server in the namespace of the network's.
+func (s *showing) blocks(family, hook string) (undo func()) {
+	s.t.Helper()
+	nft := "ip netns exec qdhcp-" + s.network + " nft "
+	s.sh("network", nft+"'add table "+family+" block; add chain "+family+" block in { type filter hook "+hook+" priority 0; }; add rule "+family+" block in udp dport 67 drop'")
+	return func() { s.sh("network", nft+"delete table "+family+" block") }
+}
+
+// inNamespace runs ip in the namespace of the network's DHCP service.
+func (s *showing) inNamespace(args string) {
+	s.t.Helper()
+	s.sh("network", "ip -n qdhcp-"+s.network+" "+args)
+}
+
+// background runs a program until stop is called.
+func (s *showing) background(name string, args ...string) (stop func()) {
+	s.t.Helper()
+	cmd := exec.Command(name, args...)
+	s.must(cmd.Start())
+	stop = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	s.t.Cleanup(stop)
+	return stop
+}

@@ -1,0 +1,154 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"weft/internal/lab"
+	"weft/internal/trace"
+)
+
+// flowExhibits are faults of flows and tunnels.
+var flowExhibits = []exhibit{
+	{
+		name: "flows deleted by hand", made: "ovs-ofctl del-flows br-int in_port=TAP", undone: "wait for resync_interval, or start the agent again",
+		cause: trace.CauseFlowsMissing, text: "N of the N flows of the port are missing in the switch of host compute-0.",
+		make: func(s *showing) func() {
+			s.ofctl("del-flows", "br-int", "in_port="+s.ofport())
+			return s.restartAgent
+		},
+	},
+	{
+		name: "all flows deleted", made: "ovs-ofctl del-flows br-int", undone: "wait for resync_interval, or start the agent again", harms: sameHost,
+		cause: trace.CauseFlowsMissing, text: "N of the N flows of the port are missing in the switch of host compute-0.",
+		make: func(s *showing) func() {
+			s.ofctl("del-flows", "br-int")
+			return s.restartAgent
+		},
+	},
+	{
+		name: "foreign drop flow", made: "ovs-ofctl add-flow br-int priority=65000,in_port=TAP,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
+		cause: trace.CauseFlowsMissing, text: "?", awaits: "i",
+		make: func(s *showing) func() {
+			match := "priority=65000,in_port=" + s.ofport()
+			s.ofctl("add-flow", "br-int", match+",actions=drop")
+			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
+		},
+	},
+	{
+		name: "foreign flow drops answers", made: "ovs-ofctl add-flow br-int priority=65000,dl_dst=MAC,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
+		cause: trace.CauseFlowsMissing, text: "?", awaits: "i",
+		make: func(s *showing) func() {
+			match := "priority=65000,dl_dst=" + s.MAC
+			s.ofctl("add-flow", "br-int", match+",actions=drop")
+			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
+		},
+	},
+	{
+		name: "tunnel blocked", made: "a firewall between compute-0 and network drops UDP port 4789", undone: "let it pass", harms: sameHost,
+		cause: trace.CauseTunnelBlocked, text: "Nothing passes the tunnel between compute-0 (10.0.0.11) and network (10.0.0.13): 2 probes were sent each way, and none arrived.",
+		make: func(s *showing) func() {
+			s.must(s.Underlay.Suffer(lab.Cut(lab.Cable("compute-0", lab.Data), lab.Cable("network", lab.Data))...))
+			return func() { s.must(s.Underlay.Suffer()) }
+		},
+	},
+	{
+		name: "tunnel blocked one way", made: "a firewall drops what network sends to compute-0", undone: "let it pass", harms: sameHost,
+		cause: trace.CauseTunnelOneWay, text: "Nothing that network (10.0.0.13) sends through the tunnel arrives at compute-0 (10.0.0.11): 2 of 2 probes were lost; the other way they pass.",
+		make: func(s *showing) func() {
+			s.must(s.Underlay.Suffer(lab.Cut(lab.Cable("network", lab.Data), lab.Cable("compute-0", lab.Data))[0]))
+			return func() { s.must(s.Underlay.Suffer()) }
+		},
+	},
+	{
+		name: "tunnel to the wrong address", made: "ovs-vsctl set Interface vxlan-0a00000d options:remote_ip=10.0.0.99",
+		undone: "the same with 10.0.0.13, or wait for resync_interval", harms: sameHost,
+		cause: trace.CauseTunnelWrongAddress, text: "The tunnel vxlan-0a00000d of host compute-0 leads to 10.0.0.99 from 10.0.0.11, and should lead to 10.0.0.13 from 10.0.0.11.",
+		make: func(s *showing) func() {
+			s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.99")
+			return func() { s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.13") }
+		},
+	},
+	{
+		name: "underlay MTU too small", made: "ip link set br-phys mtu 1400", undone: "ip link set br-phys mtu 1500", harms: sameHost,
+		verdict: trace.Warning, cause: trace.CauseTunnelMTU, text: "Packets of 1450 bytes, the network's MTU, have 1500 with the tunnel's header, and the MTU of br-phys on compute-0 is 1400.",
+		make: func(s *showing) func() {
+			s.sh("compute-0", "ip link set br-phys mtu 1400")
+			return func() { s.sh("compute-0", "ip link set br-phys mtu 1500") }
+		},
+	},
+	{
+		name: "switch between hosts with a small MTU", made: "frames above 1400 bytes between compute-0 and network are dropped", undone: "mend the switch", harms: sameHost,
+		cause: trace.CauseTunnelMTU, text: "Packets of 1450 bytes, the network's MTU, are lost in the tunnel from compute-0 (10.0.0.11) to network (10.0.0.13) (2 of 2), and small ones pass: with the tunnel's header they have 1500 bytes, and the underlay between the hosts carries less.",
+		make: func(s *showing) func() {
+			a, b := lab.Cable("compute-0", lab.Data), lab.Cable("network", lab.Data)
+			s.must(s.Underlay.Suffer(
+				lab.Trouble(fmt.Sprintf("iifname %q oifname %q meta length > 1400 drop", a, b)),
+				lab.Trouble(fmt.Sprintf("iifname %q oifname %q meta length > 1400 drop", b, a))))
+			return func() { s.must(s.Underlay.Suffer()) }
+		},
+	},
+	{
+		name: "duplicate MAC on the wire", made: "another VM with the port's MAC, on compute-1, sends", undone: "stop it",
+		cause: trace.CauseDuplicateMAC, text: "Somebody else uses MAC on the network: a tunnel from 10.0.0.12.",
+		make: func(s *showing) func() {
+			twin := s.guestOn("compute-1", s.network, "twin", m{"port_security_enabled": false, "security_groups": []string{}})
+			s.names[twin.ID] = "OTHER"
+			twin.exec("ip", "link", "set", "eth0", "address", s.MAC)
+			twin.exec("ip", "addr", "add", "10.70.0.98/24", "dev", "eth0")
+			_ = twin.sends("10.70.0.2", "-c", "2", "-W", "1", "-i", "0.2")
+			return func() {
+				twin.exec("ip", "link", "set", "eth0", "down")
+				s.asks()
+			}
+		},
+	},
+	{
+		name: "rogue DHCP server", made: "another VM of the network, without port security, answers DHCP", undone: "stop it",
+		cause: trace.CauseRogueDHCP, text: "?", awaits: "i",
+		make: func(s *showing) func() {
+			rogue := s.rogue()
+			s.asks()
+			return func() {
+				rogue()
+				s.asks()
+			}
+		},
+	},
+}
+
+// ofctl runs ovs-ofctl on the victim's host.
+func (s *showing) ofctl(args ...string) {
+	s.t.Helper()
+	_, err := s.Node("compute-0").OVS.Ofctl(args...)
+	s.must(err)
+}
+
+// ofport is the victim's OpenFlow number.
+func (s *showing) ofport() string {
+	s.t.Helper()
+	out, err := s.Node("compute-0").OVS.Vsctl("get", "Interface", s.tap(), "ofport")
+	s.must(err)
+	return strings.TrimSpace(out)
+}
+
+// restartAgent starts the agent of the victim's host again, or for the first time since it was killed.
+func (s *showing) restartAgent() {
+	s.t.Helper()
+	n := s.Node("compute-0")
+	s.must(n.Agent.Stop())
+	s.must(n.StartAgent())
+}
+
+// rogue is a guest next to the victim that answers DHCP before the real service can.
+func (s *showing) rogue() (stop func()) {
+	s.t.Helper()
+	g := s.guestOn("compute-0", s.network, "rogue", m{"port_security_enabled": false, "security_groups": []string{}})
+	s.names[g.ID], s.names[g.MAC], s.names[g.ip()] = "OTHER", "OTHER-MAC", "OTHER-ADDRESS"
+	g.exec("ip", "addr", "add", g.ip()+"/24", "dev", "eth0")
+	config := filepath.Join(s.dir, "udhcpd.conf")
+	s.must(os.WriteFile(config, []byte("start 10.70.0.210\nend 10.70.0.220\ninterface eth0\npidfile "+s.dir+"/udhcpd.pid\nlease_file "+s.dir+"/udhcpd.leases\noption subnet 255.255.255.0\n"), 0o600))
+	return s.background("ip", "netns", "exec", g.Name, "busybox", "udhcpd", "-f", config)
+}
