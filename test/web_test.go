@@ -30,6 +30,15 @@ func TestPage(t *testing.T) {
 	c.guestOn("compute-1", front, "web-2", nil)
 	c.guestOn("compute-1", back, "database", nil)
 	waiting := c.newPort(front, "waiting", nil)
+	var router struct{ Router struct{ ID string } }
+	c.must(c.call("POST", "/v2.0/routers", m{"router": m{"name": "way"}}, &router))
+	var subnets struct{ Subnets []struct{ ID string } }
+	c.must(c.call("GET", "/v2.0/subnets", nil, &subnets))
+	for _, s := range subnets.Subnets {
+		gateway := m{"subnet_id": s.ID}
+		c.must(c.call("PUT", "/v2.0/routers/"+router.Router.ID+"/add_router_interface", gateway, nil))
+		t.Cleanup(func() { _ = c.call("PUT", "/v2.0/routers/"+router.Router.ID+"/remove_router_interface", gateway, nil) })
+	}
 	if _, err := c.udhcpc("web-1"); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +47,7 @@ func TestPage(t *testing.T) {
 	b.open("")
 	b.until("the picture", `document.querySelectorAll(".canvas .chip").length >= 6`)
 	b.until("all tags", `[...document.querySelectorAll(".tag")].every(e => e.textContent == "tag 1" || e.textContent == "tag 2")`)
-	for _, want := range []string{"compute-0", "compute-1", "network", "br-int", "br-tun", "web-1", "database", "qdhcp-" + front[:8], "10.0.0.11", "On no host", "waiting"} {
+	for _, want := range []string{"compute-0", "compute-1", "network", "br-int", "br-tun", "web-1", "database", "qdhcp-" + front[:8], "10.0.0.11", "On no host", "waiting", "qrouter-way"} {
 		b.shows(".canvas text", want)
 	}
 	if n := eval[int](b, `document.querySelectorAll(".tunnel[data-nets]").length`); n != 3 {

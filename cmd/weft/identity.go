@@ -216,7 +216,8 @@ func (p *identityParts) announce() error {
 	if !p.linkClouds() {
 		how = "OS_CLIENT_CONFIG_FILE=" + p.cloudsFile() + " " + how
 	}
-	_, err = fmt.Printf("The user admin has been made, with the password %s\n(also in %s).\nTry: %s\n", password, p.passwordFile(), how)
+	_, err = fmt.Printf("The user admin has been made, with the password %s\n(also in %s).\nTry: %s\nor, in a browser: %s://%s/\n",
+		password, p.passwordFile(), how, p.c.scheme(), dialable(p.api))
 	return err
 }
 

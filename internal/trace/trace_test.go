@@ -376,3 +376,20 @@ func TestRedactHidesHosts(t *testing.T) {
 		}
 	}
 }
+
+// Why nobody could look names hosts: members are told only that.
+func TestRedactTellsNoReasonOfSilence(t *testing.T) {
+	s := Step{Name: StepLease}
+	s.unlooked("last message", "DISCOVER", "host h9 is not connected to any server")
+	c := Chain{Host: "h9"}
+	c.finish(s)
+	c.conclude("")
+	c.Redact()
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, []byte("h9")) || !bytes.Contains(b, []byte("Nobody could look at the last message.")) {
+		t.Errorf("%s", b)
+	}
+}

@@ -2,7 +2,7 @@
 // the address names: #/, #/ports?..., #/port/ID, #/trace/WHATEVER.
 
 import { el, announce } from "./dom.js";
-import { session, getJSON, logOut, LoggedOut } from "./api.js";
+import { session, getJSON, logOut, LoggedOut, Failed } from "./api.js";
 import { cloud, load, forget } from "./cloud.js";
 import { showPicture } from "./picture.js";
 import { showPorts } from "./ports.js";
@@ -34,9 +34,17 @@ function route() {
     else a.removeAttribute("aria-current");
   }
   if (view === "ports") end = showPorts(main, new URLSearchParams(query), go);
-  else if (view === "port" || view === "trace") end = showPort(main, decodeURIComponent(arg || ""), login);
+  else if (view === "port" || view === "trace") end = showPort(main, decoded(arg || ""), login);
   else end = showPicture(main);
   scrollTo(0, 0);
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // somebody has typed it
+  }
 }
 
 /** login shows the form; why says what has led there. */
@@ -52,6 +60,11 @@ function login(err) {
   showLogin(main, err?.again ? "Your session has ended. Log in again." : "", begin);
 }
 
+function complain(err) {
+  trouble.textContent = err instanceof Failed ? "The server refuses: " + err.message : "The server cannot be reached. Trying again.";
+  trouble.hidden = false;
+}
+
 /** refresh reads the cloud again and again while the page is in sight. */
 async function refresh() {
   clearTimeout(timer);
@@ -60,8 +73,7 @@ async function refresh() {
     trouble.hidden = true;
   } catch (err) {
     if (err instanceof LoggedOut) return login({ again: began });
-    trouble.textContent = "The server cannot be reached: " + err.message;
-    trouble.hidden = false;
+    complain(err);
   }
   if (!document.hidden) timer = setTimeout(refresh, cloud.ports.length > 1000 ? 10000 : 4000);
 }
@@ -89,7 +101,16 @@ async function start() {
   document.getElementById("skip").addEventListener("click", () => main.focus());
   addEventListener("hashchange", () => (route(), began && main.focus({ preventScroll: true })));
   document.addEventListener("visibilitychange", () => !document.hidden && began && refresh());
-  config = await getJSON("weft/v1/ui/config");
+  for (;;) {
+    try {
+      config = await getJSON("weft/v1/ui/config");
+      trouble.hidden = true;
+      break;
+    } catch (err) {
+      complain(err);
+      await new Promise((wake) => setTimeout(wake, 2000));
+    }
+  }
   if (config.login && !session) login();
   else begin();
 }

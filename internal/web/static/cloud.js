@@ -73,6 +73,9 @@ function join(networks, subnets, ports, routers, agents) {
   cloud.hosts = agents.length || cloud.ports.some((p) => p.host) ? hostsOf(agents) : null;
 }
 
+// What ports of routers are called that have no name.
+const roles = { "network:router_interface": "router interface", "network:router_gateway": "router gateway", "network:floatingip": "floating IP" };
+
 const byName = (a, b) => (a.name || a.id).localeCompare(b.name || b.id, "en", { numeric: true });
 
 function portOf(p) {
@@ -80,7 +83,7 @@ function portOf(p) {
   const addresses = (p.fixed_ips || []).map((f) => f.ip_address);
   const network = cloud.networks.get(p.network_id);
   const kind = owner === "network:dhcp" ? "dhcp" : owner.startsWith("network:") ? "router" : "guest";
-  const title = p.name || (kind === "dhcp" ? "qdhcp-" + p.network_id.slice(0, 8) : kind === "router" ? "qrouter-" + (p.device_id || "").slice(0, 8) : "port " + p.id.slice(0, 8));
+  const title = p.name || (kind === "dhcp" ? "qdhcp-" + p.network_id.slice(0, 8) : kind === "router" ? roles[owner] || owner.slice(8) : "port " + p.id.slice(0, 8));
   const tap = "tap" + p.id.slice(0, 11);
   return {
     id: p.id, name: p.name, title, kind, addresses, network, networkID: p.network_id, mac: p.mac_address, device: p.device_id || "", owner, tap,

@@ -4,8 +4,10 @@
 import { el, svg } from "./dom.js";
 import { cloud, onChange, statusWord, healthy, tagOf, dropTagQuestions } from "./cloud.js";
 
+const SPINE = 22; // room for the wires on the left that lead to br-int, a lane for each group
 const GUTTER = 26, GAP = 22, PAD = 12, CHIP = 44, BAR = 28, HEAD = 46, TITLE = 24;
 const MANY = 6; // guests of a network on a host, beyond which they are counted instead of drawn
+const ROLES = ["Open vSwitch", "DHCP", "L3"];
 const MOST_ODD = 4; // so many of those counted are drawn all the same, when they are not active
 const MOST_GROUPS = 6, MOST_CARDS = 24;
 
@@ -54,7 +56,7 @@ function chip(p, x, y, width) {
 /** many stands for the guests of a network on a host that are too many to be drawn. */
 function many(guests, at, x, y, width) {
   const up = guests.filter(healthy).length, down = guests.length - up;
-  const says = `${guests.length} guests, ${up} active` + (down ? `, ${down} not` : "");
+  const says = `${guests.length} guests, ` + (down ? (up ? `${up} active, ${down} not` : "none active") : "all active");
   return svg("a", { href: `#/ports?${new URLSearchParams(at)}`, class: "chip many", "aria-label": says, tabindex: -1 },
     svg("title", {}, says),
     svg("rect", { x, y, width, height: CHIP - 6, rx: 6 }),
@@ -93,7 +95,7 @@ const gone = (id) => ({ id, title: id.slice(0, 8), hue: 0, cidrs: [] });
 
 /** layHost lays out the card of a host. */
 function layHost(h, width) {
-  const inner = width - 2 * PAD - 18; // a spine on the left leads to br-int
+  const inner = width - 2 * PAD - SPINE;
   const sorted = [...h.groups].map(([id, ports]) => [cloud.networks.get(id) || gone(id), ports]).sort((a, b) => b[1].length - a[1].length);
   const groups = sorted.slice(0, MOST_GROUPS).map(([n, ports]) => layGroup(n, ports, inner, { network: n.id, host: h.name }));
   const rest = sorted.slice(MOST_GROUPS);
@@ -102,7 +104,7 @@ function layHost(h, width) {
   if (!groups.length) height += 24;
   const draw = (x, y) => {
     const dead = h.alive === false;
-    const roles = [...h.roles].join(" · ") || "never heard of";
+    const roles = ROLES.filter((r) => h.roles.has(r)).join(" · ") || "never heard of";
     const nodes = [
       svg("rect", { class: "card" + (dead ? " dead" : ""), x, y, width, height, rx: 12 }),
       label(x + PAD + 2, y + 22, h.name, { width: width - 110, size: 15, weight: 650 }),
@@ -111,15 +113,15 @@ function layHost(h, width) {
       label(x + width - PAD - 2, y + 22, dead ? "dead" : "alive", { size: 12, anchor: "end", cls: dead ? "bad" : "dim" }),
     ];
     let top = y + HEAD;
-    const spine = x + PAD + 5, bar = y + height - PAD - BAR - (h.vtep ? 12 + BAR : 0);
+    const spine = x + PAD + 2, bar = y + height - PAD - BAR - (h.vtep ? 12 + BAR : 0);
     if (!groups.length) nodes.push(label(x + PAD + 2, top + 14, "nothing is here", { size: 12, cls: "dim" }));
     groups.forEach((g, i) => {
-      const lane = spine + (i % 3) * 4, middle = top + 14;
+      const lane = spine + i * 3, middle = top + 14;
       const tag = label(x + width - PAD - 8, top + 16, "tag …", { size: 11, mono: true, cls: "tag", anchor: "end" });
       tagOf(h.name, g.network.id, g.ports, (t) => (tag.textContent = "tag " + t));
       nodes.push(svg("g", { class: `net hue-${g.network.hue}`, "data-net": g.network.id },
-        svg("path", { class: "wire", d: `M${x + PAD + 18} ${middle}H${lane}V${bar}` }),
-        g.draw(x + PAD + 18, top, label(x + PAD + 18 + 23, top + 17, g.network.title, { width: inner - 90, weight: 600 })),
+        svg("path", { class: "wire", d: `M${x + PAD + SPINE} ${middle}H${lane}V${bar}` }),
+        g.draw(x + PAD + SPINE, top, label(x + PAD + SPINE + 23, top + 17, g.network.title, { width: inner - 90, weight: 600 })),
         g.ports.some(healthy) && tag));
       top += g.height + 10;
     });
@@ -191,11 +193,12 @@ function cards(width, most) {
 
 /** draw makes the SVG for a width. */
 function draw(total, most) {
+  const ends = cloud.hosts ? cloud.hosts.slice(0, most).filter((h) => h.vtep).length : 0, tunnels = ends > 1;
   const columns = Math.max(1, Math.floor((total - GUTTER + GAP) / (340 + GAP)));
-  const width = Math.min(520, (total - 1 - GUTTER - GAP * (columns - 1)) / columns);
+  // Tunnels of more than one row meet on the left.
+  const rows = Math.ceil(ends / columns), gutter = tunnels && rows > 1 ? GUTTER : 1;
+  const width = Math.min(520, (total - 1 - gutter - GAP * (columns - 1)) / columns);
   const all = cards(width, most);
-  const tunnels = all.filter((c) => c.vtep).length > 1;
-  const rows = Math.ceil(all.filter((c) => c.vtep).length / columns);
   const nodes = [], trunk = [];
   let y = 4, first = 0;
   for (let i = 0; i < all.length; i += columns) {
@@ -203,17 +206,17 @@ function draw(total, most) {
     const height = Math.max(...row.map((c) => c.height));
     const line = y + height + 16;
     row.forEach((c, j) => {
-      const x = GUTTER + j * (width + GAP);
+      const x = gutter + j * (width + GAP);
       nodes.push(c.draw(x, y));
       if (!tunnels || !c.vtep) return;
       const nets = c.nets.join(" ");
       if (columns === 1) trunk.push(svg("path", { class: "tunnel", "data-nets": nets, d: `M${x + PAD} ${y + c.height - PAD - BAR / 2}H8` }));
-      else trunk.push(svg("path", { class: "tunnel", "data-nets": nets, d: `M${x + width / 2} ${y + c.height - PAD}V${line}H${rows > 1 ? 8 : GUTTER + width / 2}` }));
+      else trunk.push(svg("path", { class: "tunnel", "data-nets": nets, d: `M${x + width / 2} ${y + c.height - PAD}V${line}H${rows > 1 ? 8 : gutter + width / 2}` }));
       const end = columns === 1 ? y + c.height - PAD - BAR / 2 : line;
       if (!first) first = end;
       else if (end > first && rows > 1) trunk.push(svg("path", { class: "tunnel", d: `M8 ${first}V${end}` }));
     });
-    if (tunnels && columns > 1 && row.some((c) => c.vtep)) trunk.push(label(GUTTER + width / 2 + 8, line - 6, "tunnels between hosts", { size: 11, cls: "dim" }));
+    if (tunnels && columns > 1 && row.some((c) => c.vtep)) trunk.push(label(gutter + width / 2 + 8, line - 6, "tunnels between hosts", { size: 11, cls: "dim" }));
     y = line + (tunnels ? 16 : 6);
   }
   return svg("svg", { class: "picture", width: total, height: y, viewBox: `0 0 ${total} ${y}`, role: "group", "aria-label": cloud.hosts ? "Hosts, what is on them, and the tunnels between them" : "Networks and their ports" },

@@ -43,7 +43,7 @@ export function showPort(main, q, loggedOut) {
   main.replaceChildren(el("div", { class: "page" }, el("p", { class: "crumbs" }, el("a", { href: "#/" }, "Picture"), el("span", { "aria-hidden": "true" }, "›"), state, updated), body));
   const views = new Map();
   let last = 0;
-  const stop = stream("weft/v1/trace/live?q=" + encodeURIComponent(q), {
+  const look = () => stream("weft/v1/trace/live?q=" + encodeURIComponent(q), {
     state(s) {
       state.className = "live " + s;
       setText(state, s === "live" ? "live" : "connection lost, trying again");
@@ -60,6 +60,13 @@ export function showPort(main, q, loggedOut) {
       problem(err.message);
     },
   });
+  // Hosts are asked only while somebody can see it.
+  let stop = look();
+  const seen = () => {
+    stop();
+    if (!document.hidden) stop = look();
+  };
+  document.addEventListener("visibilitychange", seen);
   const timer = setInterval(() => last && setText(updated, "updated " + ago(Date.now() - last)), 1000);
 
   function problem(text) {
@@ -77,7 +84,7 @@ export function showPort(main, q, loggedOut) {
     for (const c of rep.chains) views.get(c.port_id).show(c);
     document.title = ids.length ? `${word(rep.verdict)}: ${rep.chains[0].name || short(ids[0])} - weft` : "weft";
   }
-  return () => (stop(), clearInterval(timer));
+  return () => (stop(), clearInterval(timer), document.removeEventListener("visibilitychange", seen));
 }
 
 /** refused shows ports that were never made. */
@@ -97,7 +104,7 @@ class View {
     this.sentence = el("p", { class: "sentence" });
     this.todo = el("p", { class: "todo" });
     this.goto = el("button", { type: "button", class: "quiet", hidden: true, onclick: () => this.open(this.answerKey) });
-    this.answer = el("div", { class: "answer", role: "group", "aria-label": "Answer", "aria-live": "polite", "aria-atomic": "true" }, this.verdictIcon, el("div", {}, this.verdict, this.sentence, this.todo), this.goto);
+    this.answer = el("div", { class: "answer", role: "group", "aria-label": "Answer" }, this.verdictIcon, el("div", { "aria-live": "polite", "aria-atomic": "true" }, this.verdict, this.sentence, this.todo), this.goto);
     this.strip = el("ol", { class: "strip", "aria-label": "The chain, by place" });
     this.steps = el("ol", { class: "steps" });
     this.talk = el("section", { class: "talk", "aria-label": "DHCP timeline" });
@@ -123,11 +130,13 @@ class View {
 
   showFacts(c) {
     const network = cloud.networks.get(c.network_id);
-    const facts = [["MAC", c.mac], ["Address", (c.addresses || []).join(", ") || "none"], ["Network", network?.title || short(c.network_id)], ["Host", c.host], ["Device", c.device_id], ["ID", c.port_id]];
+    const facts = [["MAC", c.mac], ["Address", (c.addresses || []).join(", ") || "none"], ["Network", network?.title || short(c.network_id), { network: c.network_id }],
+      ["Host", c.host, { host: c.host }], ["VM", c.device_id, { q: c.device_id }], ["ID", c.port_id]];
     const text = JSON.stringify(facts);
     if (this.factsText === text) return;
     this.factsText = text;
-    this.facts.replaceChildren(...facts.filter(([, v]) => v).map(([k, v]) => el("div", {}, el("dt", {}, k), el("dd", {}, v))));
+    this.facts.replaceChildren(...facts.filter(([, v]) => v).map(([k, v, at]) =>
+      el("div", {}, el("dt", {}, k), el("dd", {}, at ? el("a", { href: "#/ports?" + new URLSearchParams(at) }, v) : v))));
   }
 
   /** showSteps keeps the steps' elements as long as the steps are the same ones. */
