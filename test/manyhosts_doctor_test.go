@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 func (c *manyHosts) examine(hosts ...string) (r doctor.Report) {
 	c.t.Helper()
 	began := time.Now()
-	out, err := c.Node("controller").Weft(append([]string{"doctor", "-o", "json"}, hosts...)...)
+	out, err := c.Servers()[0].Weft(append([]string{"doctor", "-o", "json"}, hosts...)...)
 	if e := json.Unmarshal([]byte(out), &r); e != nil {
 		c.t.Fatalf("%v: %v: %s", err, e, out)
 	}
@@ -129,6 +130,11 @@ func doctorFinds(c *manyHosts) {
 	_, err = n.Run("ip", "link", "set", "br-phys", "mtu", "1500")
 	c.must(err)
 	c.awaitFinding("host compute-1", "underlay", trace.OK, "")
+	c.must(n.Agent.Signal(syscall.SIGSTOP))
+	if k := finding(c.examine(), "host compute-1", "answer"); k.Verdict != trace.Unknown || !strings.Contains(k.Text, "said nothing for 5s") {
+		c.t.Errorf("a host that hangs: %+v", k)
+	}
+	c.must(n.Agent.Signal(syscall.SIGCONT))
 	c.must(n.Agent.Stop())
 	c.awaitFinding("host compute-1", "answer", trace.Unknown, "not connected")
 	c.must(n.StartAgent())
@@ -147,6 +153,21 @@ func openTap(name string) (fd int, err error) {
 	}
 	ifr.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
 	return fd, unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+}
+
+// threeServers: any server asks all of them, and their etcd is found to be of three.
+func threeServers(c *manyHosts) {
+	r := c.examine()
+	for _, n := range c.Servers() {
+		for _, name := range []string{"answer", "clock", "etcd", "etcd alarm", "etcd commit", "certificate for other servers"} {
+			if k := finding(r, "server "+n.Name, name); k.Verdict != trace.OK && k.Verdict != trace.Warning { // of a slow disk
+				c.t.Errorf("server %s: %+v", n.Name, k)
+			}
+		}
+		if k := finding(r, "server "+n.Name, "etcd members"); !strings.HasPrefix(k.Text, "3 members, server-") || k.Verdict != trace.OK {
+			c.t.Errorf("server %s: %+v", n.Name, k)
+		}
+	}
 }
 
 // gcRemoves: what gcLeaves has left is listed, and removed when it is asked for; what is in use, wanted or somebody else's

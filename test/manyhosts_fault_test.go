@@ -94,6 +94,7 @@ func TestManyHostsFaults(t *testing.T) {
 		skewedWeft(t) // nobody waits for it later
 	}
 	c.recovered("the beginning")
+	threeServers(c.manyHosts)
 	for _, f := range faults {
 		if f.soak && os.Getenv(soakVar) == "" {
 			continue
@@ -272,6 +273,11 @@ func (c *faulty) skew(node string, seconds int) {
 	began := time.Now()
 	c.recovered("the change of its clock")
 	c.t.Logf("all is well with that clock after %s", time.Since(began).Round(time.Millisecond))
+	group := "host " + node
+	if n.Spec.Server {
+		group = "server " + node
+	}
+	c.awaitFinding(group, "clock", trace.Broken, "1h0m0s ")
 	c.busy(2 * time.Second)
 	c.recovered("a while")
 	n.Program, n.Env = right, nil

@@ -99,16 +99,22 @@ func surveyKernel(integration string, bridges []doctor.Bridge) doctor.Kernel {
 	}
 	k := doctor.Kernel{Release: kernel.Release(), Missing: kernel.MissingModules(modules...)}
 	k.Connections, k.MaxConnections = kernel.Connections()
+	k.Rivals = findRivals()
+	return k
+}
+
+// findRivals are the rivals that run, as far as they can be seen.
+func findRivals() (list []doctor.Process) {
 	_ = kernel.Processes(func(p kernel.Process, args []string) { // none is to be seen then
 		for i := range min(2, len(args)) { // the program, or what an interpreter runs
 			name := args[i][strings.LastIndexByte(args[i], '/')+1:]
-			if slices.Contains(rivals, strings.TrimSuffix(name, ":")) {
-				k.Rivals = append(k.Rivals, doctor.Process{PID: p.PID, Name: name})
+			if slices.Contains(rivals, name) {
+				list = append(list, doctor.Process{PID: p.PID, Name: name})
 				return
 			}
 		}
 	})
-	return k
+	return list
 }
 
 func surveyUnderlay(u kernel.Underlay, peers []netip.Addr) *doctor.Device {
@@ -133,12 +139,30 @@ func (h *Host) Leftovers(q SurveyQuery) ([]doctor.Leftover, error) {
 	return h.leftovers(h.p.Switch.VIFs(), q)
 }
 
+// leftovers says of all that weft has not made itself that it is in use while another network service runs here, which may
+// want it and is not to be asked.
 func (h *Host) leftovers(vifs []ovs.VIF, q SurveyQuery) ([]doctor.Leftover, error) {
-	var list []doctor.Leftover
+	list, ours, err := h.unwanted(vifs, q)
+	if len(list) == 0 || err != nil {
+		return nil, err
+	}
+	if others := findRivals(); len(others) > 0 {
+		for i := range list {
+			if l := &list[i]; l.Use == "" && !ours[l.Name] {
+				l.Use = fmt.Sprintf("%s, process %d, runs here and may want it", others[0].Name, others[0].PID)
+			}
+		}
+	}
+	return list, nil
+}
+
+// unwanted is what is left over; ours are the namespaces among it that weft has made.
+func (h *Host) unwanted(vifs []ovs.VIF, q SurveyQuery) (list []doctor.Leftover, ours map[string]bool, err error) {
+	ours = map[string]bool{}
 	spaces, err := kernel.Namespaces(func(name string) bool { return q.Namespaces[name] })
 	taps, err2 := kernel.Taps()
 	if err = errors.Join(err, err2); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// It looks at every process: only when something may be left over.
 	inhabitants := sync.OnceValue(kernel.Inhabitants)
@@ -152,6 +176,7 @@ func (h *Host) leftovers(vifs []ovs.VIF, q SurveyQuery) ([]doctor.Leftover, erro
 		case len(n.Others) > 0:
 			l.Use = "it has the device " + n.Others[0] + ", which no network service put there"
 		}
+		ours[n.Name] = n.Ours
 		for _, d := range n.Links {
 			used[d] = l.Use
 		}
@@ -178,7 +203,7 @@ func (h *Host) leftovers(vifs []ovs.VIF, q SurveyQuery) ([]doctor.Leftover, erro
 		case err == nil:
 			l.Use = "its device is no tap, and somebody may have its other end"
 		case !errors.Is(err, kernel.ErrNoLink):
-			return nil, err
+			return nil, nil, err
 		}
 		list = append(list, l)
 	}
@@ -195,7 +220,7 @@ func (h *Host) leftovers(vifs []ovs.VIF, q SurveyQuery) ([]doctor.Leftover, erro
 				Mark: fmt.Sprintf("index %d", t.Index), Use: h.heldBy(t)})
 		}
 	}
-	return list, nil
+	return list, ours, nil
 }
 
 func (h *Host) heldBy(t kernel.LeftTap) string {

@@ -180,6 +180,9 @@ func (p *Process) Stop() error {
 	}
 }
 
+// Signal is for SIGSTOP and SIGCONT.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Kill is kill -9.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
