@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root gallery golden fuzz bench bench-cloud setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root gallery golden fuzz bench bench-cloud bench-trace setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
@@ -29,6 +29,7 @@ help:
 	@echo "make fuzz T=30s   each fuzz target for T"
 	@echo "make bench        figures beside those of a real Neutron"
 	@echo "make bench-cloud  servers under 1,000 simulated hosts (a quiet machine, some minutes)"
+	@echo "make bench-trace  how long weft trace takes in a healthy cloud of 1,000 ports (limit 1 s)"
 	@echo "make clean        remove bin and .cache"
 
 setup:
@@ -97,6 +98,10 @@ bench: setup build
 	@$(GO) test ./internal/host/ovs -run xxx -bench FromNothing -benchtime 20x
 	@echo "validation of a token, by 1,000 users (reach: 50 us)"
 	@$(GO) test ./internal/identity -run xxx -bench Authenticate
+
+bench-trace: setup build
+	@$(GO) build -trimpath -o bin/weft-bench ./test/bench
+	@$(SUDO) bin/weft-bench -weft bin/weft -only trace
 
 bench-cloud: build
 	@bin/weft bench cloud

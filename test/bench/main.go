@@ -80,6 +80,12 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("%s: %w\n%s", p.name, err, c.logTail())
 		}
 	}
+	if o.only == "" || o.only == "trace" {
+		fmt.Fprintln(os.Stderr, "bench: starting a cloud for trace")
+		if err := benchTraceCloud(ctx, o, &t); err != nil {
+			return fmt.Errorf("trace: %w", err)
+		}
+	}
 	if o.only == "" || o.only == "scale" {
 		fmt.Fprintln(os.Stderr, "bench: starting weft server for scale")
 		if err := benchScale(ctx, o, &t); err != nil {
