@@ -37,6 +37,7 @@ func TestManyHosts(t *testing.T) {
 		{"Underlay", smallUnderlay},
 		{"Tried", tunnelTried},
 		{"Numbers", tunnelsStay},
+		{"Followed", followed},
 		{"Doctor", doctorFinds},
 		{"Remove", hostComesAndGoes},
 		{"Collected", gcRemoves}, // last: what LeftOver has left must be old enough
