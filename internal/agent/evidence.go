@@ -99,7 +99,12 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	for _, y := range ways {
 		hq.Walks = append(hq.Walks, host.Walk{Bridge: y.In, Packet: y.Asked()})
 	}
+	spot, ok := a.spot(now, net, local)
+	if ok {
+		hq.Owner, hq.In = a.o.Settings.CookieOwner, spot.Bridges()
+	}
 	found := a.o.Machine.Probe(ctx, hq)
+	ev.Shadows = spot.Shadows(now.plan.Switch.Flows, foreignFlows(found))
 	for i, text := range found.Walks {
 		if text != "" {
 			ev.Walks = append(ev.Walks, ways[i].Answer(text))

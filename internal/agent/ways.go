@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
+	"weft/internal/host"
 	"weft/internal/model"
 	"weft/internal/plan/pipeline"
 	"weft/internal/plan/view"
@@ -74,4 +77,37 @@ func (a *Agent) uplink(now published, n *view.Network, to trace.WalkEnd) (bridge
 		}
 	}
 	return "", 0, false
+}
+
+// spot is where a port of this host is on its bridges.
+func (a *Agent) spot(now published, n *view.Network, l *view.LocalPort) (trace.Spot, bool) {
+	if n == nil || l == nil || n.LocalVLAN == 0 || l.Attachment.OFPort == 0 {
+		return trace.Spot{}, false
+	}
+	s := a.o.Settings
+	p := trace.Spot{Port: l.Port, Int: s.IntegrationBridge, OFPort: uint32(l.Attachment.OFPort), LocalVLAN: uint16(n.LocalVLAN)}
+	if n.Segment.Type != model.SegmentVXLAN {
+		if _, port, ok := a.uplink(now, n, trace.WalkEnd{}); ok {
+			p.Uplinks = []uint32{port}
+		}
+		return p, true
+	}
+	p.Uplinks = []uint32{pipeline.OFPatchTun}
+	if p.Tun = s.TunnelBridge; p.Tun != "" {
+		p.VNI = n.Segment.ID
+	}
+	for _, t := range now.view.Tunnels {
+		p.Tunnels = append(p.Tunnels, uint32(t.OFPort))
+	}
+	return p, true
+}
+
+func foreignFlows(f host.Found) (all []trace.Foreign) {
+	for bridge, flows := range f.Foreign {
+		for _, x := range flows {
+			all = append(all, trace.Foreign{Bridge: bridge, Flow: x.Flow, Partly: x.Partly, Drops: x.Drops, Packets: x.Packets})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b trace.Foreign) int { return cmp.Compare(a.Bridge, b.Bridge) })
+	return all
 }

@@ -132,6 +132,9 @@ type Query struct {
 	// CTNext is what conntrack is taken to say of it.
 	Packet string
 	CTNext []string
+	// Owner is who made the flows of the plan, by their cookies; flows of others are looked for on these bridges.
+	Owner uint16
+	In    []string
 	// Walks are more packets of which the switch is asked.
 	Walks []Walk
 }
@@ -160,6 +163,8 @@ type Found struct {
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
 	Walk string
+	// Foreign are the flows of others, by bridge.
+	Foreign map[string][]ovs.Foreign
 	// Walks are what it prints of the walks of the query; empty for one that could not be followed.
 	Walks []string
 	DHCP  *DHCPFound

@@ -104,8 +104,11 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
-func (m fakeSwitch) Repairs() []ovs.Repair                              { return nil }
-func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error)  { return nil, errInjected }
+func (m fakeSwitch) Repairs() []ovs.Repair                             { return nil }
+func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
+func (m fakeSwitch) Foreign(context.Context, string, uint16) ([]ovs.Foreign, error) {
+	return nil, errInjected
+}
 func (m fakeSwitch) Send(context.Context, string, uint32, []byte) error { return nil }
 func (m fakeSwitch) Sources(context.Context, string, model.MAC, []netip.Addr) ([]ovs.Source, error) {
 	return nil, errInjected

@@ -8,6 +8,7 @@ import (
 
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
+	"weft/internal/host/ovs"
 	"weft/internal/model"
 	"weft/internal/plan/vswitch"
 )
@@ -79,6 +80,12 @@ func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(stri
 	if q.Packet != "" {
 		if f.Walk, err = h.p.Switch.Trace(ctx, q.Bridge, q.Packet, q.CTNext...); err != nil {
 			gap("way of the packet", err)
+		}
+	}
+	f.Foreign = map[string][]ovs.Foreign{}
+	for _, bridge := range q.In {
+		if f.Foreign[bridge], err = h.p.Switch.Foreign(ctx, bridge, q.Owner); err != nil {
+			gap("flows of others in "+bridge, err)
 		}
 	}
 	for _, w := range q.Walks {

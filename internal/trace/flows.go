@@ -26,6 +26,7 @@ func (e *explainer) flows() Step {
 	for _, m := range f.Missing {
 		s.judge("missing", m, none, false, CauseFlowsMissing, "The flow "+m+" is missing.")
 	}
+	e.shadows(&s)
 	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairFlows })
 	s.show("packets", strconv.FormatUint(f.Packets, 10))
 	return s

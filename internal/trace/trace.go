@@ -106,6 +106,8 @@ type Evidence struct {
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 	// Walked is what the switch does with the packet of the query.
 	Walked *Walked `json:"walked,omitempty"`
+	// Shadows are flows that are not the plan's and come before the port's.
+	Shadows []Shadow `json:"shadows,omitempty"`
 	// Walks are what becomes of the walks of the query, of those that have an end on this host.
 	Walks []WalkAnswer `json:"walks,omitempty"`
 	DHCP  *DHCP        `json:"dhcp,omitempty"`
