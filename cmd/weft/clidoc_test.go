@@ -102,7 +102,7 @@ own API and an administrator.
 - Servers: etcd (leader, members, alarms, size and quota, how long a change takes), the disk below it (how long a write takes, room), certificates,
   clock, and whether anything in the store contradicts itself.
 - Hosts: clock, certificate, Open vSwitch (versions, database, datapath, lost packets, interfaces that cannot work), bridges as planned, foreign controllers
-  and managers, agents of another network service, the underlay (device, MTU, routes, rp_filter), kernel modules, conntrack, what the agent could not
+  and managers, agents of another network service, the underlay (device, MTU, routes, rp_filter), kernel modules, neighbour table, conntrack, what the agent could not
   do, and what is left over.
 - A machine that does not answer is a finding. Clocks are compared by when the answer came; the error is half of the time that it took.
 - ` + "`--all`" + ` shows also what is well, and which troubles that operators of Neutron know cannot happen here, and why.

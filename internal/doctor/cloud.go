@@ -64,24 +64,34 @@ func tunnelAddresses(g *Group, f Facts) {
 	}
 }
 
+// weftOf is the part of a version that tells one weft from another: not the compiler, nor the kind of machine.
+func weftOf(version string) string {
+	v, _, _ := strings.Cut(version, " go")
+	return strings.TrimPrefix(v, "weft ")
+}
+
 // versions says which run another weft than the server that was asked.
 func versions(g *Group, f Facts) {
+	own := weftOf(f.Version)
 	var other []string
 	for _, s := range f.Servers {
-		if s.Silence == "" && s.Version != "" && s.Version != f.Version {
-			other = append(other, fmt.Sprintf("server %s (%s)", s.Name, s.Version))
+		if v := weftOf(s.Version); s.Silence == "" && v != "" && v != own {
+			other = append(other, fmt.Sprintf("server %s (%s)", s.Name, v))
 		}
 	}
 	for _, h := range f.Hosts {
-		if h.Record != nil && h.Record.AgentVersion != "" && h.Record.AgentVersion != f.Version {
-			other = append(other, fmt.Sprintf("host %s (%s)", h.Name, h.Record.AgentVersion))
+		if h.Record == nil {
+			continue
+		}
+		if v := weftOf(h.Record.AgentVersion); v != "" && v != own {
+			other = append(other, fmt.Sprintf("host %s (%s)", h.Name, v))
 		}
 	}
 	if len(other) > 0 {
-		g.warn("versions", "Finish the upgrade: install the same weft everywhere, servers first.", "This server is weft %s; another runs on %s.", f.Version, few(other, ", "))
+		g.warn("versions", "Finish the upgrade: install the same weft everywhere, servers first.", "This server is weft %s; another runs on %s.", own, few(other, ", "))
 		return
 	}
-	g.ok("versions", "All run weft %s.", f.Version)
+	g.ok("versions", "All run weft %s.", own)
 }
 
 // few joins the first of many.
@@ -140,14 +150,16 @@ func (g *Group) clock(a Answer, at time.Time) {
 }
 
 // round drops the digits that nobody reads.
-func round(d time.Duration) time.Duration {
+func round(d time.Duration) string {
 	switch {
 	case d >= 10*time.Second:
-		return d.Round(time.Second)
+		return d.Round(time.Second).String()
 	case d >= 10*time.Millisecond:
-		return d.Round(time.Millisecond)
+		return d.Round(time.Millisecond).String()
+	case d >= 10*time.Microsecond:
+		return d.Round(10 * time.Microsecond).String()
 	}
-	return d.Round(10 * time.Microsecond)
+	return "less than 10µs"
 }
 
 // certificate judges one by the time of the server asked.

@@ -218,6 +218,11 @@ type Kernel struct {
 	// Connections are those that conntrack follows now, MaxConnections what it can; 0 is not known.
 	Connections    int `json:"connections"`
 	MaxConnections int `json:"max_connections"`
+	// Neighbours are those in the IPv4 neighbour table, MaxNeighbours what it can hold, and FullNeighbours how often
+	// it was full since the machine began; 0 is not known.
+	Neighbours     int `json:"neighbours"`
+	MaxNeighbours  int `json:"max_neighbours"`
+	FullNeighbours int `json:"full_neighbours"`
 	// Rivals are processes that would do weft's work too.
 	Rivals []Process `json:"rivals,omitempty"`
 }

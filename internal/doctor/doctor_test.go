@@ -26,10 +26,10 @@ func controllers(target string, connected bool) []Target {
 
 // well is a cloud in which all is well: three servers and two hosts.
 func well() Facts {
-	f := Facts{Now: now, Version: "0.1.0", PhysicalMTU: 1500, Store: &Store{}}
+	f := Facts{Now: now, Version: "weft 0.1.0 (0123456789ab) go1.26.8 linux/amd64", PhysicalMTU: 1500, Store: &Store{}}
 	for _, name := range []string{"s1", "s2", "s3"} {
 		f.Servers = append(f.Servers, Server{Name: name, Answer: answered, ServerFacts: ServerFacts{
-			At: now.Add(-990 * time.Millisecond), Version: "0.1.0",
+			At: now.Add(-990 * time.Millisecond), Version: "weft 0.1.0 (0123456789ab) go1.26.8 linux/arm64",
 			Etcd: Etcd{Embedded: true, Endpoints: []Endpoint{{Version: "3.7.3", Leader: 1, Size: 20 << 20, InUse: 4 << 20, Quota: 4 << 30}},
 				Members: []Member{{Name: "s1", Leader: true}, {Name: "s2"}, {Name: "s3"}}, Commit: 2 * time.Millisecond, WorstCommit: 5 * time.Millisecond},
 			Disk: &Disk{Path: "/var/lib/weft", Sync: 800 * time.Microsecond, WorstSync: 2 * time.Millisecond, Free: 30 << 30, Size: 40 << 30},
@@ -40,14 +40,14 @@ func well() Facts {
 	wanted := []Bridge{{Name: "br-int", Datapath: "system", FailMode: "secure", Controllers: controllers("tcp:127.0.0.1:6633", false)}}
 	for i, name := range []model.HostName{"compute-0", "network"} {
 		f.Hosts = append(f.Hosts, Host{Name: name, State: "up", Answer: answered,
-			Record: &model.Host{Name: name, AgentVersion: "0.1.0", VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), CertificateUntil: now.Add(80 * 24 * time.Hour)},
+			Record: &model.Host{Name: name, AgentVersion: "weft 0.1.0 (0123456789ab) go1.26.7 linux/amd64", VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(11 + i)}), CertificateUntil: now.Add(80 * 24 * time.Hour)},
 			HostFacts: HostFacts{At: now.Add(-990 * time.Millisecond), Feed: trace.Feed{InSync: true}, Wanted: wanted, Manager: "ptcp:6640:127.0.0.1",
 				VTEP: "10.0.0.11", NeedMTU: 1500, Overhead: 50,
 				Machine: Machine{
 					Switch: Switch{Connected: true, Version: "3.1.0", Running: "3.1.0", Lookups: 1000000, Lost: 1, Managers: controllers("ptcp:6640:127.0.0.1", true),
 						Bridges: []Bridge{{Name: "br-phys", Datapath: "system"},
 							{Name: "br-int", Datapath: "system", FailMode: "secure", Controllers: controllers("tcp:127.0.0.1:6633", true), Connected: true}}},
-					Kernel:   Kernel{Release: "6.1.0-18-amd64", Connections: 1000, MaxConnections: 262144},
+					Kernel:   Kernel{Release: "6.1.0-18-amd64", Connections: 1000, MaxConnections: 262144, Neighbours: 3, MaxNeighbours: 1024},
 					Underlay: &Device{Name: "br-phys", MTU: 1500, ReversePath: 2},
 				}}})
 	}
@@ -86,7 +86,7 @@ var findings = []struct {
 	}},
 	{"the store cannot be read", trace.Unknown, func(f *Facts) { f.Store.Unchecked = "read the store: context deadline exceeded" }},
 	{"a tunnel address twice", trace.Broken, func(f *Facts) { host(f).Record.VTEP = f.Hosts[1].Record.VTEP }},
-	{"an old agent", trace.Warning, func(f *Facts) { host(f).Record.AgentVersion = "0.0.9" }},
+	{"an old agent", trace.Warning, func(f *Facts) { host(f).Record.AgentVersion = "weft 0.0.9 go1.26.8 linux/amd64" }},
 	{"a silent server", trace.Unknown, func(f *Facts) { server(f).Silence = "it does not run, or reaches no etcd" }},
 	{"a server's clock", trace.Broken, func(f *Facts) { server(f).At = server(f).At.Add(-40 * time.Second) }},
 	{"no etcd", trace.Broken, func(f *Facts) {
@@ -180,6 +180,8 @@ var findings = []struct {
 		host(f).Underlay.Elsewhere, host(f).Underlay.ReversePath = []string{"10.0.0.12 (eth0)"}, 1
 	}},
 	{"a missing module", trace.Broken, func(f *Facts) { host(f).Kernel.Missing = []string{"openvswitch"} }},
+	{"many neighbours", trace.Warning, func(f *Facts) { host(f).Kernel.Neighbours = 900 }},
+	{"too many neighbours once", trace.Warning, func(f *Facts) { host(f).Kernel.FullNeighbours = 17 }},
 	{"conntrack nearly full", trace.Warning, func(f *Facts) { host(f).Kernel.Connections = 210000 }},
 	{"conntrack full", trace.Broken, func(f *Facts) { host(f).Kernel.Connections = 262144 }},
 	{"a fault", trace.Broken, func(f *Facts) {

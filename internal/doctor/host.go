@@ -244,6 +244,7 @@ func kernel(g *Group, h Host) {
 	} else {
 		g.ok("modules", "The kernel (%s) has the modules that are needed.", k.Release)
 	}
+	neighbours(g, k)
 	if k.MaxConnections <= 0 {
 		return
 	}
@@ -257,6 +258,25 @@ func kernel(g *Group, h Host) {
 		g.warn("conntrack", do, "%s When it is full new connections of guests are dropped.", text)
 	default:
 		g.ok("conntrack", "%s", text)
+	}
+}
+
+// usualNeighbours is what the table holds unless told otherwise. Who has raised that has learned from having it full.
+const usualNeighbours = 1024
+
+// neighbours judges the table in which each other host has an entry: it is as small as for a home.
+func neighbours(g *Group, k Kernel) {
+	if k.MaxNeighbours <= 0 {
+		return
+	}
+	const do = "Raise net.ipv4.neigh.default.gc_thresh3 (and gc_thresh1, gc_thresh2) well above the number of hosts."
+	switch text := fmt.Sprintf("The neighbour table holds %d entries of at most %d.", k.Neighbours, k.MaxNeighbours); {
+	case k.Neighbours*4 >= k.MaxNeighbours*3:
+		g.warn("neighbours", do, "%s When it is full, tunnels to hosts that are not in it carry nothing for a while.", text)
+	case k.FullNeighbours > 0 && k.MaxNeighbours <= usualNeighbours:
+		g.warn("neighbours", do, "%s It was full %s since this machine began, and packets were lost then.", text, times(k.FullNeighbours))
+	default:
+		g.ok("neighbours", "%s", text)
 	}
 }
 

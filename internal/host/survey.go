@@ -99,6 +99,7 @@ func surveyKernel(integration string, bridges []doctor.Bridge) doctor.Kernel {
 	}
 	k := doctor.Kernel{Release: kernel.Release(), Missing: kernel.MissingModules(modules...)}
 	k.Connections, k.MaxConnections = kernel.Connections()
+	k.Neighbours, k.MaxNeighbours, k.FullNeighbours = kernel.Neighbours()
 	k.Rivals = findRivals()
 	return k
 }

@@ -43,6 +43,27 @@ func Connections() (now, most int) {
 	return now, most
 }
 
+// Neighbours are how many the IPv4 neighbour table holds, the most that it can, and how often it was full since the
+// machine began; 0 is not known. The table is one for all namespaces.
+func Neighbours() (now, most, full int) {
+	most, _ = strconv.Atoi(read("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+	lines := strings.Split(read("/proc/net/stat/arp_cache"), "\n")
+	at := slices.Index(strings.Fields(lines[0]), "table_fulls")
+	for _, line := range lines[1:] { // one for each processor, in hexadecimal
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		entries, _ := strconv.ParseUint(f[0], 16, 32)
+		now = int(entries) // which is of all processors
+		if at > 0 && at < len(f) {
+			n, _ := strconv.ParseUint(f[at], 16, 32)
+			full += int(n)
+		}
+	}
+	return now, most, full
+}
+
 // ReversePath is the rp_filter that counts for a device: the stricter of its own and that of all.
 func ReversePath(device string) int {
 	all, _ := strconv.Atoi(read("/proc/sys/net/ipv4/conf/all/rp_filter"))
