@@ -45,7 +45,7 @@ func (s *Switch) Drops(ctx context.Context, bridge string) ([]Drop, error) {
 // it can say which is the lowest bit that is set: one request for each.
 func withReason() []openflow.Message {
 	var all []openflow.Message
-	for lowest := uint8(1); lowest != 0; lowest <<= 1 {
+	for lowest := uint8(1); lowest <= vswitch.MaxReason; lowest <<= 1 {
 		r := openflow.AllFlows()
 		r.Cookie, r.CookieMask = vswitch.WithReason(0, lowest), vswitch.WithReason(0, lowest|(lowest-1))
 		all = append(all, r)

@@ -20,7 +20,7 @@ func TestDrops(t *testing.T) {
 	}
 	want := w.example(7)
 	var flows []vswitch.Flow
-	for reason := range 256 {
+	for reason := range vswitch.MaxReason + 1 {
 		c := vswitch.WithReason(vswitch.Cookie(owner, vswitch.KindPort, 7), uint8(reason))
 		flows = append(flows, vswitch.NewFlow(93, uint16(reason), c, vswitch.Any().InPort(7).ARP()),
 			vswitch.NewFlow(94, uint16(reason), c, vswitch.Any().InPort(7).ARP()))
@@ -45,7 +45,7 @@ func TestDrops(t *testing.T) {
 		}
 		return slices.Contains(got, Drop{dropped, 3})
 	})
-	if len(got) != 256 || !slices.IsSortedFunc(got, func(a, b Drop) int { return cmp.Compare(a.Cookie, b.Cookie) }) {
+	if len(got) != vswitch.MaxReason+1 || !slices.IsSortedFunc(got, func(a, b Drop) int { return cmp.Compare(a.Cookie, b.Cookie) }) {
 		t.Errorf("%d drops: %v", len(got), got)
 	}
 	for _, d := range got {

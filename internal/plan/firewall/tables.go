@@ -66,6 +66,9 @@ const (
 	numReasons
 )
 
+// All reasons fit into cookies, or this does not compile.
+const _ = vswitch.MaxReason + 1 - uint8(numReasons)
+
 var reasons = [numReasons]string{"admitted", "spoofed_mac", "spoofed_ip", "spoofed_arp", "spoofed_nd", "dhcp_server",
 	"router_advertisement", "vlan_tagged", "no_egress_rule", "no_ingress_rule", "invalid_state", "cut", "other_protocol"}
 

@@ -43,7 +43,11 @@ func SplitCookie(c uint64) (owner uint16, k CookieKind, object uint32) {
 	return uint16(c >> 48), CookieKind(c >> 40), uint32(c)
 }
 
-// WithReason writes a drop reason into a cookie.
+// MaxReason is the highest drop reason that a cookie may have. Each bit more would let whoever counts drops go
+// through all flows of a switch once more.
+const MaxReason = 15
+
+// WithReason writes a drop reason, up to MaxReason, into a cookie.
 func WithReason(c uint64, reason uint8) uint64 { return c&^(0xff<<32) | uint64(reason)<<32 }
 
 // ReasonOf returns the drop reason of a cookie; 0 is none.
