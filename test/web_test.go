@@ -123,6 +123,13 @@ func TestPage(t *testing.T) {
 	b.dark(false)
 	down("up")
 	b.shows(".answer .verdict", "Healthy")
+	// What weft has put right is a warning, in words and not only in colour.
+	if _, err := c.Node("compute-0").OVS.Vsctl("set", "Port", tap, "tag=999"); err != nil {
+		t.Fatal(err)
+	}
+	b.shows(".answer .verdict", "Warning")
+	b.shows(".step.v-warning .says", "Warning")
+	b.shoot("warning")
 
 	b.open("#/port/" + waiting.ID)
 	b.shows(".answer .verdict", "Broken")
@@ -267,6 +274,11 @@ func TestPageManyPorts(t *testing.T) {
 	b.until("the picture to be redrawn", `document.querySelector(".canvas svg").getBoundingClientRect().width < 400`)
 	b.fits("the picture of many")
 	b.shoot("many-400")
+	b.open("#/ports?network=&status=down")
+	b.shows(".list", "vm-0-000")
+	b.fits("the list")
+	b.shoot("many-list-400")
+	b.open("#/")
 	b.window(1280, 900)
 
 	took := eval[float64](b, `(() => { const q = document.querySelector("#q"), began = performance.now(); q.focus(); q.value = "vm-7-2"; q.dispatchEvent(new Event("input")); return performance.now() - began })()`)

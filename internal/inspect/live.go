@@ -159,7 +159,7 @@ func (in *Inspector) follow(ctx context.Context, w *watch, q string, see Sight) 
 }
 
 // ages change each second and tell nothing new: who shows them counts by himself.
-var ages = regexp.MustCompile(`\([0-9a-zµ.]+ ago\)`)
+var ages = regexp.MustCompile(`[0-9][0-9a-zµ.]* ago`)
 
 // liveEvent is an event as sent, and what of it makes it worth sending.
 func liveEvent(rep trace.Report, err error) (event, same []byte) {

@@ -33,7 +33,7 @@ const maxLogin = 64 << 10
 
 // policy lets the page have nothing but itself.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
 // Options are what the page has to know.
 type Options struct {

@@ -9,7 +9,7 @@ const GUTTER = 26, GAP = 22, PAD = 12, CHIP = 44, BAR = 28, HEAD = 46, TITLE = 2
 const MANY = 6; // guests of a network on a host, beyond which they are counted instead of drawn
 const ROLES = ["Open vSwitch", "DHCP", "L3"];
 const MOST_ODD = 4; // so many of those counted are drawn all the same, when they are not active
-const MOST_GROUPS = 6, MOST_CARDS = 24;
+const MOST_GROUPS = 6, MOST_CARDS = 24, MOST_NETS = 30;
 
 const pen = document.createElement("canvas").getContext("2d");
 
@@ -117,7 +117,7 @@ function layHost(h, width) {
     if (!groups.length) nodes.push(label(x + PAD + 2, top + 14, "nothing is here", { size: 12, cls: "dim" }));
     groups.forEach((g, i) => {
       const lane = spine + i * 3, middle = top + 14;
-      const tag = label(x + width - PAD - 8, top + 16, "tag …", { size: 11, mono: true, cls: "tag", anchor: "end" });
+      const tag = label(x + width - PAD - 8, top + 16, "", { size: 11, mono: true, cls: "tag", anchor: "end" });
       tagOf(h.name, g.network.id, g.ports, (t) => (tag.textContent = "tag " + t));
       nodes.push(svg("g", { class: `net hue-${g.network.hue}`, "data-net": g.network.id },
         svg("path", { class: "wire", d: `M${x + PAD + SPINE} ${middle}H${lane}V${bar}` }),
@@ -175,7 +175,9 @@ function layRouter(r, width) {
 function cards(width, most) {
   const all = [];
   if (cloud.hosts) {
-    for (const h of cloud.hosts.slice(0, most)) all.push(layHost(h, width));
+    // Of many the dead ones come first: those are looked for.
+    const hosts = cloud.hosts.length > most ? [...cloud.hosts].sort((a, b) => (b.alive === false) - (a.alive === false)) : cloud.hosts;
+    for (const h of hosts.slice(0, most)) all.push(layHost(h, width));
     const groups = new Map();
     for (const p of cloud.ports) {
       if (p.host || p.kind !== "guest") continue;
@@ -183,7 +185,8 @@ function cards(width, most) {
       groups.get(p.networkID).push(p);
     }
     const unbound = [...groups].map(([id, ports]) => [cloud.networks.get(id) || gone(id), ports, { network: id, host: "none" }]).sort((a, b) => b[1].length - a[1].length);
-    if (unbound.length) all.push(layList("On no host", "ports that nobody has bound yet", unbound.slice(0, 2 * MOST_GROUPS), width, "unreal"));
+    const some = unbound.length > 2 * MOST_GROUPS ? `: ${2 * MOST_GROUPS} of ${unbound.length} networks` : "";
+    if (unbound.length) all.push(layList("On no host", "ports that nobody has bound yet" + some, unbound.slice(0, 2 * MOST_GROUPS), width, "unreal"));
   } else {
     for (const n of [...cloud.networks.values()].slice(0, most)) all.push(layList(n.title, n.cidrs.join(", ") || "no subnet", [[{ ...n, title: "ports" }, n.ports, { network: n.id }]], width, ""));
   }
@@ -283,6 +286,13 @@ export function showPicture(main) {
     for (const t of box.querySelectorAll("[data-nets]")) t.classList.toggle("on", t.dataset.nets.split(" ").includes(chosen));
     for (const b of nets.querySelectorAll("button")) b.setAttribute("aria-pressed", String(b.dataset.net === chosen));
   }
+  function drawNets() {
+    const all = [...cloud.networks.values()];
+    nets.replaceChildren(...all.slice(0, MOST_NETS).map((n) =>
+      el("li", {}, el("button", { type: "button", class: `net hue-${n.hue}`, "data-net": n.id, "aria-pressed": "false", onclick: () => choose(n.id) },
+        el("i", { class: "swatch" }), n.title, el("small", {}, n.cidrs[0] || "")))),
+      all.length > MOST_NETS ? el("li", {}, `and ${all.length - MOST_NETS} more`) : "");
+  }
   function redraw() {
     if (!cloud.loaded || !width) return;
     const focus = box.contains(document.activeElement) ? document.activeElement.getAttribute("href") : "";
@@ -293,9 +303,8 @@ export function showPicture(main) {
     (again || links[0])?.setAttribute("tabindex", 0);
     again?.focus();
     sum.replaceChildren(...summary());
-    nets.replaceChildren(...[...cloud.networks.values()].slice(0, 40).map((n) =>
-      el("li", {}, el("button", { type: "button", class: `net hue-${n.hue}`, "data-net": n.id, "aria-pressed": "false", onclick: () => choose(n.id) },
-        el("i", { class: "swatch" }), n.title, el("small", {}, n.cidrs[0] || "")))));
+    drawNets();
+
     const hidden = (cloud.hosts ? cloud.hosts.length : cloud.networks.size) - most;
     more.hidden = hidden <= 0;
     more.textContent = `Show ${Math.min(hidden, MOST_CARDS)} of ${hidden} more`;

@@ -121,11 +121,13 @@ class View {
     this.answer.className = "answer v-" + c.verdict;
     setIcon(this.verdictIcon, c.verdict);
     setText(this.verdict, c.verdict === "ok" ? "Healthy" : word(c.verdict) + (a.step ? ": " + (titles[a.step]?.[0] || a.step).toLowerCase() : ""));
-    setText(this.sentence, a.text);
+    setPlain(this.sentence, a.text, c.at);
     setText(this.todo, a.do || "");
     this.todo.hidden = !a.do;
     this.showSteps(c);
-    this.talk.replaceChildren(...talk(c.conversation || []));
+    const said = JSON.stringify(c.conversation || []);
+    if (this.said !== said) this.talk.replaceChildren(...talk(c.conversation || []));
+    this.said = said;
   }
 
   showFacts(c) {
@@ -156,7 +158,7 @@ class View {
       this.strip.replaceChildren(...this.drawStrip(keyed));
     }
     for (const [k, s] of keyed) {
-      this.parts.get(k).show(s);
+      this.parts.get(k).show(s, c.at);
       setIcon(this.parts.get(k).mark.icon, s.verdict);
       setText(this.parts.get(k).mark.says, " " + word(s.verdict));
     }
@@ -205,14 +207,14 @@ class StepView {
     this.rows = [];
   }
 
-  show(s) {
+  show(s, at) {
     const items = s.items || [];
     this.node.className = "step v-" + s.verdict;
     setIcon(this.icon, s.verdict);
     const was = this.verdict;
     this.verdict = s.verdict;
     setText(this.says, word(s.verdict));
-    setText(this.gist, gist(s));
+    setText(this.gist, gist(s, at));
     // What is wrong shows itself, unless somebody has opened or closed it himself.
     if (was !== s.verdict && !this.chosen) this.details.open = bad(s.verdict) && !!s.items;
     this.table.hidden = !s.items;
@@ -220,25 +222,47 @@ class StepView {
     while (this.rows.length > items.length) this.rows.pop().remove();
     items.forEach((item, i) => {
       if (!this.rows[i]) this.body.append((this.rows[i] = new Row()).node);
-      this.rows[i].show(item);
+      this.rows[i].show(item, at);
     });
   }
 }
 
 /** gist is what a closed step says. */
-function gist(s) {
+function gist(s, at) {
   const items = s.items || [];
   const wrong = items.find((i) => i.verdict === s.verdict && bad(i.verdict));
-  if (wrong) return `${wrong.what}: ${plain(wrong.observed)}`;
+  if (wrong) return `${wrong.what}: ${plain(wrong.observed, at)}`;
   const lead = { record: "network", allocation: "address", binding: "host", host: "feed", interface: "interface", tap: "packets", filter: "dropped", flows: "flows", dhcp: "namespace", status: "status", guest: "packets" }[s.name];
   const item = items.find((i) => i.what === lead) || items.at(-1);
   if (!item) return "";
-  const text = plain(item.observed).replace(/ \(chosen.*\)$| \(made from.*\)$/, "").replace(/^[0-9a-f-]{36} (?=.)/, "").replace(/([0-9a-f]{8})-[0-9a-f-]{27}/g, "$1").replace(/\d{4}-\d\d-\d\dT\S+ /, "");
+  const text = plain(item.observed, at).replace(/ \(chosen.*\)$| \(made from.*\)$/, "").replace(/^[0-9a-f-]{36} (?=.)/, "").replace(/([0-9a-f]{8})-[0-9a-f-]{27}/g, "$1").replace(/\d{4}-\d\d-\d\dT\S+ /, "");
   return (lead === item.what && lead !== "dropped" ? "" : item.what + ": ") + text;
 }
 
-// Ages are of the moment of the event; times say more.
-const plain = (text) => text.replace(/ \([0-9a-zµ.]+ ago\)/g, "");
+const AGE = /\(?\b(\d[\dhmsµ.]*) ago\)?/g;
+const unit = { h: 3600000, m: 60000, s: 1000, ms: 1, µs: 0.001 };
+
+/** steady is a text without its ages, which differ each second and say nothing new. */
+const steady = (text) => text.replace(AGE, "");
+
+/** plain says when instead of how long before the moment of the event; where there is a time already, that will do. */
+function plain(text, at) {
+  const dated = /\d{4}-\d\d-\d\dT/.test(text);
+  return text.replace(AGE, (_, age) => {
+    if (dated) return "";
+    let ms = 0;
+    for (const [, n, u] of age.matchAll(/([\d.]+)(h|ms|m|µs|s)/g)) ms += n * unit[u];
+    return "at " + clock(Date.parse(at) - ms).slice(0, 8) + " UTC";
+  }).trim();
+}
+
+/** setPlain changes a text if more than its ages has changed. */
+function setPlain(node, text, at) {
+  const same = steady(text);
+  if (node.steady === same) return false;
+  node.steady = same;
+  return setText(node, plain(text, at));
+}
 
 /** Row is an item: its cells change in place, and what has changed lights up for a moment. */
 class Row {
@@ -260,21 +284,21 @@ class Row {
     this.second.remove();
   }
 
-  show(item) {
+  show(item, at) {
     setIcon(this.icon, item.verdict);
     setText(this.what, item.what);
     setText(this.says, word(item.verdict));
     this.first.className = "v-" + item.verdict;
-    const text = plain(item.observed);
     const before = this.observed.textContent;
-    if (setText(this.observed, text) && before) flash(this.observed);
+    if (setPlain(this.observed, item.observed, at) && before) flash(this.observed);
+    const text = this.observed.textContent;
     setText(this.expected, item.expected === text ? "the same" : item.expected === "present" ? "" : item.expected);
     this.expected.classList.toggle("same", item.expected === text);
     this.second.hidden = !item.text;
-    const finding = [item.text || "", item.do || ""].join("\n");
+    const finding = steady([item.text || "", item.do || ""].join("\n"));
     if (this.findingText !== finding) {
       this.findingText = finding;
-      this.finding.replaceChildren(el("p", {}, item.text || ""), item.do && el("p", { class: "todo" }, item.do));
+      this.finding.replaceChildren(el("p", {}, plain(item.text || "", at)), ...(item.do ? [el("p", { class: "todo" }, item.do)] : []));
     }
   }
 }

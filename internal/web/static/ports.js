@@ -39,7 +39,7 @@ export function showPorts(main, params, go) {
     count.textContent = shown.length === cloud.ports.length ? `${shown.length.toLocaleString("en")} ports` : `${shown.length.toLocaleString("en")} of ${cloud.ports.length.toLocaleString("en")} ports`;
     made.clear();
     rows.replaceChildren();
-    rows.style.height = shown.length * ROW + "px";
+    rows.style.height = shown.length ? shown.length * ROW + "px" : "auto";
     if (!shown.length) rows.append(el("p", { class: "empty" }, "No port is like that."));
     list.scrollTop = 0;
     render();
@@ -47,7 +47,7 @@ export function showPorts(main, params, go) {
   function render() {
     const from = Math.max(0, Math.floor(list.scrollTop / ROW) - SPARE), to = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + SPARE);
     for (const [i, node] of made) {
-      if (i >= from && i < to) continue;
+      if ((i >= from && i < to) || node.contains(document.activeElement)) continue; // the focus is never lost by scrolling
       node.remove();
       made.delete(i);
     }
