@@ -2,6 +2,7 @@ package test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -38,6 +39,13 @@ func TestUp(t *testing.T) {
 		t.Errorf("fsck while it runs: %s", out)
 	}
 	h.checkModes(filepath.Join(h.dir, "state"))
+	h.await("the doctor to find nothing", 20*time.Second, func() error {
+		out, err := h.weft("doctor", "--all")
+		if err != nil || strings.Contains(out, "\n! ") || strings.Contains(out, "\n? ") || !strings.Contains(out, "underlay: The host has no tunnel_ip, and none of its networks needs one") {
+			return fmt.Errorf("%w\n%s", errors.Join(err, errors.New("it does")), out)
+		}
+		return nil
+	})
 
 	began := time.Now()
 	up.stop()

@@ -111,6 +111,11 @@ func (a *Agent) doctorFacts(ctx context.Context) doctor.HostFacts {
 		f.Wanted = append(f.Wanted, w)
 	}
 	f.NeedMTU, f.Overhead = needMTU(now.view, a.o.Settings.VTEP.Is6())
+	for _, n := range now.view.Networks {
+		if n.LocalVLAN != 0 && n.Segment.Type == model.SegmentVXLAN && len(n.Peers) > 0 {
+			f.Shared++
+		}
+	}
 	for _, t := range now.faults {
 		if t.Part == host.PartUnderlay {
 			continue // said of the underlay itself

@@ -143,6 +143,8 @@ type HostFacts struct {
 	// Overhead is the part of the headers.
 	NeedMTU  int `json:"need_mtu,omitempty"`
 	Overhead int `json:"overhead,omitempty"`
+	// Shared are how many tunnelled networks here are on other hosts too.
+	Shared int `json:"shared,omitempty"`
 	Machine
 	// Faults are what the agent could not do, but for those of the underlay.
 	Faults []trace.Fault `json:"faults,omitempty"`

@@ -208,10 +208,14 @@ func connected(is bool) string {
 func underlay(g *Group, h Host, promised int) {
 	u := h.Underlay
 	switch {
-	case h.VTEP == "" && h.NeedMTU > 0:
-		g.warn("underlay", "Set tunnel_ip in the agent's settings.", "The host has no tunnel_ip: its tunnelled networks end here.")
+	case h.VTEP == "" && h.Shared > 0:
+		g.broken("underlay", "Set tunnel_ip in the agent's settings, and restart it.", "The host has no tunnel_ip, and %s here %s on other hosts too: nothing passes between them.",
+			count(h.Shared, "tunnelled network"), plural(h.Shared, "is", "are"))
 		return
-	case h.VTEP == "" || u == nil:
+	case h.VTEP == "":
+		g.ok("underlay", "The host has no tunnel_ip, and none of its networks needs one.")
+		return
+	case u == nil:
 		return
 	case u.Name == "":
 		g.broken("underlay", "Give the address to a device, or put tunnel_ip right in the agent's settings.", "No device of this host has its tunnel address %s: tunnels to other hosts carry nothing.", h.VTEP)

@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"os/exec"
 	"testing"
 )
 
@@ -33,6 +34,17 @@ func TestSurvey(t *testing.T) {
 		t.Error(err)
 	}
 	w.eventually("it to be gone", func() bool { return len(w.s.VIFs()) == 1 })
+}
+
+// TestNeverInitialised: a database without the row that all else hangs on is not taken for an empty switch.
+func TestNeverInitialised(t *testing.T) {
+	w := newWorld(t)
+	w.eventually("the database to be read", func() bool { return w.s.Observe().Known && !w.s.Survey(t.Context()).Empty })
+	out, err := exec.Command("ovsdb-client", "transact", w.lab.OVSDB, `["Open_vSwitch",{"op":"delete","table":"Open_vSwitch","where":[]}]`).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	w.eventually("it to be found empty", func() bool { return w.s.Survey(t.Context()).Empty })
 }
 
 func TestLookups(t *testing.T) {
