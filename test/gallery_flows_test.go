@@ -30,7 +30,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign drop flow", made: "ovs-ofctl add-flow br-int priority=65000,in_port=TAP,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseFlowsMissing, text: "?", awaits: "i",
+		cause: trace.CauseForeignFlow, text: "The switch of host compute-0 loses DISCOVER, REQUEST: the flow table=0,priority=65000,in_port=N of br-int, which is not weft's (cookie 0x0), drops it; by the records it may: every port may be a DHCP client.",
 		make: func(s *showing) func() {
 			match := "priority=65000,in_port=" + s.ofport()
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
@@ -39,7 +39,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign flow drops answers", made: "ovs-ofctl add-flow br-int priority=65000,dl_dst=MAC,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseFlowsMissing, text: "?", awaits: "i",
+		cause: trace.CauseForeignFlow, text: "The switch of host compute-0 loses OFFER, ACK: the flow table=0,priority=65000,dl_dst=MAC of br-int, which is not weft's (cookie 0x0), drops it; by the records it may: every port may be a DHCP client.",
 		make: func(s *showing) func() {
 			match := "priority=65000,dl_dst=" + s.MAC
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
@@ -63,12 +63,11 @@ var flowExhibits = []exhibit{
 		},
 	},
 	{
-		name: "tunnel to the wrong address", made: "ovs-vsctl set Interface vxlan-0a00000d options:remote_ip=10.0.0.99",
-		undone: "the same with 10.0.0.13, or wait for resync_interval", harms: sameHost,
-		cause: trace.CauseTunnelWrongAddress, text: "The tunnel vxlan-0a00000d of host compute-0 leads to 10.0.0.99 from 10.0.0.11, and should lead to 10.0.0.13 from 10.0.0.11.",
+		name: "tunnel to the wrong address", made: "ovs-vsctl set Interface vxlan-0a00000d options:remote_ip=10.0.0.99", undone: "nothing to do: weft has set it back",
+		verdict: trace.Warning, cause: trace.CauseTunnelWrongAddress, text: "Something else has changed port vxlan-0a00000d on host compute-0: it was found as remote_ip 10.0.0.99 and was put back to remote_ip 10.0.0.13 N s ago.",
 		make: func(s *showing) func() {
 			s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.99")
-			return func() { s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.13") }
+			return func() {}
 		},
 	},
 	{

@@ -245,6 +245,7 @@ var (
 	anyTime     = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 	anyDuration = regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(s|ms|µs)\b`)
 	anyNumber   = regexp.MustCompile(`\b\d+ of the \d+ flows\b`)
+	inPort      = regexp.MustCompile(`in_port=\d+`)
 	anyTimes    = regexp.MustCompile(`\b\d+ times\b`)
 )
 
@@ -264,6 +265,7 @@ func (s *showing) plain(text string) string {
 	text = strings.NewReplacer(pairs...).Replace(text)
 	text = anyID.ReplaceAllString(text, "ID")
 	text = anyTime.ReplaceAllString(text, "TIME")
+	text = inPort.ReplaceAllString(text, "in_port=N")
 	text = anyNumber.ReplaceAllString(text, "N of the N flows")
 	text = anyTimes.ReplaceAllString(text, "N times")
 	return anyDuration.ReplaceAllString(text, "N s")
