@@ -32,7 +32,7 @@ func listenMetrics(c Config, m *metrics.Registry, log *slog.Logger) (serve func(
 	}
 	l, err := net.Listen("tcp", c.MetricsListen)
 	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
+		return nil, fmt.Errorf("metrics_listen: %w (a server and an agent on one host need an address each)", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

@@ -20,7 +20,7 @@ type Requests struct {
 func (r *Registry) Requests() *Requests {
 	q := &Requests{took: r.Duration("weft_api_request_duration_seconds",
 		"Requests of the network and the identity API until they were answered, by the pattern of their path, method and status.", "route", "method", "status")}
-	under := r.Gauge("weft_api_requests_under_way", "Requests that are being answered.")
+	under := r.Gauge("weft_api_requests_under_way", "Requests that are being answered, also those that last as long as somebody watches.")
 	r.OnRead(func(_ context.Context, now *Reading) { now.Set(under, float64(q.under.Load())) })
 	return q
 }
