@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,14 @@ func TestFollow(t *testing.T) {
 	if _, err := h.udhcpc("vm"); err != nil {
 		t.Fatal(err)
 	}
+	tap := "tap" + p.ID[:11]
+	h.vsctl("set", "Port", tap, "tag=999")
+	h.await("the tag to be put back", 20*time.Second, func() error {
+		if tag := h.vsctl("get", "Port", tap, "tag"); tag != "1" {
+			return errors.New(tag)
+		}
+		return nil
+	})
 	h.run("curl", "-sS", "-X", "PUT", apiURL+"/v2.0/ports/"+p.ID, "-d", `{"port": {"name": "vm2"}}`)
 	h.mustWeft("unplug", p.ID)
 	h.awaitStatus(p.ID, "DOWN")
@@ -50,7 +59,7 @@ func TestFollow(t *testing.T) {
 		all = append(all, e)
 	}
 	follow := []string{"bound to no host", "bound to host " + hostName, "the record is here", "has appeared", "acknowledged by the switch, local VLAN", "wired true, DHCP true",
-		"status DOWN becomes ACTIVE", "DISCOVER", "OFFER 10.20.0.", "REQUEST", "ACK 10.20.0.", "has gone", "the port is deleted"}
+		"status DOWN becomes ACTIVE", "DISCOVER", "OFFER 10.20.0.", "REQUEST", "ACK 10.20.0.", "it was tag 999", "has gone", "the port is deleted"}
 	h.inOrder(out, follow)
 	h.inOrder(raw, follow)
 	if !slices.IsSortedFunc(all, func(a, b trace.Event) int { return a.At.Compare(b.At) }) {

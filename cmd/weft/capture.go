@@ -104,7 +104,7 @@ func capturePackets(ctx context.Context, api portAPI, q url.Values, to captureTo
 		defer func() { err = errors.Join(err, f.Close()) }()
 		sink = f
 	}
-	packets, ended := uint64(0), false
+	packets, dropped, ended := uint64(0), uint64(0), false
 	for lines.next() {
 		var l trace.CaptureLine
 		if err := json.Unmarshal(lines.line, &l); err != nil {
@@ -113,14 +113,14 @@ func capturePackets(ctx context.Context, api portAPI, q url.Values, to captureTo
 		if l.Packet != nil {
 			packets++
 		}
-		ended = ended || l.End != nil
+		dropped, ended = max(dropped, l.Dropped), ended || l.End != nil
 		if err := to.take(sink, &l, lines.line); err != nil {
 			return err
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintf(to.say, "%d packets\n", packets)
+		fmt.Fprintf(to.say, "%d packets, and %d for which there was no room\n", packets, dropped)
 		return nil
 	case !ended:
 		return fmt.Errorf("the server has ended the answer after %d packets: %w", packets, lines.err)

@@ -93,8 +93,8 @@ const cliCapture = `Prints or saves the packets of a port, from whichever host i
 - A host keeps 4 MB of packets that wait to be fetched and sends 5 MB a second; what found no room is counted, and said at the end. Four captures may
   run on a host, sixteen through a server; each ends after an hour.
 - Server and host log who asks for what, and when it ends. When the client leaves, the host stops at once; when the server is lost, within half a minute.
-- Without weft's client: ` + "`GET /weft/v1/capture?q=PORT&filter=...&count=...&for=...&snap=...`" + ` answers JSON by line, each with begin, packet or
-  end; ` + "`&format=pcap`" + ` a pcap file.`
+- Without weft's client: ` + "`GET /weft/v1/capture?q=PORT&filter=...&count=...&for=...&snap=...`" + ` answers JSON by line, each with begin, packet,
+  dropped or end; ` + "`&format=pcap`" + ` a pcap file.`
 
 const cliDoctor = `Looks at all servers and hosts at once, from anywhere, and says what is not as it should be and what to do about it. It needs weft's
 own API and an administrator.

@@ -356,6 +356,7 @@ func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, veri
 		a.events.add(f.PortID, time.Now(), trace.EventReport, "told the server: wired %t, DHCP %t", f.Wired, f.DHCP)
 	}
 	a.publish(st, v, p, time.Since(begin))
+	a.events.passed()
 	a.log.Debug("pass", "rev", st.Revision, "networks", len(v.Networks), "local", len(v.Local), "faults", len(faults),
 		"plan", planned.Sub(begin), "switch", timing.Switch, "kernel", timing.Kernel, "dhcp", timing.DHCP, "total", time.Since(begin))
 	return wait

@@ -58,10 +58,22 @@ func (e *events) add(id model.PortID, at time.Time, kind trace.EventKind, format
 	p.last++
 	e.high = max(e.high, p.last)
 	p.list = append(p.list, trace.Event{At: at.UTC(), Kind: kind, Text: fmt.Sprintf(format, args...)})
+	e.wake()
+}
+
+// wake makes those look who wait; called with the lock.
+func (e *events) wake() {
 	if e.news != nil {
 		close(e.news)
 		e.news = nil
 	}
+}
+
+// passed is called after each pass, in which something may have been repaired.
+func (e *events) passed() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.wake()
 }
 
 // forgetOldest forgets the port of which there was nothing new for longest.
@@ -99,11 +111,12 @@ func (e *events) since(id model.PortID, after uint64) (list []trace.Event, last,
 }
 
 // follow answers a question about what happens to a port.
-func (a *Agent) follow(ctx context.Context, id model.PortID, q *trace.FollowQuery) trace.Followed {
+func (a *Agent) follow(ctx context.Context, of trace.Query) trace.Followed {
+	id, q := of.PortID, of.Follow
 	wait := time.NewTimer(min(q.Wait, followWaits))
 	defer wait.Stop()
 	epoch := a.start.UnixNano()
-	out := trace.Followed{Epoch: epoch, Last: q.After, Heard: q.Heard}
+	out := trace.Followed{Epoch: epoch, Last: q.After, Heard: q.Heard, Mended: q.Mended}
 	if q.Epoch != epoch {
 		out.Last = 0
 	}
@@ -115,6 +128,14 @@ func (a *Agent) follow(ctx context.Context, id model.PortID, q *trace.FollowQuer
 			if t.At.After(q.Heard) {
 				heard = t.At
 				list = append(list, t.Events()...)
+			}
+		}
+		for _, r := range a.o.Machine.Seek(a.hostQuery(of)).Repairs {
+			if r.At.After(q.Mended) {
+				list = append(list, trace.Repair(r).Event())
+				if r.At.After(out.Mended) {
+					out.Mended = r.At
+				}
 			}
 		}
 		if len(list) > 0 || over {

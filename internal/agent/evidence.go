@@ -40,7 +40,7 @@ func (a *Agent) answer(ctx context.Context, query []byte) ([]byte, error) {
 		return json.Marshal(a.tryTunnels(ctx, *q.Tunnels))
 	}
 	if q.Follow != nil {
-		return json.Marshal(a.follow(ctx, q.PortID, q.Follow))
+		return json.Marshal(a.follow(ctx, q))
 	}
 	if q.Capture != nil {
 		return a.captures.answer(ctx, a, q)

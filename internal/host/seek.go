@@ -16,6 +16,9 @@ func (h *Host) Seek(q Query) Found {
 	var f Found
 	if f.Interface, f.Twins = h.findInterface(q.PortID); f.Interface == nil {
 		f.LookAlikes = h.lookAlikes(q)
+		f.Repairs = h.repairs(q, q.Device)
+	} else {
+		f.Repairs = h.repairs(q, f.Interface.Name)
 	}
 	return f
 }

@@ -222,11 +222,15 @@ func (c *capturing) begin(first trace.Captured) error {
 
 // send sends what a host has answered, as far as it is wanted; done when that is all.
 func (c *capturing) send(got trace.Captured) (done bool, err error) {
-	c.dropped = got.Dropped
 	var b []byte
-	if len(got.Packets) == 0 && !c.pcap {
+	switch {
+	case c.pcap:
+	case got.Dropped > c.dropped:
+		b = line(trace.CaptureLine{Dropped: got.Dropped})
+	case len(got.Packets) == 0:
 		b = []byte("\n")
 	}
+	c.dropped = got.Dropped
 	for i := range got.Packets {
 		p := &got.Packets[i]
 		if c.pcap {

@@ -298,7 +298,7 @@ func (f *following) ask(ctx context.Context, host model.HostName) {
 		if len(got.Events) > 0 && !tell(got.Events...) {
 			return
 		}
-		q.Epoch, q.After, q.Heard = got.Epoch, got.Last, got.Heard
+		q.Epoch, q.After, q.Heard, q.Mended = got.Epoch, got.Last, got.Heard, got.Mended
 	}
 }
 

@@ -55,6 +55,7 @@ func (h *talkative) Evidence(ctx context.Context, _ model.HostName, query []byte
 		select {
 		case p := <-h.packets:
 			c.First, c.Packets = q.Capture.After+1, []trace.CapturedPacket{p}
+			c.Dropped = 5
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -135,6 +136,11 @@ func TestCaptureStream(t *testing.T) {
 	for i, wait := range []time.Duration{0, 300 * time.Millisecond, 0} {
 		time.Sleep(wait) // past the limits: the stream must live on
 		h.packets <- trace.CapturedPacket{At: time.Now(), Len: i, Data: []byte("x")}
+		if i == 0 {
+			if l := <-lines; l != `{"dropped":5}` {
+				t.Errorf("of what is dropped: %s", l)
+			}
+		}
 		var l trace.CaptureLine
 		if text := <-lines; json.Unmarshal([]byte(text), &l) != nil || l.Packet == nil || l.Packet.Len != i {
 			t.Errorf("packet %d: %s", i, text)

@@ -54,7 +54,9 @@ type CapturedPacket struct {
 type CaptureLine struct {
 	Begin  *CaptureBegin   `json:"begin,omitempty"`
 	Packet *CapturedPacket `json:"packet,omitempty"`
-	End    *CaptureEnd     `json:"end,omitempty"`
+	// Dropped is how many packets there were no room for so far; it comes when it has grown.
+	Dropped uint64      `json:"dropped,omitempty"`
+	End     *CaptureEnd `json:"end,omitempty"`
 }
 
 // CaptureBegin says where is listened.

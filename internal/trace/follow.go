@@ -1,19 +1,22 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"weft/internal/model"
 )
 
 // FollowQuery asks a host for what happens to a port; the answer is a Followed, when there is
-// something, or after Wait. Epoch, After and Heard are those of the answer before.
+// something, or after Wait. Epoch, After, Heard and Mended are those of the answer before.
 type FollowQuery struct {
-	Epoch int64         `json:"epoch,omitempty"`
-	After uint64        `json:"after,omitempty"`
-	Heard time.Time     `json:"heard,omitzero"`
-	Wait  time.Duration `json:"wait_ns,omitempty"`
+	Epoch  int64         `json:"epoch,omitempty"`
+	After  uint64        `json:"after,omitempty"`
+	Heard  time.Time     `json:"heard,omitzero"`
+	Mended time.Time     `json:"mended,omitzero"`
+	Wait   time.Duration `json:"wait_ns,omitempty"`
 }
 
 // Followed is what a host knows of a port that the asker has not heard.
@@ -24,9 +27,10 @@ type Followed struct {
 	Now time.Time `json:"now"`
 	// Events are in the order of their times.
 	Events []Event `json:"events,omitempty"`
-	// Last is the number of the last event, Heard the time of the last DHCP message.
-	Last  uint64    `json:"last"`
-	Heard time.Time `json:"heard,omitzero"`
+	// Last is the number of the last event, Heard the time of the last DHCP message, Mended that of the last repair.
+	Last   uint64    `json:"last"`
+	Heard  time.Time `json:"heard,omitzero"`
+	Mended time.Time `json:"mended,omitzero"`
 	// Lost counts the events that are not kept any more.
 	Lost uint64 `json:"lost,omitempty"`
 }
@@ -41,6 +45,7 @@ const (
 	EventInterface EventKind = "interface" // the OVS interface has appeared or gone
 	EventFlows     EventKind = "flows"     // the switch has acknowledged the port's flows, or they are not in any more
 	EventDHCP      EventKind = "dhcp"      // a message of the port, or an answer to one
+	EventRepair    EventKind = "repair"    // somebody else had changed something, and it was put back
 	EventReport    EventKind = "report"    // what the host has told the server
 	EventEnd       EventKind = "end"       // no more will come, because the port is deleted
 	EventNote      EventKind = "note"      // about the timeline itself: clocks, hosts that do not answer, what was lost
@@ -66,6 +71,15 @@ func (e Event) String() string {
 		host = "API"
 	}
 	return fmt.Sprintf("%s  %-12s %-9s  %s", e.At.Local().Format("15:04:05.000000"), host, e.Kind, e.Text)
+}
+
+// Event makes of a repair what happened.
+func (r Repair) Event() Event {
+	times := ""
+	if r.Lately > 1 {
+		times = fmt.Sprintf(", %d times in the last minute", r.Lately)
+	}
+	return Event{At: r.At, Kind: EventRepair, Text: fmt.Sprintf("something else had changed %s: it was %s and is put back to %s%s", strings.TrimSpace(r.Kind+" "+cmp.Or(r.Name, r.Bridge)), r.Found, r.Set, times)}
 }
 
 // Events makes of a DHCP message what happened: it came, and was answered, or why not.
