@@ -177,9 +177,10 @@ func apiHandler(who *identityParts, a admin.Options, i inspect.Options, n neutro
 	mux.Handle("GET /{$}", web.Front(api))
 	mux.Handle("/weft/", page)
 	mux.Handle(web.APIPath, page)
-	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
 	i.Sight, i.Who = sightOf(api), who.caller
 	port := inspect.New(i)
+	a.TryTunnels = port.TryTunnels
+	mux.Handle("/weft/v1/", who.adminsOnly(admin.New(a)))
 	mux.Handle(inspect.Path, who.known(port))
 	mux.Handle(inspect.LivePath, who.known(port))
 	mux.Handle(inspect.FollowPath, who.known(port))

@@ -26,6 +26,7 @@ import (
 	"weft/internal/control"
 	"weft/internal/feed"
 	"weft/internal/model"
+	"weft/internal/trace"
 )
 
 // TokensPath is where tokens are made.
@@ -40,6 +41,8 @@ type Options struct {
 	Feeds func() []string
 	// Feed asks servers and hosts; *feed.Server does.
 	Feed Feed
+	// TryTunnels lets pairs of hosts try the tunnel between them, for a network of that MTU.
+	TryTunnels func(ctx context.Context, n *model.Network, pairs [][2]trace.TunnelPeer) map[model.HostName]trace.Said
 	// Self is what the doctor has to know of this server.
 	Self Self
 	// Log may be nil.

@@ -51,6 +51,7 @@ func (h handler) doctor(r *http.Request) (any, error) {
 	if len(names) == 0 {
 		wg.Go(func() { f.Servers = h.askServers(r.Context()) })
 		wg.Go(func() { f.Store = h.checkStore(r.Context()) })
+		wg.Go(func() { f.Tunnels = h.tryTunnels(r.Context()) })
 	}
 	wg.Wait()
 	if err := h.sift(r.Context(), f.Hosts); err != nil {

@@ -37,6 +37,7 @@ func cloudGroup(f Facts) Group {
 		g.ok("store", "Nothing in the store contradicts itself: no address, MAC or segment is held twice, and nothing refers to what is not there.")
 	}
 	tunnelAddresses(&g, f)
+	tunnels(&g, f)
 	versions(&g, f)
 	for _, n := range never {
 		g.add(trace.Shown, n.name, "", "%s.", n.text)

@@ -25,6 +25,8 @@ type Facts struct {
 	Store   *Store
 	Servers []Server
 	Hosts   []Host
+	// Tunnels are some between the hosts, as they were tried.
+	Tunnels []Tunnel
 }
 
 // Store is what the records say as a whole.

@@ -214,7 +214,7 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	var tried map[model.HostName]TunnelsSaid
+	var tried map[model.HostName]trace.Said
 	if pairs := trace.Tunnelled(rec); len(pairs) > 0 {
 		wg.Go(func() { tried = in.TryTunnels(ctx, rec.Network, pairs) })
 	}
@@ -229,7 +229,7 @@ func (in *Inspector) ask(ctx context.Context, rec trace.Record) map[model.HostNa
 	wg.Wait()
 	for h, t := range tried {
 		s := said[h]
-		s.Tunnels, s.TunnelsSilence = t.Tunnels, t.Silence
+		s.Tunnels, s.TunnelsSilence = t.Tunnels, t.TunnelsSilence
 		said[h] = s
 	}
 	return said

@@ -9,16 +9,10 @@ import (
 	"weft/internal/trace"
 )
 
-// TunnelsSaid is what a host answered when it was asked to try its tunnels, or why it was silent.
-type TunnelsSaid struct {
-	Tunnels *trace.Tunnels
-	Silence string
-}
-
 // TryTunnels lets pairs of hosts that share a network send probes to each other, all at the
 // same time: by trace.JudgeTunnel the answers of two say what passes in each direction. It takes
 // milliseconds if all pass, and less than a second if not.
-func (in *Inspector) TryTunnels(ctx context.Context, n *model.Network, pairs [][2]trace.TunnelPeer) map[model.HostName]TunnelsSaid {
+func (in *Inspector) TryTunnels(ctx context.Context, n *model.Network, pairs [][2]trace.TunnelPeer) map[model.HostName]trace.Said {
 	queries := map[model.HostName]*trace.TunnelQuery{}
 	run := rand.Uint64() // not ours alone to count: another server's trial must have another
 	for _, pair := range pairs {
@@ -33,7 +27,7 @@ func (in *Inspector) TryTunnels(ctx context.Context, n *model.Network, pairs [][
 			}
 		}
 	}
-	out := make(map[model.HostName]TunnelsSaid, len(queries))
+	out := make(map[model.HostName]trace.Said, len(queries))
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for host, q := range queries {
@@ -45,7 +39,7 @@ func (in *Inspector) TryTunnels(ctx context.Context, n *model.Network, pairs [][
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			out[host] = TunnelsSaid{t, silence}
+			out[host] = trace.Said{Tunnels: t, TunnelsSilence: silence}
 		})
 	}
 	wg.Wait()
