@@ -109,8 +109,8 @@ func tunnelTried(c *manyHosts) {
 		{"MTU of the device that has the address", func() { link(c.Node("compute-0").Run, "br-phys", "1400") }, func() { link(c.Node("compute-0").Run, "br-phys", "1500") }, trace.CauseTunnelMTU,
 			// In user space Open vSwitch does not send through that device, so that is no more than a warning there.
 			`Packets of 1450 bytes, the network's MTU, .* the MTU of br-phys on compute-0 is 1400\.`},
-		{"flows of the tunnel bridge deleted", func() { ofctl("compute-0", "del-flows", "br-tun", "table=4") }, func() { restart("compute-0", "") }, trace.CauseTunnelFlows,
-			`3 of the \d+ flows of br-tun on host compute-0, through which its tunnels pass, are missing in the switch\.`},
+		{"flows of the tunnel bridge deleted", func() { ofctl("compute-0", "del-flows", "br-tun", "table=4") }, func() { restart("compute-0", "") }, trace.CauseExchangeLost,
+			`The switch of host compute-0 loses OFFER, ACK: no flow matches in br-tun table=4 .*`},
 		{"address taken away", func() { address("del") }, func() { address("add") }, trace.CauseTunnelAddressMissing,
 			`No device of host compute-0 has its tunnel address 10\.0\.0\.11, so its tunnels carry nothing\.`},
 		{"agent with an address that it has not", func() { restart("compute-0", "10.0.0.99") }, func() { restart("compute-0", "10.0.0.11") }, trace.CauseTunnelAddressMissing,
@@ -120,9 +120,13 @@ func tunnelTried(c *manyHosts) {
 		c.await(f.name, 20*time.Second, func() error {
 			return errors.Join(c.answers(far.ID, f.cause, f.text), c.answers(near.ID, trace.CauseHealthy, healthy))
 		})
+		if f.name == "blocked" {
+			c.awaitFinding("cloud", "tunnel compute-0-network", trace.Broken, "Nothing passes the tunnel between compute-0 (10.0.0.11) and network (10.0.0.13)")
+		}
 		f.undo()
 		c.await("the end of "+f.name, 20*time.Second, func() error { return c.answers(far.ID, trace.CauseHealthy, healthy) })
 	}
+	c.awaitFinding("cloud", "tunnels", trace.OK, "Small packets and big ones pass 1 tunnel, both ways.")
 	// What somebody writes there is put back at once; that it was, is told for a while, and of no other port.
 	_, err := c.Node("compute-0").OVS.Vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.77")
 	c.must(err)
