@@ -104,6 +104,7 @@ own API and an administrator.
 - Hosts: clock, certificate, Open vSwitch (versions, database, datapath, lost packets, interfaces that cannot work), bridges as planned, foreign controllers
   and managers, agents of another network service, the underlay (device, MTU, routes, rp_filter), kernel modules, neighbour table, conntrack, what the agent could not
   do, and what is left over.
+- Tunnels between hosts that share a network (from each host to four others at most), by small and big probes both ways.
 - A machine that does not answer is a finding. Clocks are compared by when the answer came; the error is half of the time that it took.
 - ` + "`--all`" + ` shows also what is well, and which troubles that operators of Neutron know cannot happen here, and why.
 - The exit code is 0 if all is well (perhaps with warnings), 1 if something is broken, 2 if that cannot be told.
