@@ -135,6 +135,15 @@ func TestPage(t *testing.T) {
 	b.shows(".answer .verdict", "Broken")
 	b.shows(".answer .sentence", "bound to no host")
 	b.shoot("waiting")
+	// A port that was refused is no port, and yet has an answer.
+	if err := c.call("POST", "/v2.0/ports", m{"port": m{"network_id": front, "name": "never", "fixed_ips": []m{{"ip_address": web.ip()}}}}, nil); err == nil {
+		t.Fatal("an address is given out twice")
+	}
+	b.slash()
+	b.press("never", kb.Enter)
+	b.shows(".answer .verdict", "Broken: refused")
+	b.shows(".refused", web.ip())
+	b.shoot("refused")
 	b.open("#/ports")
 	b.shows(".list", "database")
 	b.shoot("ports")

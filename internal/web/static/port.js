@@ -89,9 +89,11 @@ export function showPort(main, q, loggedOut) {
 
 /** refused shows ports that were never made. */
 function refused(rep) {
-  return el("section", {}, el("h1", {}, rep.query), el("div", { class: "answer v-broken" }, icon("broken"), el("p", { class: "verdict" }, "Broken"),
-    el("p", { class: "sentence" }, "There is no such port. One was asked for, and refused:")),
-    el("ul", {}, (rep.refused || []).map((r) => el("li", {}, clock(r.at) + " UTC: " + (r.message || r.error || JSON.stringify(r))))));
+  const shown = (r) => el("li", { class: "step v-broken" }, el("p", {}, el("code", {}, clock(r.at).slice(0, 8) + " UTC "), r.message),
+    el("p", { class: "dim" }, [r.name, r.mac, ...(r.addresses || []), r.device_id && "VM " + r.device_id, "network " + (cloud.networks.get(r.network_id)?.title || short(r.network_id))].filter(Boolean).join(" · ")));
+  return el("article", { class: "port" }, el("h1", {}, rep.query), el("div", { class: "answer v-broken", role: "group", "aria-label": "Answer" }, icon("broken"),
+    el("div", { "aria-live": "polite" }, el("p", { class: "verdict" }, "Broken: refused"), el("p", { class: "sentence" }, "There is no such port: it was asked for, and refused."))),
+    el("h2", { class: "apart" }, "Refused"), el("ol", { class: "refused" }, (rep.refused || []).map(shown)));
 }
 
 /** View is the chain of one port. */
