@@ -167,6 +167,7 @@ func twoDHCPServers(c *manyHosts) {
 		})
 	})
 	c.t.Logf("DHCP with two servers: p50 %s", c.address(g, 15))
+	c.isWell("a port with two servers", g.ID)
 	c.kill("network-0")
 	c.t.Logf("with one of them dead: p50 %s", c.address(g, 15))
 	c.revive("network-0")
@@ -208,6 +209,8 @@ func dhcpEverywhere(c *manyHosts) {
 	if now := c.dhcpPorts(network); !slices.Equal(now, was) {
 		c.t.Errorf("the port is now %v, was %v", now, was)
 	}
+	c.address(a, 1)
+	c.isWell("a port whose DHCP is on every host", a.ID)
 	heard := c.tunnelled("compute-0")
 	c.kill("network-0")
 	c.kill("network-1")

@@ -3,6 +3,9 @@ package test
 import (
 	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +79,7 @@ func TestTraceKinds(t *testing.T) {
 		{"Healthy", healthyKinds},
 		{"Service", dhcpServiceFaults},
 		{"Exchange", exchangeFaults},
+		{"Rogue", rogueServer},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.f(c.in(t)) })
 	}
@@ -164,7 +168,7 @@ func exchangeFaults(c *manyHosts) {
 		{"compute-0", "br-int", "table=71,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The flow table=71,priority=999,udp,dl_src=" + g.MAC + " actions=drop of br-int on host compute-0"},
 		{"compute-0", "br-int", "table=81,priority=999,udp,nw_dst=" + g.ip() + ",actions=drop", "The flow table=81,priority=999,udp,nw_dst=" + g.ip() + " actions=drop of br-int on host compute-0"},
 		{"compute-0", "br-tun", "table=2,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The flow table=2,priority=999,udp,dl_src=" + g.MAC + " actions=drop of br-tun on host compute-0"},
-		{"compute-0", "br-int", "table=0,priority=999,tcp,in_port=tap" + g.ID[:11] + ",actions=drop", "comes before those of the port and drops what it matches: 0 packets so far"},
+		{"compute-0", "br-int", "table=0,priority=999,tcp,in_port=tap" + g.ID[:11] + ",actions=drop", "comes before those of the port and drops what it matches."},
 		{"compute-0", "br-int", "table=0,priority=999,tcp,in_port=tap" + g.ID[:11] + ",tcp_flags=syn,actions=flood", "and more, for which weft has no words"},
 		{"network", "br-tun", "table=0,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The switch of host network loses DISCOVER, REQUEST"},
 		{"network", "br-int", "table=60,priority=999,udp,dl_dst=" + g.MAC + ",actions=drop", "The switch of host network loses OFFER, ACK"},
@@ -202,4 +206,42 @@ func dhcpServiceFaults(c *manyHosts) {
 	c.isTold("nftables", g.ID, trace.CauseDHCPDeaf, "a test message did not reach it")
 	in("nft", "delete table netdev x")
 	c.isWell("after it", g.ID)
+}
+
+// rogueServer: a guest without port security answers DHCP before weft does, to one guest of the network.
+func rogueServer(c *manyHosts) {
+	network := c.network("rogue", "10.66.0.0/24")
+	g, near := c.guestOn("compute-0", network, "r-guest", nil), c.guestOn("compute-0", network, "r-near", nil)
+	evil := c.guestOn("compute-0", network, "r-evil", m{"port_security_enabled": false, "security_groups": []string{}})
+	for _, g := range []*guest{g, near} {
+		if _, err := c.udhcpc(g.Name); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	evil.exec("ip", "addr", "add", evil.ip()+"/24", "dev", "eth0")
+	config, leases := filepath.Join(c.t.TempDir(), "udhcpd.conf"), filepath.Join(c.t.TempDir(), "leases")
+	c.must(os.WriteFile(config, []byte("start 10.66.0.210\nend 10.66.0.220\ninterface eth0\nlease_file "+leases+"\npidfile "+leases+".pid\noption subnet 255.255.255.0\nstatic_lease "+g.MAC+" 10.66.0.215\n"), 0o600))
+	udhcpd := exec.Command("ip", "netns", "exec", evil.Name, "busybox", "udhcpd", "-f", config)
+	c.must(udhcpd.Start())
+	defer func() {
+		_ = udhcpd.Process.Kill()
+		_ = udhcpd.Wait()
+	}()
+	// The first answer wins; so that it is the wrong one, the right one comes too late.
+	ovs, late := c.Node("network").OVS, "table=0,udp,dl_dst="+g.MAC+",tp_src=67"
+	if out, err := ovs.Ofctl("add-flow", "br-int", "priority=65000,"+late+",actions=drop"); err != nil {
+		c.t.Fatal(out, err)
+	}
+	c.await("the guest to be told wrong", 20*time.Second, func() error {
+		if got, err := c.udhcpc(g.Name); err != nil || got != "10.66.0.215" {
+			return fmt.Errorf("it got %q, %v", got, err)
+		}
+		return nil
+	})
+	if out, err := ovs.Ofctl("del-flows", "br-int", late+",cookie=0/-1"); err != nil {
+		c.t.Fatal(out, err)
+	}
+	c.isTold("the guest", g.ID, trace.CauseRogueDHCP, "The guest has chosen the offer of another DHCP server, "+evil.ip()+": port r-evil ("+evil.ID+") on host compute-0 has that address.")
+	c.isTold("the rogue", evil.ID, trace.CauseIsRogueDHCP, "This port answers DHCP: guests have chosen its offers")
+	c.isWell("the neighbour", near.ID)
 }

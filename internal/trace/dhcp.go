@@ -75,15 +75,27 @@ func (e *explainer) notServed() Step {
 	return s
 }
 
-// usesAddress reports whether the guest has sent anything from an IPv4 address of the port, and whether that is known.
+// usesAddress reports whether the guest has sent anything from an IPv4 address of the port, and whether that is known: of a
+// port without port security the switch does not count it.
 func (e *explainer) usesAddress() (uses, known bool) {
-	if e.ev == nil || e.ev.Flows == nil || !e.p.Filtered() {
+	if e.ev == nil || e.ev.Flows == nil {
 		return false, false
 	}
 	for _, f := range e.p.FixedIPs {
-		uses = uses || f.Addr.Is4() && e.ev.Flows.Sent[f.Addr.String()] > 0
+		if f.Addr.Is4() {
+			uses = uses || e.ev.Flows.Sent[f.Addr.String()] > 0 || e.seenFrom(f.Addr)
+		}
 	}
-	return uses, true
+	return uses, uses || e.p.Filtered()
+}
+
+// seenFrom: the guest has sent from the address lately, or somebody has chosen the DHCP server that it is.
+func (e *explainer) seenFrom(a netip.Addr) bool {
+	return slices.ContainsFunc(e.ev.Sources, func(s Source) bool {
+		return s.Addr.IsSingleIP() && s.Addr.Addr() == a && s.MAC == e.p.MAC && !s.Dropped
+	}) || slices.ContainsFunc(e.services(), func(d *DHCP) bool {
+		return slices.ContainsFunc(d.Others, func(o OtherServer) bool { return o.Server == a })
+	})
 }
 
 // dhcpHost is where a DHCP port serves this port.

@@ -89,6 +89,11 @@ func TestDHCP(t *testing.T) {
 		{"nobody has asked, and the guest uses its address", func(r *Record, ev *Evidence) {
 			ev.Transactions, ev.Flows.Sent = nil, map[string]uint64{"10.10.0.121": 1}
 		}, OK, CauseHealthy, ""},
+		{"nobody has asked, and what the guest sends is not counted", func(r *Record, ev *Evidence) { ev.Transactions, r.Port.PortSecurity = nil, false }, Warning, CauseNeverAsked, ""},
+		{"nobody has asked, and the guest has been seen to use its address", func(r *Record, ev *Evidence) {
+			ev.Transactions, r.Port.PortSecurity = nil, false
+			ev.Sources = []Source{{MAC: r.Port.MAC, Addr: netip.PrefixFrom(r.Port.FixedIPs[0].Addr, 32), Packets: 1}}
+		}, OK, CauseHealthy, ""},
 		{"somebody else asks", func(r *Record, ev *Evidence) {
 			ev.Transactions, r.Port.PortSecurity, ev.DHCP.Strangers = nil, false, stranger(badMAC)
 		}, Broken, CauseUnknownMAC, "No DHCP message has ever come from fa:16:3e:7b:71:0b, but from 02:00:00:00:00:09, which no port of the network has: is that this guest?"},

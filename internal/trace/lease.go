@@ -214,7 +214,11 @@ func (e *explainer) neverAsked(s *Step) {
 			e.p.MAC, begun.UTC().Format(timeForm)))
 		return
 	}
-	s.find(Broken, what, want, none, CauseNeverAsked, text)
+	v := Broken
+	if e.ev != nil && !e.p.Filtered() && e.ev.Device != nil && e.ev.Device.RxPackets > 0 {
+		v = Warning // what it sends is not counted; it may have set its address itself
+	}
+	s.find(v, what, want, none, CauseNeverAsked, text)
 }
 
 // services are what the hosts that serve the port found of their DHCP services.
