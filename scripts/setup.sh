@@ -47,6 +47,7 @@ if [ "${1:-test}" = test ]; then
 	need ansible-playbook ansible
 	need keystone-manage python3-keystone
 	need ethtool ethtool
+	need tcpdump tcpdump
 	need chromium chromium
 	need promtool prometheus
 	# The guest of make test-kernel.

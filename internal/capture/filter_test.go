@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"weft/internal/lab/labtest"
 )
 
 // filters are those that tcpdump compiles to programs that decide alike.
@@ -84,9 +86,7 @@ func machine(t *testing.T, filter string) *bpf.VM {
 
 // Filters decide as tcpdump's do, about packets that are near to what they ask for.
 func TestFiltersAsTcpdump(t *testing.T) {
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("no tcpdump: apt-get install tcpdump")
-	}
+	labtest.Require(t, "tcpdump")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	packets := make([][]byte, 4000)
 	for i := range packets {

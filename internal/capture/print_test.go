@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weft/internal/lab/labtest"
 )
 
 const (
@@ -53,9 +55,7 @@ func TestLines(t *testing.T) {
 		}
 		file = AppendPacket(file, packet(t, p.hex))
 	}
-	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("no tcpdump: apt-get install tcpdump")
-	}
+	labtest.Require(t, "tcpdump")
 	name := filepath.Join(t.TempDir(), "x.pcap")
 	if err := os.WriteFile(name, file, 0o600); err != nil {
 		t.Fatal(err)

@@ -267,6 +267,7 @@ func (f *following) ask(ctx context.Context, host model.HostName) {
 			q.Wait = 0 // it shows at once whether the host is there
 		}
 		var got trace.Followed
+		asked := f.in.o.Now()
 		err := f.in.question(ctx, host, trace.Query{PortID: f.id, NetworkID: f.network, Follow: &q}, q.Wait, &got)
 		if err != nil {
 			if why := silence(err); why != silent && ctx.Err() == nil {
@@ -283,7 +284,7 @@ func (f *following) ask(ctx context.Context, host model.HostName) {
 			silent = ""
 			note("the host is heard again")
 		}
-		if text := clock.look(got.Now, f.in.o.Now()); text != "" {
+		if text := clock.look(asked, got.Now, f.in.o.Now()); text != "" {
 			note(text)
 		}
 		if q.Epoch != 0 && q.Epoch != got.Epoch {
@@ -313,21 +314,22 @@ func silence(err error) string {
 type clock struct {
 	// wrong is by how much it goes before the server's, if that is worth to be put right.
 	wrong time.Duration
-	// ahead is the same as measured: an answer takes time, so the highest value is the best.
-	ahead    time.Duration
-	measured bool
+	// least and most are between what it is ahead: a host looked at it after it was asked and before
+	// its answer came.
+	least, most time.Duration
+	measured    bool
 }
 
-// look takes a reading of both clocks, and returns what is to be said of it.
-func (c *clock) look(theirs, ours time.Time) string {
-	ahead := theirs.Sub(ours)
-	if c.measured && ahead <= c.ahead && c.ahead-ahead < time.Second {
-		return ""
-	}
-	c.ahead, c.measured = ahead, true
+// look takes a reading of the host's clock, and returns what is to be said of it.
+func (c *clock) look(asked, theirs, answered time.Time) string {
+	least, most := theirs.Sub(answered), theirs.Sub(asked)
+	if c.measured && least <= c.most && most >= c.least {
+		least, most = max(least, c.least), min(most, c.most)
+	} // or it was set meanwhile
+	c.least, c.most, c.measured = least, most, true
 	wrong := time.Duration(0)
-	if ahead.Abs() > clockTolerance {
-		wrong = ahead
+	if least > clockTolerance || most < -clockTolerance {
+		wrong = (least + most) / 2
 	}
 	if (wrong - c.wrong).Abs() < clockTolerance {
 		return ""

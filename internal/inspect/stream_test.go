@@ -232,7 +232,7 @@ func TestFollowOfWrongClocks(t *testing.T) {
 			Events: []trace.Event{{At: time.Now().Add(time.Hour), Kind: trace.EventFlows, Text: "flows"}}}, nil
 	}
 	lines, _ := open(t, srv.URL+FollowPath+"?q=web")
-	missing := []string{"is DOWN", "nothing is heard of the host: its agent is not connected", "the host is heard again", "clock is 1h0m0s ahead", "3 events were more", "flows"}
+	missing := []string{"is DOWN", "nothing is heard of the host: its agent is not connected", "the host is heard again", "ahead of the server's; its times are put right by that", "3 events were more", "flows"}
 	for l := range lines {
 		var e trace.Event
 		if json.Unmarshal([]byte(l), &e) != nil || e.At.Before(began.Add(-time.Second)) || e.At.After(time.Now().Add(time.Second)) {
@@ -244,4 +244,35 @@ func TestFollowOfWrongClocks(t *testing.T) {
 		}
 	}
 	t.Errorf("no %q", missing)
+}
+
+// A clock is wrong only if it must be, however long an answer was under way.
+func TestClock(t *testing.T) {
+	base := time.Unix(1_800_000_000, 0)
+	at := func(ms int) time.Time { return base.Add(time.Duration(ms) * time.Millisecond) }
+	for _, c := range []struct {
+		what                   string
+		asked, theirs, answers int
+		want                   string
+	}{
+		{"right", 0, 5, 10, ""},
+		{"right, and the answer was slow", 0, 5, 3000, ""},
+		{"right, after a long wait", 0, 9990, 10000, ""},
+		{"ahead", 0, 2005, 10, "2s ahead"},
+		{"behind", 0, -1995, 10, "2s behind"},
+		{"behind by less than it took", 0, -50, 10, ""},
+	} {
+		var k clock
+		if got := k.look(at(c.asked), at(c.theirs), at(c.answers)); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
+	var k clock
+	k.look(at(0), at(2005), at(10))
+	if got := k.look(at(100), at(2110), at(5000)); got != "" || k.wrong != 2*time.Second {
+		t.Errorf("a worse reading: %q, %s", got, k.wrong)
+	}
+	if got := k.look(at(6000), at(6005), at(6010)); got != "the host's clock is right" {
+		t.Errorf("it was set: %q", got)
+	}
 }
