@@ -91,7 +91,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "duplicate MAC on the wire", made: "another VM with the port's MAC, on compute-1, sends", undone: "stop it",
-		cause: trace.CauseDuplicateMAC, text: "Somebody else uses MAC on the network: a tunnel from 10.0.0.12.",
+		cause: trace.CauseDuplicateMAC, text: "Somebody else uses MAC on the network: host compute-1.",
 		make: func(s *showing) func() {
 			twin := s.guestOn("compute-1", s.network, "twin", m{"port_security_enabled": false, "security_groups": []string{}})
 			s.names[twin.ID] = "OTHER"

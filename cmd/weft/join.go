@@ -80,7 +80,8 @@ a key, has it certified and keeps certificate, key and the servers' addresses in
 certificate directory. Then "weft agent" works here. The key never leaves this host.
 
 The servers are believed only if they are of the token's cloud. A token that could not be used
-stays good; a host that has joined already is left as it is.`,
+stays good; a host that has joined already is left as it is, unless its certificate
+has run out.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := loadConfig(cmd)

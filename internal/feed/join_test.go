@@ -76,6 +76,20 @@ func TestJoin(t *testing.T) {
 	if err := Join(t.Context(), again, "compute-2", filepath.Join(t.TempDir(), "x")); err != nil {
 		t.Error(err)
 	}
+	// A certificate that has run out keeps nobody from joining.
+	other, err := EnsureCA(filepath.Join(t.TempDir(), "pki"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Life = -time.Hour
+	late, err := other.IssueHost("compute-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Join(t.Context(), w.token(model.JoinHost), "compute-1", late); err != nil {
+		t.Error(err)
+	}
+	w.settled(w.clientIn(late))
 }
 
 func TestJoinRefused(t *testing.T) {

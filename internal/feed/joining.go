@@ -33,6 +33,12 @@ const joinTimeout = 15 * time.Second
 // serversFile holds the addresses of the servers, one a line, in a host's directory.
 const serversFile = "servers"
 
+// joined is the error of a host that has joined already.
+func joined(dir string, old *x509.Certificate) error {
+	return fmt.Errorf("this host has joined already, as %s: its certificate in %s is good until %s. To join anew, remove that directory first",
+		old.Subject.CommonName, dir, old.NotAfter.UTC().Format(time.RFC3339))
+}
+
 // Join makes this host one of the cloud that the token is of: it makes a key, has it
 // certified and writes what ClientTLS reads into dir. What it needs is in place before the
 // certificate, which comes last: a host without one has not joined. When it fails it leaves nothing.
@@ -47,8 +53,9 @@ func Join(ctx context.Context, t Token, name model.HostName, dir string) (err er
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("this host has joined already, as %s: its certificate in %s is good until %s. To join anew, remove that directory first",
-			old.Subject.CommonName, dir, old.NotAfter.UTC().Format(time.RFC3339))
+		if time.Now().Before(old.NotAfter) { // else it is good for nothing
+			return joined(dir, old)
+		}
 	}
 	if err := makeDir(dir); err != nil {
 		return err
