@@ -30,7 +30,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign drop flow", made: "ovs-ofctl add-flow br-int priority=65000,in_port=TAP,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseForeignFlow, text: "The switch of host compute-0 loses DISCOVER, REQUEST: the flow table=0,priority=65000,in_port=N of br-int, which is not weft's (cookie 0x0), drops it; by the records it may: every port may be a DHCP client.",
+		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches: N packets so far.",
 		make: func(s *showing) func() {
 			match := "priority=65000,in_port=" + s.ofport()
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
@@ -39,7 +39,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign flow drops answers", made: "ovs-ofctl add-flow br-int priority=65000,dl_dst=MAC,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseForeignFlow, text: "The switch of host compute-0 loses OFFER, ACK: the flow table=0,priority=65000,dl_dst=MAC of br-int, which is not weft's (cookie 0x0), drops it; by the records it may: every port may be a DHCP client.",
+		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,dl_dst=MAC actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches: N packets so far.",
 		make: func(s *showing) func() {
 			match := "priority=65000,dl_dst=" + s.MAC
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
@@ -60,14 +60,6 @@ var flowExhibits = []exhibit{
 		make: func(s *showing) func() {
 			s.must(s.Underlay.Suffer(lab.Cut(lab.Cable("network", lab.Data), lab.Cable("compute-0", lab.Data))[0]))
 			return func() { s.must(s.Underlay.Suffer()) }
-		},
-	},
-	{
-		name: "tunnel to the wrong address", made: "ovs-vsctl set Interface vxlan-0a00000d options:remote_ip=10.0.0.99", undone: "nothing to do: weft has set it back",
-		verdict: trace.Warning, cause: trace.CauseTunnelWrongAddress, text: "Something else has changed port vxlan-0a00000d on host compute-0: it was found as remote_ip 10.0.0.99 and was put back to remote_ip 10.0.0.13 N s ago.",
-		make: func(s *showing) func() {
-			s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.99")
-			return func() {}
 		},
 	},
 	{
@@ -106,13 +98,16 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "rogue DHCP server", made: "another VM of the network, without port security, answers DHCP", undone: "stop it",
-		cause: trace.CauseRogueDHCP, text: "?", awaits: "i",
+		cause: trace.CauseRogueDHCP, text: "The guest has chosen the offer of another DHCP server, OTHER-ADDRESS: port rogue (OTHER) on host compute-0 has that address.",
 		make: func(s *showing) func() {
-			rogue := s.rogue()
+			stop := s.rogue()
+			// The other server is the first to answer: what the real one sends does not arrive for a while.
+			s.must(s.Underlay.Suffer(lab.Cut(lab.Cable("network", lab.Data), lab.Cable("compute-0", lab.Data))[0]))
 			s.asks()
+			s.must(s.Underlay.Suffer())
 			return func() {
-				rogue()
-				s.asks()
+				stop()
+				s.getsAddress(s.guest)
 			}
 		},
 	},
@@ -149,5 +144,5 @@ func (s *showing) rogue() (stop func()) {
 	g.exec("ip", "addr", "add", g.ip()+"/24", "dev", "eth0")
 	config := filepath.Join(s.dir, "udhcpd.conf")
 	s.must(os.WriteFile(config, []byte("start 10.70.0.210\nend 10.70.0.220\ninterface eth0\npidfile "+s.dir+"/udhcpd.pid\nlease_file "+s.dir+"/udhcpd.leases\noption subnet 255.255.255.0\n"), 0o600))
-	return s.background("ip", "netns", "exec", g.Name, "busybox", "udhcpd", "-f", config)
+	return s.background("ip", "netns", "exec", g.Name, "busybox", "udhcpd", "-f", "-a", "1", config)
 }

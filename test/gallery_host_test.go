@@ -44,7 +44,15 @@ var hostExhibits = []exhibit{
 		},
 	},
 	{
-		// Last: for ten minutes all ports of the host are warned of it.
+		// These last: for ten minutes all ports of the host are warned of them.
+		name: "tunnel to the wrong address", made: "ovs-vsctl set Interface vxlan-0a00000d options:remote_ip=10.0.0.99", undone: "nothing to do: weft has set it back",
+		verdict: trace.Warning, cause: trace.CauseTunnelWrongAddress, text: "Something else has changed port vxlan-0a00000d on host compute-0: it was found as remote_ip 10.0.0.99 and was put back to remote_ip 10.0.0.13 N s ago.",
+		make: func(s *showing) func() {
+			s.vsctl("set", "Interface", "vxlan-0a00000d", "options:remote_ip=10.0.0.99")
+			return func() {}
+		},
+	},
+	{
 		name: "controller elsewhere", made: "ovs-vsctl set-controller br-int tcp:192.0.2.1:6653", undone: "nothing to do: weft has set it back",
 		verdict: trace.Warning, cause: trace.CauseRepaired, text: "Something else has changed bridge br-int on host compute-0: it was found as controller tcp:192.0.2.1:6653 and was put back to controller tcp:127.0.0.1:6633 N s ago.",
 		make: func(s *showing) func() {

