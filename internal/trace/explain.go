@@ -175,7 +175,11 @@ func (e *explainer) binding() Step {
 			public = "The port is bound to no host: nobody has said yet where its VM runs."
 		}
 		s.onlyAdmins(public)
-		s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS, CauseBindingFailed, fmt.Sprintf("The port could not be bound to host %s: %s.", b.Host, cmp.Or(b.Reason, string(b.VIFType))))
+		if b.Host == "" {
+			s.show("vif type", observed)
+		} else {
+			s.judge("vif type", string(model.VIFOVS), observed, b.VIFType == model.VIFOVS, CauseBindingFailed, fmt.Sprintf("The port could not be bound to host %s: %s.", b.Host, cmp.Or(b.Reason, string(b.VIFType))))
+		}
 	}
 	if b.VIFType == model.VIFBindingFailed {
 		s.onlyAdmins("The port could not be bound to its host.")
