@@ -3,6 +3,7 @@ package openflow
 // Types of multipart messages.
 const (
 	multipartFlow      = 1
+	multipartAggregate = 2
 	multipartPortStats = 4
 	multipartPortDesc  = 13
 )
@@ -23,6 +24,13 @@ type (
 	FlowStatsReply struct {
 		More  bool
 		Flows []FlowStats
+	}
+	// AggregateRequest asks how many flows there are of those that the request for them would get.
+	AggregateRequest FlowStatsRequest
+	// AggregateReply is the answer.
+	AggregateReply struct {
+		Packets, Bytes uint64
+		Flows          uint32
 	}
 	// PortStatsRequest asks for the counters of a port, or with PortAny of all.
 	PortStatsRequest struct{ Port uint32 }
@@ -56,10 +64,12 @@ func AllFlows() *FlowStatsRequest {
 }
 
 func (*FlowStatsRequest) kind() uint8 { return typeMultipartReq }
+func (*AggregateRequest) kind() uint8 { return typeMultipartReq }
 func (*PortStatsRequest) kind() uint8 { return typeMultipartReq }
 func (*PortDescRequest) kind() uint8  { return typeMultipartReq }
 func (*MultipartRequest) kind() uint8 { return typeMultipartReq }
 func (*FlowStatsReply) kind() uint8   { return typeMultipartReply }
+func (*AggregateReply) kind() uint8   { return typeMultipartReply }
 func (*PortStatsReply) kind() uint8   { return typeMultipartReply }
 func (*PortDescReply) kind() uint8    { return typeMultipartReply }
 func (*MultipartReply) kind() uint8   { return typeMultipartReply }
@@ -73,8 +83,18 @@ func moreFlag(more bool) uint16 {
 	return 0
 }
 
-func (m *FlowStatsRequest) appendTo(b []byte) []byte {
-	b = pad(append(multipart(b, multipartFlow, 0), m.Table), 3)
+func (m *FlowStatsRequest) appendTo(b []byte) []byte { return m.appendAs(b, multipartFlow) }
+
+func (m *AggregateRequest) appendTo(b []byte) []byte {
+	return (*FlowStatsRequest)(m).appendAs(b, multipartAggregate)
+}
+
+func (m *AggregateReply) appendTo(b []byte) []byte {
+	return pad(put32(put64(put64(multipart(b, multipartAggregate, 0), m.Packets), m.Bytes), m.Flows), 4)
+}
+
+func (m *FlowStatsRequest) appendAs(b []byte, kind uint16) []byte {
+	b = pad(append(multipart(b, kind, 0), m.Table), 3)
 	b = pad(put32(put32(b, m.OutPort), m.OutGroup), 4)
 	return m.Match.appendTo(put64(put64(b, m.Cookie), m.CookieMask))
 }
@@ -121,13 +141,16 @@ func (r *reader) multipartRequest() Message {
 	kind, flags := r.u16(), r.u16()
 	r.skip(4)
 	switch kind {
-	case multipartFlow:
+	case multipartFlow, multipartAggregate:
 		m := &FlowStatsRequest{Table: r.u8()}
 		r.skip(3)
 		m.OutPort, m.OutGroup = r.u32(), r.u32()
 		r.skip(4)
 		m.Cookie, m.CookieMask = r.u64(), r.u64()
 		m.Match = r.match()
+		if kind == multipartAggregate {
+			return (*AggregateRequest)(m)
+		}
 		return m
 	case multipartPortStats:
 		m := &PortStatsRequest{Port: r.u32()}
@@ -149,6 +172,10 @@ func (r *reader) multipartReply() Message {
 		for r.err == nil && len(r.b) > 0 {
 			m.Flows = append(m.Flows, r.flowStats())
 		}
+		return m
+	case multipartAggregate:
+		m := &AggregateReply{Packets: r.u64(), Bytes: r.u64(), Flows: r.u32()}
+		r.skip(4)
 		return m
 	case multipartPortStats:
 		m := &PortStatsReply{More: more}

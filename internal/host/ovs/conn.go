@@ -49,6 +49,7 @@ type call struct {
 	flows       []openflow.FlowStats
 	ports       []openflow.PortDesc
 	counters    []openflow.PortStats
+	counts      []uint32
 	done        chan struct{}
 }
 
@@ -125,7 +126,7 @@ func (c *conn) serve(probes *probes) error {
 		switch m := m.(type) {
 		case *openflow.EchoRequest:
 			err = c.send(openflow.Encode(nil, xid, &openflow.EchoReply{Data: m.Data}))
-		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.PortDescReply, *openflow.PortStatsReply:
+		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.AggregateReply, *openflow.PortDescReply, *openflow.PortStatsReply:
 			c.answer(xid, m)
 		case *openflow.PacketIn:
 			probes.take(c, m)
@@ -160,6 +161,8 @@ func (c *conn) answer(xid uint32, m openflow.Message) {
 		finished = xid == a.last
 	case *openflow.FlowStatsReply:
 		a.flows = append(a.flows, m.Flows...)
+	case *openflow.AggregateReply:
+		a.counts = append(a.counts, m.Flows)
 	case *openflow.PortDescReply:
 		a.ports = append(a.ports, m.Ports...)
 	case *openflow.PortStatsReply:
@@ -310,6 +313,21 @@ func (c *conn) dump(ctx context.Context, requests ...openflow.Message) ([]openfl
 		return nil, fmt.Errorf("dump flows: %w", e)
 	}
 	return a.flows, nil
+}
+
+// count counts the flows that each request would get.
+func (c *conn) count(ctx context.Context, requests ...*openflow.FlowStatsRequest) ([]uint32, error) {
+	a, err := c.call(ctx, 0, 128*len(requests), func(i int, _ uint32) openflow.Message { return (*openflow.AggregateRequest)(requests[i]) }, len(requests))
+	if err != nil {
+		return nil, fmt.Errorf("count flows: %w", err)
+	}
+	for _, e := range a.errs {
+		return nil, fmt.Errorf("count flows: %w", e)
+	}
+	if len(a.counts) != len(requests) {
+		return nil, fmt.Errorf("count flows: %d answers to %d questions", len(a.counts), len(requests))
+	}
+	return a.counts, nil
 }
 
 // ports reads the numbers of the bridge's ports, by name.

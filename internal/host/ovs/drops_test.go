@@ -3,6 +3,7 @@ package ovs
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -68,4 +69,34 @@ func TestFragments(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("first fragments can be matched again", handled)
+}
+
+// TestForeign: flows of other owners are found whatever their cookie, and nothing where there are none.
+func TestForeign(t *testing.T) {
+	w := newWorld(t)
+	w.apply(w.example(7))
+	found := func() (cookies []uint64) {
+		all, err := w.s.Foreign(t.Context(), "br-int", owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range all {
+			cookies = append(cookies, f.Cookie)
+		}
+		slices.Sort(cookies)
+		return cookies
+	}
+	if got := found(); len(got) != 0 {
+		t.Errorf("foreign flows %x where there are none", got)
+	}
+	near := vswitch.Cookie(owner^1, vswitch.KindPort, 7)
+	for i, flow := range []string{"table=0,priority=60000,tcp,actions=drop", "table=60,priority=60001,udp,actions=NORMAL"} {
+		cookie := fmt.Sprintf("cookie=%#x,", []uint64{0x99, near}[i])
+		if out, err := w.lab.Ofctl("add-flow", "br-int", cookie+flow); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	if got := found(); !slices.Equal(got, []uint64{0x99, near}) {
+		t.Errorf("foreign flows %x", got)
+	}
 }
