@@ -266,7 +266,7 @@ func (e *explainer) shadows(s *Step) {
 			v = Broken
 		}
 		s.find(v, "foreign flow", none, fmt.Sprintf("%s %s, %d packets", f.Bridge, f.text(), f.Packets), CauseForeignFlow,
-			fmt.Sprintf("The flow %s of %s on host %s is not weft's (cookie %s), comes before those of the port and %s.", f.text(), f.Bridge, e.p.Binding.Host, f.Cookie, does))
+			fmt.Sprintf("The flow %s of %s on host %s is not weft's (cookie %s), comes before those of the port and %s: %d packets so far.", f.text(), f.Bridge, e.p.Binding.Host, f.Cookie, does, f.Packets))
 	}
 }
 
