@@ -30,7 +30,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign drop flow", made: "ovs-ofctl add-flow br-int priority=65000,in_port=TAP,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches: N packets so far.",
+		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
 			match := "priority=65000,in_port=" + s.ofport()
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
@@ -39,7 +39,7 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "foreign flow drops answers", made: "ovs-ofctl add-flow br-int priority=65000,dl_dst=MAC,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
-		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,dl_dst=MAC actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches: N packets so far.",
+		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,dl_dst=MAC actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
 			match := "priority=65000,dl_dst=" + s.MAC
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
