@@ -16,12 +16,9 @@ import (
 // clockExhibits are faults of clocks and certificates, and of a switch that hangs.
 var clockExhibits = []exhibit{
 	{
-		name: "clock of a host wrong", made: "the agent of compute-0 runs 90 s ahead of the servers", undone: "set the clock (the agent is started again)",
+		name: "clock of a host wrong", long: true, made: "the agent of compute-0 runs 90 s ahead of the servers", undone: "set the clock (the agent is started again)",
 		harms: sameHost, verdict: trace.Warning, cause: trace.CauseClockSkew, text: "The clock of host compute-0 is N s ahead, compared with the server's.",
 		make: func(s *showing) func() {
-			if os.Getenv(galleryVar) == "" {
-				s.t.Skip("a weft with another clock takes long to build")
-			}
 			n := s.Node("compute-0")
 			program, env := n.Program, n.Env
 			again := func() {

@@ -94,9 +94,6 @@ func causesDoc(t *testing.T) string {
 func faultsDoc() string {
 	var b strings.Builder
 	for i, x := range exhibits() {
-		if x.awaits != "" {
-			continue
-		}
 		if i > 0 {
 			b.WriteString("\n")
 		}
