@@ -51,7 +51,7 @@ func (e *explainer) faults() []Step {
 			s.show("was: "+f.Object, fmt.Sprintf("could not %s: %s (for %s, until %s)", f.Op, f.Error, f.Until.Sub(f.Since).Round(time.Millisecond), ago(ev.At, f.Until)))
 		}
 		for _, g := range ev.Gaps {
-			s.unlooked("gap", anything, g)
+			s.find(Unknown, "gap", anything, unknown+g, CauseNotLooked, fmt.Sprintf("On host %s something could not be looked at: %s.", host, g))
 		}
 		all = append(all, s)
 	}
