@@ -222,17 +222,17 @@ func (s *capturing) fetch(ctx context.Context, q *trace.CaptureQuery) trace.Capt
 		s.mu.Lock()
 	}
 	defer s.mu.Unlock()
-	return s.take()
+	return s.take(rest > 0)
 }
 
-// take makes an answer of the first packets of the queue; called with the lock.
-func (s *capturing) take() trace.Captured {
+// take makes an answer of the first packets of the queue, or while it rests of none; called with the lock.
+func (s *capturing) take(rests bool) trace.Captured {
 	c := trace.Captured{Device: s.packets.Device, Namespace: s.packets.Namespace, First: s.first, Dropped: s.dropped}
 	if s.end == "" {
 		c.Dropped += s.packets.Reader.Dropped()
 	}
 	size, n := 0, 0
-	for ; n < len(s.queue); n++ {
+	for ; n < len(s.queue) && !rests; n++ {
 		if size += len(s.queue[n].Data) + packetCosts; size > captureAnswers && n > 0 {
 			s.full = time.Now()
 			break

@@ -117,9 +117,11 @@ func TestCaptureBounds(t *testing.T) {
 	for range sent {
 		w.packets <- make([]byte, 50000)
 	}
-	n, after, answers := 0, uint64(0), 0
+	n, after := 0, uint64(0)
 	var got trace.Captured
-	for begin := time.Now(); ; answers++ {
+	var full time.Time // when that was asked to which a full answer came
+	for begin := time.Now(); ; {
+		asked := time.Now()
 		got = c.ask(trace.CaptureQuery{ID: "x", After: after, Wait: time.Millisecond})
 		size := 0
 		for _, p := range got.Packets {
@@ -128,10 +130,13 @@ func TestCaptureBounds(t *testing.T) {
 		if size > captureAnswers {
 			t.Errorf("an answer of %d bytes", size)
 		}
+		if now := time.Now(); size > 0 && now.Sub(full) < captureRests {
+			t.Errorf("%d bytes come %s after a full answer was asked for", size, now.Sub(full))
+		}
+		if size > captureAnswers-50000-packetCosts {
+			full = asked
+		}
 		if len(got.Packets) == 0 && time.Since(begin) > captureRests {
-			if time.Since(begin) < time.Duration(answers-2)*captureRests/2 {
-				t.Errorf("%d answers in %s", answers, time.Since(begin))
-			}
 			if n+int(got.Dropped)-7 == sent {
 				break
 			}

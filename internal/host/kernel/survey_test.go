@@ -175,8 +175,12 @@ func hold(t *testing.T, name string, flags uint16) (fd int) {
 }
 
 func TestNeighbours(t *testing.T) {
+	// The limit is the whole machine's: in a network namespace the kernel does not tell.
 	if _, err := os.Stat("/proc/sys/net/ipv4/neigh/default/gc_thresh3"); err != nil {
-		t.Skip("the kernel does not tell here")
+		if now, most, _ := Neighbours(); most != 0 || now < 0 {
+			t.Errorf("%d of %d, of which the kernel says nothing", now, most)
+		}
+		return
 	}
 	if now, most, full := Neighbours(); most <= 0 || now < 0 || now > most || full < 0 {
 		t.Errorf("%d of %d, full %d times", now, most, full)
