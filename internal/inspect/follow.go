@@ -40,15 +40,14 @@ func (in *Inspector) serveFollow(w http.ResponseWriter, r *http.Request) {
 	}
 	var port *model.Port
 	var err error
-	in.o.Cloud.Read(func(rd store.Reader) {
-		var ports []*model.Port
-		q := strings.TrimSpace(r.URL.Query().Get("q"))
-		if ports, err = seen(rd, q, see); err == nil && len(ports) > 1 {
-			err = Ambiguous{Query: q, Ports: ports}
-		} else if err == nil {
-			port = ports[0]
-		}
-	})
+	q := strings.TrimSpace(r.URL.Query().Get("q"))
+	if ports, e := in.seen(q, see); e != nil {
+		err = e
+	} else if len(ports) > 1 {
+		err = Ambiguous{Query: q, Ports: ports}
+	} else {
+		port = ports[0]
+	}
 	if err == nil && in.o.Changes == nil {
 		err = unable{http.StatusNotImplemented, "this server tells of no changes"}
 	}

@@ -116,7 +116,7 @@ func (e Ambiguous) Error() string {
 	return b.String()
 }
 
-// Sight is what somebody may see.
+// Sight is what somebody may see. It may ask the API, so it is never asked while the records are read.
 type Sight interface {
 	// Port says of a port whether its records may be seen, and whether the insides of hosts too.
 	Port(model.PortID) (port, hosts bool)
@@ -137,17 +137,7 @@ func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Rep
 	now := in.o.Now()
 	q = strings.TrimSpace(q)
 	rep := trace.Report{Query: q, Verdict: trace.OK, Chains: []trace.Chain{}}
-	var records []trace.Record
-	var err error
-	in.o.Cloud.Read(func(r store.Reader) {
-		var ports []*model.Port
-		if ports, err = seen(r, q, see); err != nil {
-			return
-		}
-		for _, p := range ports {
-			records = append(records, in.record(r, p, now))
-		}
-	})
+	ports, err := in.seen(q, see)
 	if missing := (model.NotFound{}); errors.As(err, &missing) && in.o.Refused != nil {
 		rep.Refused = slices.DeleteFunc(in.o.Refused(q), func(f model.Refusal) bool { return !see.Project(f.Project) })
 		if len(rep.Refused) > 0 {
@@ -158,6 +148,15 @@ func (in *Inspector) Report(ctx context.Context, q string, see Sight) (trace.Rep
 	if err != nil {
 		return rep, err
 	}
+	var records []trace.Record
+	in.o.Cloud.Read(func(r store.Reader) {
+		for _, p := range ports {
+			if e := r.Port(p.ID); e != nil {
+				p = e.Value
+			}
+			records = append(records, in.record(r, p, now))
+		}
+	})
 	rep.Chains = make([]trace.Chain, len(records))
 	var wg sync.WaitGroup
 	for i, rec := range records {
@@ -247,8 +246,8 @@ func skew(sent, got, at time.Time) time.Duration {
 }
 
 // seen returns the ports that q means and the caller may see: one, or all of a VM.
-func seen(r store.Reader, q string, see Sight) ([]*model.Port, error) {
-	found, err := candidates(r, q)
+func (in *Inspector) seen(q string, see Sight) (found []*model.Port, err error) {
+	in.o.Cloud.Read(func(r store.Reader) { found, err = candidates(r, q) })
 	if err != nil {
 		return nil, err
 	}

@@ -138,6 +138,35 @@ func TestVM(t *testing.T) {
 	}
 }
 
+// writes is a sight that changes a port before it says what may be seen. A change is answered when it
+// can be read, so it never is if it is asked while the records are read.
+type writes struct{ w *world }
+
+func (s writes) Port(model.PortID) (port, hosts bool) {
+	_, err := s.w.c.UpdatePort(s.w.t.Context(), s.w.b.ID, control.PortRequest{Description: control.Some(fmt.Sprint(time.Now()))})
+	return err == nil, true
+}
+
+func (s writes) Project(model.ProjectID) bool { return true }
+
+// TestSightReads: what may be seen the API is asked, which waits for changes that are on their way.
+func TestSightReads(t *testing.T) {
+	w := newWorld(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.in.Report(t.Context(), "web", writes{w})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the question what may be seen waits for who asks it")
+	}
+}
+
 // Whatever the host does, there is an answer that says what is known.
 func TestHostsThatDoNotAnswer(t *testing.T) {
 	w := newWorld(t)
