@@ -47,7 +47,7 @@ func (s *cloudServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/net/v2.0/proxy":
 		w.WriteHeader(502)
 		fmt.Fprint(w, "<html>bad gateway</html>")
-	case "/net/weft/v1/chain":
+	case "/net/weft/v1/trace":
 		w.WriteHeader(404)
 		fmt.Fprint(w, `{"error": "no port has it"}`)
 	case "/identity/v3/projects/other", "/identity/v3/projects/twice":
@@ -199,7 +199,7 @@ func TestErrors(t *testing.T) {
 		want   string
 	}{
 		{nil, get("/v2.0/ports/x"), "neutron says: Port x could not be found. (PortNotFound, 404, req-1)"},
-		{nil, get("/weft/v1/chain"), "neutron says: no port has it (404, req-1)"},
+		{nil, get("/weft/v1/trace"), "neutron says: no port has it (404, req-1)"},
 		{nil, get("/v2.0/proxy"), "neutron says: Bad Gateway (502, req-1)"},
 		{nil, find("none"), `no network has the ID or name "none"`},
 		{nil, find("all"), "7 networks are named \"all\"; give the ID of one:\n  0 (project p)\n  1 (project p)\n  2 (project p)\n  3 (project p)\n  4 (project p)\n  5 (project p)\n  6 (project p)"},

@@ -66,7 +66,7 @@ func evidence() *Evidence {
 var cases = []struct {
 	name  string
 	spoil func(r *Record, ev *Evidence) (noEvidence string)
-	// step and what name the first difference; empty when all is well.
+	// step and what name where the answer is; empty when all is well.
 	step, what string
 }{
 	{"healthy", func(r *Record, ev *Evidence) string { return "" }, "", ""},
