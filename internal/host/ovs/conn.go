@@ -229,7 +229,7 @@ func (c *conn) call(ctx context.Context, since uint32, size int, ms func(i int, 
 	c.mu.Unlock()
 	if err := c.send(buf); err != nil {
 		c.close(err)
-		return nil, err
+		return nil, c.err // closed before, it may be for another reason
 	}
 	select {
 	case <-a.done:

@@ -3,7 +3,6 @@ package ovs
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	"weft/internal/host/openflow"
@@ -19,15 +18,11 @@ type Drop struct {
 // Drops reads the counters of those flows of a bridge whose cookie has a drop reason, summed
 // by cookie and sorted by it. No other flow is read.
 func (s *Switch) Drops(ctx context.Context, bridge string) ([]Drop, error) {
-	c := s.connOf(bridge)
-	if c == nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	stats, err := c.dump(ctx, withReason()...)
+	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+		return c.dump(ctx, withReason()...)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+		return nil, err
 	}
 	sum := map[uint64]uint64{}
 	for i := range stats {

@@ -220,6 +220,39 @@ func TestEachChangeFails(t *testing.T) {
 	t.Logf("%d changes", n)
 }
 
+// TestReadWhileReplaced: who reads flows does not notice that the bridge and this process call each other
+// at that time.
+func TestReadWhileReplaced(t *testing.T) {
+	w := newWorld(t)
+	want := w.example(7)
+	w.apply(want)
+	before := w.s.Stats().Connections
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 50 {
+			w.s.reach(t.Context(), "br-int")
+		}
+	}()
+	for reading := true; reading; {
+		select {
+		case <-done:
+			reading = false
+		default:
+		}
+		w.wantFlows("br-int", want.Flows["br-int"].All())
+		if _, err := w.s.Drops(t.Context(), "br-int"); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.s.Foreign(t.Context(), "br-int", owner); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := w.s.Stats().Connections - before; n < 2 {
+		t.Errorf("connected %d times more", n)
+	}
+}
+
 // TestStrangers: what is no OpenFlow switch harms nobody.
 func TestStrangers(t *testing.T) {
 	w := newWorld(t)

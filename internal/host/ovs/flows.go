@@ -296,20 +296,36 @@ func flowText(e encodedFlow) string {
 	return f.String()
 }
 
+// readFlows reads what read asks of a bridge. As in applyBridge, a connection that was replaced in the
+// middle is no failure: the new one is asked.
+func (s *Switch) readFlows(ctx context.Context, bridge string, read func(context.Context, *conn) ([]openflow.FlowStats, error)) (stats []openflow.FlowStats, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for {
+		c := s.connOf(bridge)
+		if c == nil {
+			return nil, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
+		}
+		stats, err = read(ctx, c)
+		if err == nil {
+			return stats, nil
+		}
+		if !errors.Is(err, errReplaced) || ctx.Err() != nil {
+			return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+		}
+	}
+}
+
 // DumpFlows reads the flows of a bridge whose cookie is cookie in the bits of mask, with
 // their counters, sorted. A flow that weft could not have made is left out and counted in foreign.
 func (s *Switch) DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) (list []vswitch.Counted, foreign int, err error) {
-	c := s.connOf(bridge)
-	if c == nil {
-		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	request := openflow.AllFlows()
 	request.Cookie, request.CookieMask = cookie, mask
-	stats, err := c.dump(ctx, request)
+	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+		return c.dump(ctx, request)
+	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("bridge %s: %w", bridge, err)
+		return nil, 0, err
 	}
 	for i := range stats {
 		f, err := fromWire(stats[i].Flow)

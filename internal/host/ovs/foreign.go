@@ -2,7 +2,6 @@ package ovs
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"weft/internal/host/openflow"
@@ -21,25 +20,18 @@ type Foreign struct {
 
 // Foreign reads the flows of a bridge whose cookie has another owner, sorted. No other flow is read.
 func (s *Switch) Foreign(ctx context.Context, bridge string, owner uint16) ([]Foreign, error) {
-	c := s.connOf(bridge)
-	if c == nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	// Each question is a way through all flows for the switch. Two tell whether there is anything to ask for.
-	ours := openflow.AllFlows()
-	ours.Cookie, ours.CookieMask = vswitch.Cookie(owner, 0, 0), vswitch.Cookie(1<<16-1, 0, 0)
-	n, err := c.count(ctx, openflow.AllFlows(), ours)
+	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+		// Each question is a way through all flows for the switch. Two tell whether there is anything to ask for.
+		ours := openflow.AllFlows()
+		ours.Cookie, ours.CookieMask = vswitch.Cookie(owner, 0, 0), vswitch.Cookie(1<<16-1, 0, 0)
+		n, err := c.count(ctx, openflow.AllFlows(), ours)
+		if err != nil || n[0] == n[1] {
+			return nil, err
+		}
+		return c.dump(ctx, ofOthers(owner)...)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
-	}
-	if n[0] == n[1] {
-		return nil, nil
-	}
-	stats, err := c.dump(ctx, ofOthers(owner)...)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+		return nil, err
 	}
 	var all []Foreign
 	for i := range stats {
