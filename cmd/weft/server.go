@@ -147,7 +147,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})
-	tasks.Go(func() error { return serveHTTP(ctx, apiListener, requests.Measure(api), log) })
+	tasks.Go(func() error { return serveHTTP(ctx, apiListener, requests.Measure(fromOwnPages(c, api)), log) })
 	tasks.Go(func() error {
 		select {
 		case err := <-storeDone:
