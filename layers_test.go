@@ -32,6 +32,7 @@ var layers = map[string]string{
 	"plan/dhcp":     "model plan/view plan/vif plan/netns",
 	"host/diff":     "",
 	"host/openflow": "",
+	"host/repairs":  "",
 	"metrics":       "",
 	"capture":       "model",
 	"trace":         "model ipam plan/...",
@@ -50,8 +51,8 @@ var layers = map[string]string{
 	"web":             "",
 
 	// The host.
-	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow metrics",
-	"host/kernel": "model plan/netns plan/vif host/diff capture",
+	"host/ovs":    "model plan/vswitch plan/vif plan/view host/diff host/openflow host/repairs metrics",
+	"host/kernel": "model plan/netns plan/vif host/diff host/repairs capture",
 	"host/dhcpd":  "model plan/dhcp host/kernel metrics",
 	"host":        "model plan/... host/... capture doctor trace",
 	"agent":       "model plan/... host feed trace metrics capture doctor",

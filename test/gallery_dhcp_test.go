@@ -53,6 +53,14 @@ var dhcpExhibits = []exhibit{
 		},
 	},
 	{
+		name: "DHCP device deleted", made: "ip -n qdhcp-NETWORK link del DEVICE, with the userspace datapath", undone: "the agent has the switch make it anew, at once, and remembers it for ten minutes",
+		verdict: trace.Warning, cause: trace.CauseRepaired, text: "Something else has changed namespace qdhcp-NETWORK/DEVICE on host network: it was found as gone and was put back to made again N s ago.",
+		make: func(s *showing) func() {
+			s.inNamespace("link del " + s.dhcpDevice())
+			return func() {}
+		},
+	},
+	{
 		name: "DHCP host dead", made: "kill -9 the agent of host network", undone: "start it again",
 		harms: everybody, cause: trace.CauseAgentDead, text: "Host network, which serves DHCP on this network, is dead or cut off: last heard of N s ago.",
 		make: func(s *showing) func() {

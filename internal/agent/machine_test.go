@@ -310,6 +310,9 @@ func (w *whole) switchRestarts() {
 	if got := w.revisions(w.ports); !slices.Equal(got, revs) {
 		w.t.Error("a restart of ovs-vswitchd changed port records: a status flapped")
 	}
+	if r := w.repairs(); len(r) > 0 {
+		w.t.Errorf("what nobody else has changed was put back: %+v", r)
+	}
 }
 
 // devicesAreLost to somebody who deletes what is the agent's: ovs-vswitchd does not notice.
@@ -326,6 +329,7 @@ func (w *whole) devicesAreLost() {
 		began := time.Now()
 		w.leases(5)
 		w.t.Logf("a lease %v after the DHCP device was deleted", time.Since(began))
+		w.wasPutBack("namespace " + ns + "/" + tap)
 	}
 
 	// The sockets keep a nameless namespace alive, so that guests go on being served; the
@@ -337,12 +341,26 @@ func (w *whole) devicesAreLost() {
 		return err == nil && strings.Contains(string(out), "/24")
 	})
 	w.leases(7)
+	w.wasPutBack("namespace " + ns)
 	for _, up := range []bool{false, true} {
 		if _, err := w.control.UpdateNetwork(w.t.Context(), w.net, control.NetworkRequest{AdminStateUp: control.Some(up)}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
 	w.leases(8)
+}
+
+// repairs are those of which weft trace would hear.
+func (w *whole) repairs() []trace.Repair {
+	return w.a.Evidence(w.t.Context(), traceQuery(w.ports[0])).Repairs
+}
+
+// wasPutBack: somebody had removed it, and that is remembered.
+func (w *whole) wasPutBack(object string) {
+	w.t.Helper()
+	w.eventually(object+" is remembered", func() bool {
+		return slices.ContainsFunc(w.repairs(), func(r trace.Repair) bool { return r.Kind+" "+r.Name == object && r.Found == "gone" })
+	})
 }
 
 func (w *whole) everythingGoes() {

@@ -194,6 +194,9 @@ var findings = []struct {
 	{"somebody keeps changing a tag", trace.Broken, func(f *Facts) {
 		host(f).Repairs = []trace.Repair{{Kind: "port", Bridge: "br-int", Name: "tap11111111-22", Found: "tag 999", Set: "tag 3", At: now, Times: 9, Lately: 5}}
 	}},
+	{"somebody removed an address in a namespace", trace.Warning, func(f *Facts) {
+		host(f).Repairs = []trace.Repair{{Kind: "namespace", Name: "qdhcp-11111111-2222-3333-4444-555555555555/tap11111111-22", Found: "no address 10.70.0.2/24", Set: "address 10.70.0.2/24 there", At: now, Times: 2, Lately: 1}}
+	}},
 	{"something left over", trace.Warning, func(f *Facts) { host(f).Leftovers = []Leftover{idle, netspace} }},
 	{"something left over in use", trace.Warning, func(f *Facts) { host(f).Leftovers = []Leftover{inUse} }},
 }

@@ -303,11 +303,14 @@ func repairs(g *Group, h Host) {
 		g.ok("repairs", "Nobody has changed lately what the agent has set.")
 		return
 	}
-	const do = "Find out who does it (another agent or controller, a script, somebody with ovs-vsctl or ovs-ofctl) and stop that."
+	const do = "Find out who does it (another agent or controller, a script, somebody with ovs-vsctl, ovs-ofctl or ip) and stop that."
 	for _, r := range h.Repairs {
 		what := r.Kind + " " + r.Name + " of " + r.Bridge
-		if r.Kind == "bridge" {
+		switch r.Kind {
+		case "bridge":
 			what = "bridge " + r.Bridge
+		case "namespace":
+			what = "namespace " + r.Name
 		}
 		text := fmt.Sprintf("On %s somebody set %s; the agent set %s again, %s, last at %s.", what, orNone(r.Found), orNone(r.Set), times(r.Times), stamp(r.At))
 		if r.Lately >= oftenRepaired {

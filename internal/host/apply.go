@@ -15,6 +15,7 @@ import (
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/host/repairs"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/dhcp"
@@ -35,7 +36,7 @@ type Switch interface {
 	FlushZones(ctx context.Context, bridge string, zones []uint16) error
 	Drops(ctx context.Context, bridge string) ([]ovs.Drop, error)
 	Alive(ctx context.Context) (database, vswitchd error)
-	Repairs() []ovs.Repair
+	Repairs() []repairs.Repair
 	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 	Foreign(ctx context.Context, bridge string, owner uint16) ([]ovs.Foreign, error)
@@ -52,6 +53,7 @@ type Kernel interface {
 	// Underlay is the device that has the address that tunnels end at.
 	Underlay() (u kernel.Underlay, known bool)
 	Changed() <-chan struct{}
+	Repairs() []repairs.Repair
 }
 
 // DHCP is what a Host needs of the DHCP responder; *dhcpd.Server is one.
@@ -93,6 +95,8 @@ type Host struct {
 	lost atomic.Bool
 	// holders finds the virtual machines behind taps.
 	holders kernel.Holders
+	// remade are the devices that were lost and made anew.
+	remade repairs.Memory
 }
 
 // New makes a Host. Run must be running for Changed to speak.
@@ -197,6 +201,7 @@ func (h *Host) remake(ctx context.Context, p plan.Plan, guest []Fault) (remade b
 			continue
 		}
 		h.log.Warn("a device of the switch was lost and is made anew", "device", device, "network", f.Network)
+		h.remade.Note(time.Now(), []repairs.Repair{{Kind: "namespace", Name: strings.TrimPrefix(f.Object, "namespace "), Found: repairs.Gone, Set: repairs.Again}})
 		remade = true
 	}
 	return remade, faults

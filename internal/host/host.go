@@ -14,6 +14,7 @@ import (
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/host/repairs"
 	"weft/internal/model"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
@@ -158,7 +159,7 @@ type Found struct {
 	// addresses.
 	Sources []ovs.Source
 	// Repairs are what of the port's and of the bridges' was found changed lately and put back.
-	Repairs []ovs.Repair
+	Repairs []repairs.Repair
 	// Flows are those of the port, by their cookie, on the integration bridge.
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.

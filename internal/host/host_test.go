@@ -11,6 +11,7 @@ import (
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/kernel"
 	"weft/internal/host/ovs"
+	"weft/internal/host/repairs"
 	"weft/internal/model"
 	"weft/internal/plan"
 	"weft/internal/plan/dhcp"
@@ -104,7 +105,7 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
-func (m fakeSwitch) Repairs() []ovs.Repair                             { return nil }
+func (m fakeSwitch) Repairs() []repairs.Repair                         { return nil }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
 func (m fakeSwitch) Foreign(context.Context, string, uint16) ([]ovs.Foreign, error) {
 	return nil, errInjected
@@ -127,7 +128,8 @@ type fakeKernel struct{ *machine }
 
 func (m fakeKernel) Underlay() (u kernel.Underlay, known bool) { return u, false }
 
-func (m fakeKernel) Changed() <-chan struct{} { return nil }
+func (m fakeKernel) Changed() <-chan struct{}  { return nil }
+func (m fakeKernel) Repairs() []repairs.Repair { return nil }
 func (m fakeKernel) Apply(_ context.Context, want []netns.Namespace, e kernel.Extent) (faults []kernel.Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

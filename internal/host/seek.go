@@ -3,8 +3,10 @@ package host
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"weft/internal/host/ovs"
+	"weft/internal/host/repairs"
 	"weft/internal/model"
 	"weft/internal/plan/vif"
 	"weft/internal/plan/vswitch"
@@ -121,11 +123,24 @@ func near(a, b string, n int) bool {
 	return near(a[1:], b[1:], n-1) || near(a[1:], b, n-1) || near(a, b[1:], n-1)
 }
 
+// allRepairs are those of all parts, oldest first.
+func (h *Host) allRepairs() []repairs.Repair {
+	all := append(h.p.Switch.Repairs(), h.remade.List(time.Now())...)
+	if h.p.Kernel != nil {
+		all = append(all, h.p.Kernel.Repairs()...)
+	}
+	repairs.Sort(all)
+	return all
+}
+
 // repairs are those that may say something about a port: of its interface and its flows, of its
-// network's DHCP port, of the bridges and what connects them.
-func (h *Host) repairs(q Query, device string) []ovs.Repair {
-	return slices.DeleteFunc(h.p.Switch.Repairs(), func(r ovs.Repair) bool {
+// network's DHCP port and namespace, of the bridges and what connects them.
+func (h *Host) repairs(q Query, device string) []repairs.Repair {
+	return slices.DeleteFunc(h.allRepairs(), func(r repairs.Repair) bool {
 		switch r.Kind {
+		case "namespace":
+			ns, _, _ := strings.Cut(r.Name, "/")
+			return ns != vif.DHCPNamespace(q.NetworkID)
 		case "port":
 			return r.Bridge == q.Bridge && r.Name != device && r.Name != q.DHCPDevice && strings.HasPrefix(r.Name, "tap")
 		case "flows":

@@ -41,7 +41,7 @@ func (h *Host) Survey(ctx context.Context, q SurveyQuery) doctor.Machine {
 	gap := func(what string, err error) { m.Gaps = append(m.Gaps, fmt.Sprintf("%s: %v", what, err)) }
 	s := h.p.Switch.Survey(ctx)
 	m.Switch = h.surveySwitch(s)
-	for _, r := range h.p.Switch.Repairs() {
+	for _, r := range h.allRepairs() {
 		m.Repairs = append(m.Repairs, trace.Repair(r))
 	}
 	m.Kernel = surveyKernel(h.p.IntegrationBridge, m.Switch.Bridges)

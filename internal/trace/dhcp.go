@@ -17,7 +17,7 @@ var metadataAddr = netip.MustParsePrefix("169.254.169.254/32")
 // dhcp judges the DHCP services of the port's network, a step for each host that serves. One
 // that works will do: what is broken at others is a warning then.
 func (e *explainer) dhcp() []Step {
-	if e.servedAddrs() == nil && e.p.DeviceOwner != model.OwnerDHCP {
+	if !e.needsDHCP() {
 		return []Step{e.notServed()}
 	}
 	if len(e.r.DHCPPorts) == 0 {
@@ -42,6 +42,11 @@ func (e *explainer) dhcp() []Step {
 		}
 	}
 	return all
+}
+
+// needsDHCP reports whether DHCP of the network concerns the port.
+func (e *explainer) needsDHCP() bool {
+	return e.servedAddrs() != nil || e.p.DeviceOwner == model.OwnerDHCP
 }
 
 // notServed says why DHCP gives a port nothing: none of its subnets does. That is no fault when it is so meant, which
@@ -128,6 +133,8 @@ func (e *explainer) service(dp *model.Port) Step {
 		s.judge("switch", "connected", "not connected: "+ev.Switch.Error, false, CauseSwitchGone,
 			fmt.Sprintf("The agent of host %s, which serves DHCP on this network, cannot reach Open vSwitch: %s.", host, ev.Switch.Error))
 	}
+	// Before what is there now, which may be so since somebody's last change.
+	e.repaired(&s, ev, func(r Repair) bool { return r.Kind == repairNamespace })
 	d := ev.DHCP
 	if d == nil {
 		s.judge("namespace", present, none, false, CauseNotServed, fmt.Sprintf("Host %s does not serve DHCP on this network, and its DHCP port is bound there.", host))

@@ -13,6 +13,8 @@ const (
 	repairBridge = "bridge"
 	repairPort   = "port"
 	repairFlows  = "flows"
+	// repairNamespace is of a DHCP namespace; its Name is that, or namespace/device.
+	repairNamespace = "namespace"
 )
 
 // keepsChanging is how often in a minute something must have been put back for somebody to be
@@ -52,6 +54,9 @@ func (e *explainer) repaired(s *Step, ev *Evidence, which func(Repair) bool) {
 func (e *explainer) saidOf(host model.HostName, r Repair) bool {
 	if isTunnel(r) { // of those that matter to the port
 		return true
+	}
+	if r.Kind == repairNamespace {
+		return e.needsDHCP()
 	}
 	if host != e.p.Binding.Host {
 		return false

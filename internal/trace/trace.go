@@ -196,10 +196,11 @@ type Holder struct {
 
 // Repair is something that was found changed and was put back.
 type Repair struct {
-	// Kind is bridge, port or flows.
+	// Kind is bridge, port, flows or namespace.
 	Kind   string `json:"kind"`
 	Bridge string `json:"bridge"`
-	// Name is the port's, or the flow that did not belong there; Cookie is that of flows of one object.
+	// Name is the port's, the flow that did not belong there, the namespace, or namespace/device; Cookie is that of
+	// flows of one object.
 	Name   string `json:"name,omitempty"`
 	Cookie uint64 `json:"cookie,omitempty"`
 	Found  string `json:"found"`

@@ -206,6 +206,14 @@ var cases = []struct {
 			{Kind: "port", Bridge: "br-tun", Name: "vxlan-0a00000b", Found: "remote_ip 10.0.0.99", Set: "remote_ip 10.0.0.11", At: now.Add(-time.Minute), Times: 1}}
 		return ""
 	}, "host", "bridge br-int"},
+	{"namespace-repaired", func(r *Record, ev *Evidence) string {
+		ev.Repairs = []Repair{{Kind: "namespace", Name: "qdhcp-c9cdbbed-8503-49b9-a636-ed707b68805a/tapd677df3f-b5", Found: "no address 10.10.0.2/24", Set: "address 10.10.0.2/24 there", At: now.Add(-time.Minute), Times: 1}}
+		return ""
+	}, "dhcp", "namespace qdhcp-c9cdbbed-8503-49b9-a636-ed707b68805a/tapd677df3f-b5"},
+	{"namespace-repaired-again", func(r *Record, ev *Evidence) string {
+		ev.Repairs = []Repair{{Kind: "namespace", Name: "qdhcp-c9cdbbed-8503-49b9-a636-ed707b68805a", Found: "gone", Set: "made again", At: now.Add(-time.Second), Times: 7, Lately: 5}}
+		return ""
+	}, "dhcp", "namespace qdhcp-c9cdbbed-8503-49b9-a636-ed707b68805a"},
 	{"flows-missing", func(r *Record, ev *Evidence) string {
 		ev.Flows.Present = 5
 		ev.Flows.Missing = []string{"table=60,priority=100,in_port=5 actions=load:0x5->NXM_NX_REG5[],load:0x1->NXM_NX_REG6[],goto_table:71"}

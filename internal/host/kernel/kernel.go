@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"weft/internal/host/repairs"
 	"weft/internal/plan/netns"
 )
 
@@ -64,6 +66,8 @@ type Kernel struct {
 	mu sync.Mutex
 	// done are the namespaces that were made as they are here, without a fault.
 	done map[string]netns.Namespace
+	// kept are those that were when they were last looked at: what differs from them since, somebody else has changed.
+	kept map[string]netns.Namespace
 	// home tells for each wanted device its namespace.
 	home map[string]string
 	// stirred are the namespaces of which a device was seen outside since work on them began.
@@ -72,6 +76,8 @@ type Kernel struct {
 	// namespace be taken for granted.
 	watching bool
 	underlay underlay
+
+	repairs repairs.Memory
 }
 
 // New makes a Kernel. Nothing is touched before Apply.
@@ -82,9 +88,12 @@ func New(o Options) *Kernel {
 	}
 	return &Kernel{
 		vtep: o.VTEP, log: log, changed: make(chan struct{}, 1),
-		done: map[string]netns.Namespace{}, home: map[string]string{}, stirred: map[string]bool{},
+		done: map[string]netns.Namespace{}, kept: map[string]netns.Namespace{}, home: map[string]string{}, stirred: map[string]bool{},
 	}
 }
+
+// Repairs returns what of the last ten minutes was put back in namespaces, oldest first.
+func (k *Kernel) Repairs() []repairs.Repair { return k.repairs.List(time.Now()) }
 
 // Changed tells that Apply should be called again: a wanted device has appeared outside
 // its namespace.
@@ -217,12 +226,13 @@ func (k *Kernel) Apply(ctx context.Context, want []netns.Namespace, e Extent) []
 			delete(k.stirred, n.Name)
 			todo = append(todo, n)
 		}
-	}
-	for name := range k.done {
-		if !names[name] {
-			delete(k.done, name)
+		if was, ok := k.kept[n.Name]; ok && !was.Equal(n) {
+			delete(k.kept, n.Name)
 		}
 	}
+	unwanted := func(name string, _ netns.Namespace) bool { return !names[name] }
+	maps.DeleteFunc(k.done, unwanted)
+	maps.DeleteFunc(k.kept, unwanted)
 	k.mu.Unlock()
 
 	var faults []Fault
@@ -247,50 +257,79 @@ func (k *Kernel) make(ctx context.Context, todo []netns.Namespace) []Fault {
 		if err := ctx.Err(); err != nil {
 			return append(faults, Fault{n.Name, "apply", err})
 		}
-		fs := k.namespace(root, n)
+		fs, changed := k.namespace(root, n)
 		faults = append(faults, fs...)
 		k.mu.Lock()
-		if len(fs) == 0 && !k.stirred[n.Name] {
-			k.done[n.Name] = n
+		if _, kept := k.kept[n.Name]; kept {
+			k.repairs.Note(time.Now(), changed)
+		}
+		if len(fs) == 0 {
+			k.kept[n.Name] = n
+			if !k.stirred[n.Name] {
+				k.done[n.Name] = n
+			}
 		}
 		k.mu.Unlock()
 	}
 	return faults
 }
 
-// namespace makes one namespace what it must be.
-func (k *Kernel) namespace(root *netlink.Handle, n netns.Namespace) []Fault {
-	if !exists(n.Name) {
+// namespace makes one namespace what it must be, and says what it has changed for that. What has come into it anew
+// was changed by nobody.
+func (k *Kernel) namespace(root *netlink.Handle, n netns.Namespace) (faults []Fault, changed []repairs.Repair) {
+	created := !exists(n.Name)
+	if created {
 		if err := create(n.Name); err != nil {
-			return []Fault{{n.Name, "create namespace", err}}
+			return []Fault{{n.Name, "create namespace", err}}, nil
 		}
 		k.log.Debug("namespace created", "namespace", n.Name)
 	}
 	h, err := handleAt(n.Name)
 	if err != nil {
-		return []Fault{{n.Name, "open namespace", err}}
+		return []Fault{{n.Name, "open namespace", err}}, nil
 	}
 	defer h.Close()
-	var faults []Fault
-	if err := adopt(h); err != nil {
+	var whole repairs.Differences
+	note := func(name string, d *repairs.Differences) {
+		if d.None() {
+			return
+		}
+		found, set := d.Texts()
+		changed = append(changed, repairs.Repair{Kind: "namespace", Name: name, Found: found, Set: set})
+	}
+	if err := adopt(h, &whole); err != nil {
 		faults = append(faults, Fault{n.Name, "mark namespace", err})
 	}
 	// Before devices come in: they take their settings from the namespace's defaults.
-	if err := setSysctls(n.Name, n.Sysctls); err != nil {
+	if err := setSysctls(n.Name, n.Sysctls, &whole); err != nil {
 		faults = append(faults, Fault{n.Name, "set sysctls", err})
 	}
+	arrived := false
 	for _, l := range n.Links {
-		if err := placeLink(root, h, n.Name, l); err != nil {
+		var d repairs.Differences
+		came, err := placeLink(root, h, n.Name, l, &d)
+		if err != nil {
 			faults = append(faults, Fault{n.Name + "/" + l.Name, "place link", err})
+		}
+		if arrived = arrived || came; !came {
+			note(n.Name+"/"+l.Name, &d)
 		}
 	}
 	// Routes need their devices; without them there is one fault, not two.
 	if len(faults) == 0 {
-		if err := setRoutes(h, n.Routes); err != nil {
+		routes := &whole
+		if arrived {
+			routes = &repairs.Differences{} // they went with their device
+		}
+		if err := setRoutes(h, n.Routes, routes); err != nil {
 			faults = append(faults, Fault{n.Name, "set routes", err})
 		}
 	}
-	return faults
+	if created {
+		return faults, []repairs.Repair{{Kind: "namespace", Name: n.Name, Found: repairs.Gone, Set: repairs.Again}}
+	}
+	note(n.Name, &whole)
+	return faults, changed
 }
 
 // sweep removes the namespaces of ours that are not wanted.
@@ -347,18 +386,26 @@ func handleAt(name string) (*netlink.Handle, error) {
 }
 
 // adopt puts our mark on a namespace and its loopback up.
-func adopt(h *netlink.Handle) error {
-	if err := loopbackUp(h); err != nil {
-		return err
-	}
+func adopt(h *netlink.Handle, d *repairs.Differences) error {
 	lo, err := h.LinkByName("lo")
 	if err != nil {
 		return err
 	}
-	if lo.Attrs().Alias == mark {
+	if !isUp(lo) {
+		if err := h.LinkSetUp(lo); err != nil {
+			return err
+		}
+		d.Add("lo", "down", "up")
+	}
+	alias := lo.Attrs().Alias
+	if alias == mark {
 		return nil
 	}
-	return h.LinkSetAlias(lo, mark)
+	if err := h.LinkSetAlias(lo, mark); err != nil {
+		return err
+	}
+	d.Add("alias of lo", alias, mark)
+	return nil
 }
 
 func loopbackUp(h *netlink.Handle) error {

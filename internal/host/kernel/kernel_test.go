@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"weft/internal/host/repairs"
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/netns"
@@ -94,6 +96,7 @@ func TestApply(t *testing.T) {
 	start = time.Now()
 	noFaults(t, k.Apply(t.Context(), []netns.Namespace{want}, Extent{Full: true}))
 	t.Logf("looked at again in %v", time.Since(start))
+	noRepairs(t, k)
 	// ip(8) agrees.
 	out, err := exec.Command("ip", "-n", nsName, "-o", "addr", "show", "dev", tapName).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "inet 10.10.0.2/24 brd 10.10.0.255") || !strings.Contains(string(out), "169.254.169.254/32") {
@@ -109,30 +112,86 @@ func TestApplyRepairs(t *testing.T) {
 	makeDevice(t, tapName)
 	want := wanted()
 	noFaults(t, k.Apply(t.Context(), []netns.Namespace{want}, Extent{}))
-	for name, cmd := range map[string]string{
-		"address gone":   "addr del 10.10.0.2/24 dev " + tapName,
-		"address more":   "addr add 10.10.0.3/24 dev " + tapName,
-		"route gone":     "route del default",
-		"route other":    "route replace default via 10.10.0.9 dev " + tapName + " proto static",
-		"route more":     "route add 192.0.2.0/24 via 10.10.0.9 proto static",
-		"down":           "link set down dev " + tapName,
-		"mtu":            "link set mtu 1500 dev " + tapName,
-		"mac":            "link set address fa:16:3e:00:00:99 dev " + tapName,
-		"loopback down":  "link set down dev lo",
-		"all addresses":  "addr flush dev " + tapName,
-		"no mark":        "link set alias other dev lo",
-		"addresses same": "link set up dev " + tapName,
+	const link, space = nsName + "/" + tapName, nsName
+	for _, c := range []struct{ name, cmd, of, found string }{
+		{"address gone", "addr del 10.10.0.2/24 dev " + tapName, link, "no address 10.10.0.2/24"},
+		{"address more", "addr add 10.10.0.3/24 dev " + tapName, link, "address 10.10.0.3/24 there"},
+		{"route gone", "route del default", space, "no route default via 10.10.0.1 dev " + tapName + " proto static"},
+		{"route other", "route replace default via 10.10.0.9 dev " + tapName + " proto static", space, "route default via 10.10.0.9 dev " + tapName + " proto static there"},
+		{"route more", "route add 192.0.2.0/24 via 10.10.0.9 proto static", space, "route 192.0.2.0/24 via 10.10.0.9 dev " + tapName + " proto static there"},
+		{"down", "link set down dev " + tapName, link, "link down"},
+		{"mtu", "link set mtu 1500 dev " + tapName, link, "MTU 1500"},
+		{"mac", "link set address fa:16:3e:00:00:99 dev " + tapName, link, "MAC fa:16:3e:00:00:99"},
+		{"loopback down", "link set down dev lo", space, "lo down"},
+		{"all addresses", "addr flush dev " + tapName, link, "no address 10.10.0.2/24, no address 169.254.169.254/32"},
+		{"no mark", "link set alias other dev lo", space, "alias of lo other"},
+		{"addresses same", "link set up dev " + tapName, "", ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			if out, err := exec.Command("ip", append([]string{"-n", nsName}, strings.Fields(cmd)...)...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %s: %v %s", cmd, err, out)
+		t.Run(c.name, func(t *testing.T) {
+			k.repairs = repairs.Memory{}
+			if out, err := exec.Command("ip", append([]string{"-n", nsName}, strings.Fields(c.cmd)...)...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %s: %v %s", c.cmd, err, out)
 			}
 			noFaults(t, k.Apply(t.Context(), []netns.Namespace{want}, Extent{Full: true}))
 			if got := observed(t, k); len(got) != 1 || !got[0].Equal(want) {
 				t.Fatalf("got:\n%v\nwant:\n%v", got, want)
 			}
+			if c.of == "" {
+				noRepairs(t, k)
+			} else if r := k.Repairs(); !slices.ContainsFunc(r, func(r repairs.Repair) bool {
+				return r.Kind == "namespace" && r.Name == c.of && strings.HasPrefix(r.Found, c.found)
+			}) {
+				t.Errorf("it is not remembered that %s was found with %s: %+v", c.of, c.found, r)
+			}
 		})
 	}
+	t.Run("namespace gone", func(t *testing.T) {
+		k.repairs = repairs.Memory{}
+		if err := remove(nsName); err != nil {
+			t.Fatal(err)
+		}
+		makeDevice(t, tapName)
+		noFaults(t, k.Apply(t.Context(), []netns.Namespace{want}, Extent{Full: true}))
+		if r := k.Repairs(); len(r) != 1 || r[0].Name != nsName || r[0].Found != repairs.Gone {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func noRepairs(t *testing.T, k *Kernel) {
+	t.Helper()
+	if r := k.Repairs(); len(r) > 0 {
+		t.Errorf("what nobody has changed was put back: %+v", r)
+	}
+}
+
+// What weft itself changes in a namespace is nobody else's doing: new settings, a plan that comes and goes, a network
+// that comes back, an agent that begins.
+func TestOwnChangesAreNoRepairs(t *testing.T) {
+	k := fresh(t)
+	makeDevice(t, tapName)
+	apply := func(want ...netns.Namespace) {
+		t.Helper()
+		noFaults(t, k.Apply(t.Context(), want, Extent{Full: true, InSync: true}))
+		noRepairs(t, k)
+	}
+	one, other := wanted(), wanted()
+	other.Links[0].MTU, other.Routes = 1400, nil
+	other.Links[0].Addrs = other.Links[0].Addrs[:1]
+	apply(one)
+	apply(other)
+	// A plan that could not be made leaves half of it behind.
+	worse := other
+	worse.Sysctls = map[string]string{"net/ipv4/no_such": "1"}
+	if fs := k.Apply(t.Context(), []netns.Namespace{worse}, Extent{}); len(fs) == 0 {
+		t.Error("no fault")
+	}
+	apply(one)
+	apply()
+	makeDevice(t, tapName)
+	apply(one)
+	k = New(Options{})
+	apply(other)
 }
 
 // A switch that restarts makes its devices anew, outside the namespace.
@@ -192,6 +251,7 @@ func TestDeviceMadeAnew(t *testing.T) {
 		if got := observed(t, k); len(got) != 1 || !got[0].Equal(want) {
 			t.Fatalf("got:\n%v\nwant:\n%v", got, want)
 		}
+		noRepairs(t, k) // it is the switch's doing
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"weft/internal/host/repairs"
 	"weft/internal/model"
 	"weft/internal/plan/netns"
 )
@@ -34,47 +36,56 @@ func linkByName(h *netlink.Handle, name string) (netlink.Link, error) {
 }
 
 // placeLink makes one link what it must be inside the namespace that h belongs to; root
-// belongs to the namespace of the process.
-func placeLink(root, h *netlink.Handle, ns string, want netns.Link) error {
+// belongs to the namespace of the process. It says whether the link has just come in, and
+// in d what it has changed.
+func placeLink(root, h *netlink.Handle, ns string, want netns.Link, d *repairs.Differences) (came bool, err error) {
 	l, err := linkByName(h, want.Name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	made, err := linkByName(root, want.Name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch {
 	case made != nil:
 		if l, err = replace(root, h, ns, l, made); err != nil {
-			return err
+			return true, err
 		}
 	case l == nil:
-		return ErrNoDevice
+		return false, ErrNoDevice
 	}
+	return made != nil, setLink(h, l, ns, want, d)
+}
+
+// setLink makes a link of a namespace what it must be, and says in d what it has changed.
+func setLink(h *netlink.Handle, l netlink.Link, ns string, want netns.Link, d *repairs.Differences) error {
 	a := l.Attrs()
 	if !want.MAC.IsZero() && !bytes.Equal(a.HardwareAddr, want.MAC[:]) {
 		if err := h.LinkSetHardwareAddr(l, want.MAC[:]); err != nil {
 			return fmt.Errorf("set MAC: %w", err)
 		}
+		d.Add("MAC", a.HardwareAddr.String(), want.MAC.String())
 	}
 	if want.MTU > 0 && a.MTU != want.MTU {
 		if err := h.LinkSetMTU(l, want.MTU); err != nil {
 			return fmt.Errorf("set MTU %d: %w", want.MTU, err)
 		}
+		d.Add("MTU", strconv.Itoa(a.MTU), strconv.Itoa(want.MTU))
 	}
 	// Frames that leave with a checksum to be filled in by hardware never meet any: between
 	// here and the guest there is only software, and some of it does not do that.
 	if err := Do(ns, func() error { return txChecksumOff(want.Name) }); err != nil {
 		return fmt.Errorf("switch off checksum offload: %w", err)
 	}
-	if err := setAddrs(h, l, want.Addrs); err != nil {
+	if err := setAddrs(h, l, want.Addrs, d); err != nil {
 		return err
 	}
 	if !isUp(l) {
 		if err := h.LinkSetUp(l); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+		d.Add("link", "down", "up")
 	}
 	return nil
 }
@@ -111,7 +122,7 @@ func replace(root, h *netlink.Handle, ns string, old, made netlink.Link) (netlin
 }
 
 // setAddrs makes the IPv4 addresses of a link those wanted; IPv6 is left to the kernel.
-func setAddrs(h *netlink.Handle, l netlink.Link, want []netip.Prefix) error {
+func setAddrs(h *netlink.Handle, l netlink.Link, want []netip.Prefix, d *repairs.Differences) error {
 	have, err := h.AddrList(l, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
@@ -126,6 +137,7 @@ func setAddrs(h *netlink.Handle, l netlink.Link, want []netip.Prefix) error {
 		if err := h.AddrDel(l, &have[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("remove address %s: %w", p, err)
 		}
+		d.Add("address "+p.String(), "there", "")
 	}
 	for _, p := range want {
 		if slices.Contains(got, p) {
@@ -135,6 +147,7 @@ func setAddrs(h *netlink.Handle, l netlink.Link, want []netip.Prefix) error {
 		if err := h.AddrReplace(l, &netlink.Addr{IPNet: toIPNet(p)}); err != nil {
 			return fmt.Errorf("add address %s: %w", p, err)
 		}
+		d.Add("address "+p.String(), "", "there")
 	}
 	return nil
 }
@@ -154,7 +167,7 @@ func toPrefix(n *net.IPNet) netip.Prefix {
 
 // setRoutes makes the static IPv4 routes those wanted. Routes of the kernel (to the
 // networks of addresses) are not touched.
-func setRoutes(h *netlink.Handle, want []netns.Route) error {
+func setRoutes(h *netlink.Handle, want []netns.Route, d *repairs.Differences) error {
 	have, raw, err := staticRoutes(h)
 	if err != nil {
 		return err
@@ -166,6 +179,7 @@ func setRoutes(h *netlink.Handle, want []netns.Route) error {
 		if err := h.RouteDel(&raw[i]); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("remove route %s: %w", r, err)
 		}
+		d.Add("route "+r.String(), "there", "")
 	}
 	for _, r := range want {
 		if slices.Contains(have, r) {
@@ -184,6 +198,7 @@ func setRoutes(h *netlink.Handle, want []netns.Route) error {
 		if err := h.RouteReplace(&nr); err != nil {
 			return fmt.Errorf("add route %s: %w", r, err)
 		}
+		d.Add("route "+r.String(), "", "there")
 	}
 	return nil
 }
@@ -218,7 +233,7 @@ func staticRoutes(h *netlink.Handle) ([]netns.Route, []netlink.Route, error) {
 }
 
 // setSysctls writes those settings that differ. A kernel without IPv6 has none of its settings.
-func setSysctls(ns string, want map[string]string) error {
+func setSysctls(ns string, want map[string]string, d *repairs.Differences) error {
 	if len(want) == 0 {
 		return nil
 	}
@@ -229,11 +244,15 @@ func setSysctls(ns string, want map[string]string) error {
 			if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(key, "net/ipv6/") {
 				continue
 			}
-			if err == nil && strings.TrimSpace(string(have)) != value {
+			is := strings.TrimSpace(string(have))
+			if err == nil && is != value {
 				err = os.WriteFile(path, []byte(value), 0)
 			}
 			if err != nil {
 				return err
+			}
+			if is != value {
+				d.Add("sysctl "+key, "= "+is, "= "+value)
 			}
 		}
 		return nil
@@ -309,7 +328,7 @@ func PlaceLink(ctx context.Context, ns string, want netns.Link) error {
 	}
 	defer root.Close()
 	for {
-		err := placeLink(root, h, ns, want)
+		_, err := placeLink(root, h, ns, want, &repairs.Differences{})
 		if !errors.Is(err, ErrNoDevice) {
 			return err
 		}

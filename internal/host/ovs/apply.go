@@ -14,6 +14,7 @@ import (
 
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
+	"weft/internal/host/repairs"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vswitch"
 )
@@ -42,13 +43,13 @@ func (s *Switch) Apply(ctx context.Context, want vswitch.Switch) []Fault {
 		return append(faults, s.applyFlows(ctx, &want, flowOptions{})...)
 	}
 	list, same := s.changes(db, &want)
-	var repaired []Repair
+	var repaired []repairs.Repair
 	if len(list) > 0 {
 		repaired = s.repaired(db.current(), &want, list)
 	}
 	faults := s.do(ctx, db, list)
 	if len(faults) == 0 {
-		s.repairs.note(time.Now(), repaired)
+		s.repairs.Note(time.Now(), repaired)
 	}
 	if !same {
 		s.keep(db.current(), &want, faults)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weft/internal/host/openflow"
+	"weft/internal/host/repairs"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vswitch"
 )
@@ -42,7 +43,7 @@ type outcome struct {
 	added, removed     int
 	changed, unchanged int
 	bundles            int
-	repairs            []Repair
+	repairs            []repairs.Repair
 }
 
 // set makes these flows the target. The next sync works towards it.
@@ -182,7 +183,7 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 		b.known, b.in, b.foreign = len(r.stuck) == 0, want, d.foreign
 		o.count(want, &d)
 		if steady {
-			o.repairs = b.repairs(&d)
+			o.repairs = b.repaired(&d)
 		}
 		if len(r.faults) == 0 {
 			b.done = b.target

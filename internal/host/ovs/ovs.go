@@ -29,6 +29,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weft/internal/host/repairs"
 	"weft/internal/metrics"
 	"weft/internal/plan/vswitch"
 )
@@ -115,7 +116,7 @@ type Switch struct {
 	// settled and kept belong to Apply: what needs no change, and what was right after the last one.
 	settled settled
 	kept    map[string]keptRow
-	repairs repairs
+	repairs repairs.Memory
 
 	counts counts
 
@@ -431,7 +432,7 @@ func (s *Switch) resync(ctx context.Context, bridge string, how syncMode) []Faul
 func (s *Switch) sync(ctx context.Context, b *flows, c *conn, how syncMode) (outcome, []Fault) {
 	began := time.Now()
 	o, faults := b.sync(ctx, c, how)
-	s.repairs.note(time.Now(), o.repairs)
+	s.repairs.Note(time.Now(), o.repairs)
 	s.counts.sync(b.bridge, o, len(faults), time.Since(began))
 	s.bundles.Add(int64(o.bundles))
 	if o.bundles > 0 {

@@ -69,18 +69,3 @@ func TestRepairs(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
-
-func TestRepairsAreForgotten(t *testing.T) {
-	var m repairs
-	begin := time.Now().Add(-time.Hour)
-	for i := range 2 * repairsMost {
-		m.note(begin.Add(time.Duration(i)*time.Millisecond), []Repair{{Kind: "port", Name: strings.Repeat("x", i)}})
-	}
-	if len(m.all) != repairsMost || m.all[repairKey{kind: "port", name: strings.Repeat("x", 2*repairsMost-1)}] == nil {
-		t.Errorf("%d are kept", len(m.all))
-	}
-	m.note(begin.Add(30*time.Minute), []Repair{{Kind: "port"}})
-	if len(m.all) != 1 {
-		t.Errorf("%d are kept after half an hour", len(m.all))
-	}
-}
