@@ -47,7 +47,7 @@ var layers = map[string]string{
 	"feed":            "model plan/view store control feed/feedpb metrics",
 	"feed/feedpb":     "",
 	"admin":           "model store control feed trace doctor",
-	"inspect":         "model plan/view plan/firewall store feed trace capture",
+	"inspect":         "model plan/view plan/firewall store feed trace capture metrics",
 	"web":             "",
 
 	// The host.

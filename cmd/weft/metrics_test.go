@@ -20,6 +20,7 @@ import (
 	"weft/internal/host"
 	"weft/internal/host/dhcpd"
 	"weft/internal/host/ovs"
+	"weft/internal/inspect"
 	"weft/internal/metrics"
 	"weft/internal/plan/dhcp"
 	"weft/internal/plan/firewall"
@@ -45,6 +46,7 @@ func serverMetrics(t *testing.T) *metrics.Registry {
 	}
 	control.New(control.Options{Store: st, Metrics: m})
 	feed.NewServer(feed.ServerOptions{Store: st, Metrics: m})
+	inspect.New(inspect.Options{Metrics: m})
 	return m
 }
 

@@ -143,7 +143,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 		API: cmpOr(c.NetworkURL, c.scheme()+"://"+apiListener.Addr().String())}
 	tasks.Go(func() error { return verbs.ServeAs(ctx, self) })
 	hosts := admin.Options{Control: verbs, CA: ca.Hash(), Feeds: feedServer.Feeds, Feed: feedServer, Self: about, Log: log}
-	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Changes: st.Subscribe, Log: log}, neutron.Options{
+	api := apiHandler(who, hosts, inspect.Options{Cloud: verbs, Hosts: feedServer, Refused: verbs.Refused, Stopping: ctx.Done(), Changes: st.Subscribe, Log: log, Metrics: m}, neutron.Options{
 		Control: verbs, Log: log, Shared: etcd.several, Policy: policy,
 		Authenticator: who.auth, AuthURL: who.authURL(), Origins: c.CORSOrigins,
 	})

@@ -14,6 +14,7 @@ func (a *Agent) count(m *metrics.Registry) {
 	flows := m.Gauge("weft_flows", "Flows that a bridge is to hold.", "bridge")
 	faults := m.Gauge("weft_faults", "Things that the agent could not do and tries again; weft trace and the log have them in words.", "part")
 	connected := m.Gauge("weft_switch_connected", "Whether Open vSwitch can be programmed now.")
+	captures := m.Gauge("weft_captures", "Captures of packets that run on this host.")
 	inSync := m.Gauge("weft_agent_in_sync", "Whether the agent has from a server all that concerns its host.")
 	revision := m.Gauge("weft_agent_revision", "Revision of the cloud that the agent holds.")
 	m.OnRead(func(_ context.Context, now *metrics.Reading) {
@@ -43,6 +44,9 @@ func (a *Agent) count(m *metrics.Registry) {
 		for part, n := range n {
 			now.Set(faults, float64(n), string(part))
 		}
+		a.captures.mu.Lock()
+		now.Set(captures, float64(len(a.captures.all)))
+		a.captures.mu.Unlock()
 		now.Set(connected, truth(a.o.Machine.Observe().Connected))
 		st := a.feed.Status()
 		now.Set(inSync, truth(st.InSync))

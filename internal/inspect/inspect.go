@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"weft/internal/feed"
+	"weft/internal/metrics"
 	"weft/internal/model"
 	"weft/internal/store"
 	"weft/internal/trace"
@@ -64,6 +65,8 @@ type Options struct {
 	Now func() time.Time
 	// Log may be nil.
 	Log *slog.Logger
+	// Metrics counts; nil counts for nobody.
+	Metrics *metrics.Registry
 }
 
 // Inspector explains ports. It is safe for concurrent use.
@@ -90,7 +93,17 @@ func New(o Options) *Inspector {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Inspector{o: o, capturing: make(chan struct{}, maxCaptures), live: newLive(), following: make(chan struct{}, maxFollows)}
+	in := &Inspector{o: o, capturing: make(chan struct{}, maxCaptures), live: newLive(), following: make(chan struct{}, maxFollows)}
+	streams := o.Metrics.Gauge("weft_streams", "Answers under way that go on: of ports that are watched (live) or followed (follow), and captures of packets (capture).", "kind")
+	o.Metrics.OnRead(func(_ context.Context, now *metrics.Reading) {
+		in.live.mu.Lock()
+		watching := in.live.streams
+		in.live.mu.Unlock()
+		now.Set(streams, float64(watching), "live")
+		now.Set(streams, float64(len(in.following)), "follow")
+		now.Set(streams, float64(len(in.capturing)), "capture")
+	})
+	return in
 }
 
 // Ambiguous says that several ports answer to a query; a person has to choose one.
