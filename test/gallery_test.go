@@ -49,7 +49,7 @@ type exhibit struct {
 
 // exhibits are all, in the order in which they are shown.
 func exhibits() (all []exhibit) {
-	for _, group := range [][]exhibit{recordExhibits, interfaceExhibits, flowExhibits, dhcpExhibits, clockExhibits, hostExhibits} {
+	for _, group := range [][]exhibit{recordExhibits, interfaceExhibits, settingExhibits, flowExhibits, dhcpExhibits, clockExhibits, hostExhibits} {
 		all = append(all, group...)
 	}
 	return all

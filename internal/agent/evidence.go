@@ -118,6 +118,9 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	for _, r := range found.Repairs {
 		ev.Repairs = append(ev.Repairs, trace.Repair(r))
 	}
+	for _, set := range found.Settings {
+		ev.Settings = append(ev.Settings, trace.Setting{Bridge: set.Bridge, Port: set.Port, Name: string(set.Name), Value: set.Value})
+	}
 	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, local)
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)

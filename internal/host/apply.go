@@ -40,6 +40,7 @@ type Switch interface {
 	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
 	Foreign(ctx context.Context, bridge string, owner uint16) ([]ovs.Foreign, error)
+	Settings(ctx context.Context, ports ...string) ([]ovs.Setting, error)
 	Send(ctx context.Context, bridge string, port uint32, frame []byte) error
 	Survey(ctx context.Context) ovs.Survey
 	VIFs() []ovs.VIF

@@ -160,6 +160,8 @@ type Found struct {
 	Sources []ovs.Source
 	// Repairs are what of the port's and of the bridges' was found changed lately and put back.
 	Repairs []repairs.Repair
+	// Settings are those of the port, of the DHCP port and of the bridges.
+	Settings []ovs.Setting
 	// Flows are those of the port, by their cookie, on the integration bridge.
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.

@@ -105,8 +105,9 @@ func (m fakeSwitch) ForgetPort(_ context.Context, _, name string) error {
 func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitch.Counted, int, error) {
 	return nil, 0, errInjected
 }
-func (m fakeSwitch) Repairs() []repairs.Repair                         { return nil }
-func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error) { return nil, errInjected }
+func (m fakeSwitch) Repairs() []repairs.Repair                                  { return nil }
+func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error)          { return nil, errInjected }
+func (m fakeSwitch) Settings(context.Context, ...string) ([]ovs.Setting, error) { return nil, nil }
 func (m fakeSwitch) Foreign(context.Context, string, uint16) ([]ovs.Foreign, error) {
 	return nil, errInjected
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"weft/internal/host/dhcpd"
@@ -62,6 +63,17 @@ func (h *Host) Probe(ctx context.Context, q Query) Found {
 	return f
 }
 
+// named are the ports of the switch that the query is about.
+func named(q Query, f *Found) (ports []string) {
+	if f.Interface != nil {
+		ports = append(ports, f.Interface.Name)
+	}
+	if q.DHCPDevice != "" && !slices.Contains(ports, q.DHCPDevice) {
+		ports = append(ports, q.DHCPDevice)
+	}
+	return ports
+}
+
 // probeSwitch looks at the flows of a port, and at what the datapath knows of it.
 func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(string, error)) {
 	ofPort := func(object uint32) uint64 { return vswitch.Cookie(0, vswitch.KindPort, object) }
@@ -76,6 +88,9 @@ func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(stri
 		if f.Sources, err = h.p.Switch.Sources(ctx, f.Interface.Name, q.MAC, q.Addrs); err != nil {
 			gap("what the guest sends", err)
 		}
+	}
+	if f.Settings, err = h.p.Switch.Settings(ctx, named(q, f)...); err != nil {
+		gap("settings of Open vSwitch", err)
 	}
 	if q.Packet != "" {
 		if f.Walk, err = h.p.Switch.Trace(ctx, q.Bridge, q.Packet, q.CTNext...); err != nil {

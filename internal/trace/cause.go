@@ -122,6 +122,7 @@ const (
 	CauseNotActive   Cause = "not_active"
 	CauseFault       Cause = "agent_fault"
 	CauseRepaired    Cause = "changed_by_another"
+	CauseSetting     Cause = "foreign_setting"
 )
 
 // Causes explains every cause. docs/trace.md is made from it.
@@ -226,5 +227,6 @@ var Causes = map[Cause]Explained{
 	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},
 	CauseNotActive:   {"the port is not ACTIVE", "An earlier step says why; else ask again."},
 	CauseFault:       {"the agent could not do something", "The error is in the line; the agent tries again by itself."},
+	CauseSetting:     {"Open vSwitch is told something that weft never tells it", "The command in the line takes it away; look who has set it (another agent, a script, a person)."},
 	CauseRepaired:    {"something else has changed what weft sets", "Look who changes it (another agent, a script, a person): weft sets it back as long as its agent runs."},
 }

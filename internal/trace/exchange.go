@@ -91,9 +91,14 @@ func (e *explainer) exchange() []Step {
 	walks := Exchange(e.r)
 	hosts := e.hosts()
 	steps := make([]Step, len(hosts))
-	works, judged := false, false
+	works := false
 	for _, dp := range e.r.DHCPPorts {
 		fine, answered := true, false
+		for i, h := range hosts {
+			if ev, _ := e.at(h); ev != nil && h == e.dhcpHost(dp) {
+				fine = e.settingsOfDHCP(&steps[i], ev, dp)
+			}
+		}
 		for _, w := range walks {
 			if w.DHCPPort != dp.ID {
 				continue
@@ -112,7 +117,6 @@ func (e *explainer) exchange() []Step {
 				fine = e.walk(&steps[i], h, dp, w, ev.Walks[j]) && fine
 			}
 		}
-		judged = judged || answered
 		works = works || answered && fine
 	}
 	for i := range steps {
@@ -122,10 +126,7 @@ func (e *explainer) exchange() []Step {
 			}
 		}
 	}
-	if judged {
-		return slices.DeleteFunc(steps, func(s Step) bool { return s.Name == "" })
-	}
-	return nil
+	return slices.DeleteFunc(steps, func(s Step) bool { return s.Name == "" })
 }
 
 // walk judges one packet on one host, and reports whether it passes.

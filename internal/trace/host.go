@@ -111,6 +111,7 @@ func (e *explainer) openvswitch(s *Step) {
 		s.judge("switch", "connected", "not connected: "+sw.Error, false, cause, text)
 	}
 	e.repaired(s, e.ev, func(r Repair) bool { return r.Kind == repairBridge })
+	e.settings(s, e.ev, e.ofBridges)
 	if sw.Version != "" {
 		s.show("switch version", sw.Version)
 	}

@@ -51,6 +51,7 @@ func (e *explainer) iface() Step {
 	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairPort && r.Name == i.Name })
 	s.judge("tag", tag, orNone(number(int(i.Tag))), i.Tag != 0 && i.Tag == e.ev.LocalVLAN, CauseWrongTag,
 		fmt.Sprintf("Interface %s has tag %s, and its network's local VLAN on this host is %s.", i.Name, orNone(number(int(i.Tag))), orNone(number(int(e.ev.LocalVLAN)))))
+	e.settings(&s, e.ev, func(set Setting) bool { return set.Port == i.Name })
 	for _, twin := range e.ev.Twins {
 		s.find(Warning, "other interface", none, twin.Name+" on "+twin.Bridge, CauseTwin,
 			fmt.Sprintf("Interface %s on bridge %s of host %s carries the port's iface-id too; %s is used.", twin.Name, twin.Bridge, e.p.Binding.Host, i.Name))

@@ -124,6 +124,8 @@ type Evidence struct {
 	Rivals  []Source `json:"rivals,omitempty"`
 	// Repairs are what somebody else has changed in the last ten minutes and the agent has put back.
 	Repairs []Repair `json:"repairs,omitempty"`
+	// Settings are what is set in Open vSwitch at the port, at the DHCP port and at weft's bridges that keeps packets away.
+	Settings []Setting `json:"settings,omitempty"`
 	// Gaps say what could not be looked at, and why.
 	Gaps []string `json:"gaps,omitempty"`
 }

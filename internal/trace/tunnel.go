@@ -121,9 +121,12 @@ func (e *explainer) tunnels() []Step {
 		if !a.asked() && !b.asked() {
 			continue
 		}
+		// What somebody has changed comes first: it is why nothing passes.
+		var changed Step
+		e.changedTunnel(&changed, a, b)
+		e.changedTunnel(&changed, b, a)
 		s := JudgeTunnel(a, b, e.r.Network.MTU)
-		e.tunnelRepairs(&s, a, b)
-		e.tunnelRepairs(&s, b, a)
+		s.Items = append(changed.Items, s.Items...)
 		if !slices.ContainsFunc(s.Items, func(it Item) bool { return severity[it.Verdict] > severity[Warning] }) {
 			works = true
 		}
@@ -139,16 +142,20 @@ func (e *explainer) tunnels() []Step {
 	return all
 }
 
-// tunnelRepairs shows that somebody has changed a host's tunnel to another.
-func (e *explainer) tunnelRepairs(s *Step, from, to TunnelEnd) {
+// changedTunnel shows what somebody has changed of a host's tunnel to another.
+func (e *explainer) changedTunnel(s *Step, from, to TunnelEnd) {
 	if ev, _ := e.at(from.Host); ev != nil && to.Address.IsValid() {
-		e.repaired(s, ev, func(r Repair) bool { return isTunnel(r) && r.Name == vif.Tunnel(model.SegmentVXLAN, to.Address) })
+		name := vif.Tunnel(model.SegmentVXLAN, to.Address)
+		e.repaired(s, ev, func(r Repair) bool { return isTunnel(r) && r.Name == name })
+		e.settings(s, ev, func(set Setting) bool { return set.Port == name })
 	}
 }
 
 func isTunnel(r Repair) bool {
-	return r.Kind == repairPort && strings.HasPrefix(r.Name, string(model.SegmentVXLAN)+"-")
+	return r.Kind == repairPort && tunnelName(r.Name)
 }
+
+func tunnelName(name string) bool { return strings.HasPrefix(name, string(model.SegmentVXLAN)+"-") }
 
 func (e *explainer) end(p TunnelPeer) TunnelEnd {
 	s := e.said[p.Host]

@@ -7,11 +7,17 @@ type PortDesc struct {
 	Number uint32
 	MAC    [6]byte
 	Name   string
-	// Config bit 0 and State bit 0 say that the port, or its link, is down.
+	// Config bit 0 and State bit 0 say that the port, or its link, is down. See also PortNoReceive, PortNoForward.
 	Config, State uint32
 	// Properties are kept as they came.
 	Properties []byte
 }
+
+// Bits of Config (OpenFlow 1.4, 7.2.1): what comes in from the port is dropped; what is to go out at it is.
+const (
+	PortNoReceive uint32 = 1 << 2
+	PortNoForward uint32 = 1 << 5
+)
 
 // portLen is the length of a port without properties.
 const portLen = 40

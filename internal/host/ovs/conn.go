@@ -332,6 +332,19 @@ func (c *conn) count(ctx context.Context, requests ...*openflow.FlowStatsRequest
 
 // ports reads the numbers of the bridge's ports, by name.
 func (c *conn) ports(ctx context.Context) (map[string]uint32, error) {
+	list, err := c.portDescs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	numbers := make(map[string]uint32, len(list))
+	for _, p := range list {
+		numbers[p.Name] = p.Number
+	}
+	return numbers, nil
+}
+
+// portDescs reads the bridge's ports.
+func (c *conn) portDescs(ctx context.Context) ([]openflow.PortDesc, error) {
 	a, err := c.call(ctx, 0, 64, func(int, uint32) openflow.Message { return &openflow.PortDescRequest{} }, 1)
 	if err != nil {
 		return nil, fmt.Errorf("list ports: %w", err)
@@ -339,9 +352,5 @@ func (c *conn) ports(ctx context.Context) (map[string]uint32, error) {
 	for _, e := range a.errs {
 		return nil, fmt.Errorf("list ports: %w", e)
 	}
-	numbers := make(map[string]uint32, len(a.ports))
-	for _, p := range a.ports {
-		numbers[p.Name] = p.Number
-	}
-	return numbers, nil
+	return a.ports, nil
 }

@@ -132,23 +132,31 @@ func (d *database) wait(ctx context.Context) {
 // transact does the operations in one transaction. When it returns, the copy of the
 // tables includes them: ovsdb-server sends the update before the reply.
 func (d *database) transact(ctx context.Context, ops []ovsdb.Operation) error {
+	_, err := d.query(ctx, ops)
+	if d != nil {
+		d.changes.Add(1)
+	}
+	return err
+}
+
+// query does the operations, which change nothing, and returns their results, one each.
+func (d *database) query(ctx context.Context, ops []ovsdb.Operation) ([]ovsdb.OperationResult, error) {
 	if d == nil {
-		return errNoDatabase
+		return nil, errNoDatabase
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	results, err := d.client.Transact(ctx, ops...)
-	d.changes.Add(1)
 	if err != nil {
-		return fmt.Errorf("ovsdb transaction: %w", err)
+		return nil, fmt.Errorf("ovsdb transaction: %w", err)
 	}
 	if errs, err := ovsdb.CheckOperationResults(results, ops); err != nil {
 		for _, e := range errs {
 			err = fmt.Errorf("%w: %w", err, e)
 		}
-		return fmt.Errorf("ovsdb transaction: %w", err)
+		return nil, fmt.Errorf("ovsdb transaction: %w", err)
 	}
-	return nil
+	return results, nil
 }
 
 // snapshot is the tables at one moment. Rows are shared and must not be changed.
