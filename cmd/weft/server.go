@@ -137,6 +137,7 @@ func runServer(ctx context.Context, c Config, log *slog.Logger, m *metrics.Regis
 	tasks.Go(func() error { return serveMetrics(ctx) })
 	tasks.Go(func() error { return feedServer.Run(ctx) })
 	tasks.Go(func() error { return verbs.RunDHCP(ctx) })
+	tasks.Go(func() error { return verbs.RunRefused(ctx) })
 	tasks.Go(func() error { return renewServer(ctx, c, ca, log) })
 	tasks.Go(func() error { return serveFeed(ctx, feedListener, tlsConfig, feedServer) })
 	self := model.Server{Name: c.Host, Feeds: feeds(), Version: version(),

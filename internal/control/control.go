@@ -104,7 +104,8 @@ type Control struct {
 
 // New returns a Control.
 func New(o Options) *Control {
-	c := &Control{store: o.Store, log: o.Log, cfg: o.Config, now: o.Now, rnd: o.Rand, policy: o.Policy}
+	c := &Control{store: o.Store, log: o.Log, cfg: o.Config, now: o.Now, rnd: o.Rand, policy: o.Policy,
+		refused: refusals{some: make(chan struct{}, 1)}}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

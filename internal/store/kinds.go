@@ -19,6 +19,7 @@ func kinds() []anyKind {
 		Routers, FloatingIPs, PortForwardings,
 		JoinTokens, HostIdentities,
 		Servers, ServerPresences,
+		Refusals,
 		Domains, Projects, Users, Roles, Assignments, AppCreds, TokenKeys, Revocations,
 	}
 }
@@ -58,6 +59,12 @@ var RBACPolicies = define(definition[model.RBACPolicy]{
 var AutoTopologies = define(definition[model.AutoTopology]{
 	kind: "auto_allocated_topology",
 	id:   func(t *model.AutoTopology) string { return string(t.Project) },
+})
+
+// Refusals are by their places, of which there is a limited number.
+var Refusals = define(definition[model.Refusal]{
+	kind: model.KindRefusal,
+	id:   func(f *model.Refusal) string { return f.Place },
 })
 
 // kindOf finds a kind by its directory.
