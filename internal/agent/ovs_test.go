@@ -26,7 +26,7 @@ func realSwitch(t testing.TB) *lab.OVS {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o, err := lab.StartOVS(ctx, lab.OVSOptions{Dir: dir})
 	if err != nil {
@@ -152,7 +152,7 @@ func restarts(w *world, l *logs, o *lab.OVS, p *model.Port, ports []*model.Port,
 	}
 
 	t.Log("a restart of ovs-vswitchd brings the flows back, and no port goes DOWN")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := o.RestartVswitchd(ctx, lab.Crash); err != nil {
 		t.Fatal(err)

@@ -338,7 +338,7 @@ func (w *world) becomes(id model.PortID, want model.PortStatus) {
 
 func (w *world) eventually(what string, f func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("never: %s", what)

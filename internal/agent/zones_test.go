@@ -106,9 +106,7 @@ func TestZoneCannotBeFlushed(t *testing.T) {
 	m.noFlush = nil
 	m.mu.Unlock()
 	w.becomes(p.ID, model.PortActive)
-	if l.count("recovered") != 1 {
-		t.Errorf("recovery is not told:\n%s", l)
-	}
+	w.eventually("recovery is told", func() bool { return l.count("recovered") == 1 })
 	if m.mu.Lock(); !slices.Equal(m.flushed, []uint16{1}) {
 		t.Errorf("flushed %v", m.flushed)
 	}

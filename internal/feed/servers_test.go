@@ -311,7 +311,7 @@ func TestEvidenceThroughAnotherServer(t *testing.T) {
 		}
 	})
 	w.settled(c)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, s := range append(serversOf(nodes), w.server) {
 		got, err := s.Evidence(ctx, "h1", []byte("x"))
@@ -350,7 +350,7 @@ func TestOnlyServersAsk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := dial(w.addr, tc, time.Second)
+	conn, err := dial(w.addr, tc, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestAskServers(t *testing.T) {
 	if !eventually(func() bool { return len(w.server.Feeds()) == 4 }) {
 		t.Fatal("it does not know of the fourth")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	words := w.server.AskServers(ctx, []byte("how"))
 	for name, want := range map[string]string{"own": "own how", "b": "b how", "c": "", "d": ""} {

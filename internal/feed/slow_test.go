@@ -71,7 +71,7 @@ func TestSlowHost(t *testing.T) {
 
 	var got int
 	name := ""
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for name != fmt.Sprint(changes-1) && time.Now().Before(deadline) {
 		m, err := slow.Recv()
 		if err != nil {
@@ -102,7 +102,7 @@ func TestSlowHost(t *testing.T) {
 	}
 	begin := time.Now()
 	w.stop()
-	if d := time.Since(begin); d > 2*time.Second {
+	if d := time.Since(begin); d > 20*time.Second {
 		t.Errorf("the server took %v to end", d)
 	}
 }

@@ -266,7 +266,7 @@ func diffCloud(a, b view.Cloud) string {
 }
 
 func eventually(f func() bool) bool {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		if f() {
 			return true

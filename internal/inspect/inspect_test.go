@@ -46,7 +46,7 @@ func newWorld(t *testing.T) *world {
 	w.ask = func(h model.HostName, q trace.Query) ([]byte, error) {
 		return json.Marshal(trace.Evidence{PortID: q.PortID, Host: h, Known: true, LocalVLAN: 3})
 	}
-	w.in = New(Options{Cloud: w.c, Hosts: hosts(func(h model.HostName, q trace.Query) ([]byte, error) { return w.ask(h, q) }), Timeout: 200 * time.Millisecond})
+	w.in = New(Options{Cloud: w.c, Hosts: hosts(func(h model.HostName, q trace.Query) ([]byte, error) { return w.ask(h, q) }), Timeout: time.Minute})
 	if _, err := w.c.RegisterHost(t.Context(), model.Host{Name: "h1", IntegrationBridge: "br-int", TunnelTypes: []string{"vxlan"}, Roles: model.AllRoles()}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestSightReads(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the question what may be seen waits for who asks it")
 	}
 }
@@ -205,7 +205,7 @@ func TestTimeout(t *testing.T) {
 	slow := New(Options{Cloud: w.c, Timeout: 20 * time.Millisecond, Hosts: slowHosts{}})
 	begin := time.Now()
 	rep, err := slow.Report(t.Context(), "web", nil)
-	if err != nil || rep.Chains[0].PortID != w.a.ID || time.Since(begin) > 2*time.Second {
+	if err != nil || rep.Chains[0].PortID != w.a.ID || time.Since(begin) > 20*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
 }

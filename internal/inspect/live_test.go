@@ -21,7 +21,7 @@ func liveWorld(t *testing.T) (*world, *httptest.Server) {
 	w := newWorld(t)
 	w.in.o.Every = 10 * time.Millisecond
 	srv := httptest.NewUnstartedServer(w.in)
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = requestLimit, requestLimit
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return w, srv
@@ -74,7 +74,7 @@ func (l *listener) report() trace.Report {
 
 func (w *world) awaitLive(what string, ok func(*live) bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		w.in.live.mu.Lock()
 		now := ok(w.in.live)
 		w.in.live.mu.Unlock()
@@ -108,7 +108,7 @@ func TestLive(t *testing.T) {
 	two := w.listen(srv, "web")
 	two.report()
 	w.awaitLive("one watch for both", func(l *live) bool { return len(l.watches) == 1 && l.streams == 2 })
-	time.Sleep(300 * time.Millisecond) // longer than the server lets a request be read or written
+	time.Sleep(requestLimit + 300*time.Millisecond) // longer than the server lets a request be read or written
 	if _, err := w.c.UpdatePort(t.Context(), w.a.ID, control.PortRequest{Description: control.Some("no name"), Name: control.Some("other")}); err != nil {
 		t.Fatal(err)
 	}

@@ -63,6 +63,9 @@ func (h *talkative) Evidence(ctx context.Context, _ model.HostName, query []byte
 	return json.Marshal(c)
 }
 
+// requestLimit is what the servers of these tests give a request. It is long enough for a busy machine.
+const requestLimit = 2 * time.Second
+
 // streamWorld serves an Inspector with a short limit of time for requests.
 func streamWorld(t *testing.T, see func(*http.Request) Sight) (*control.Control, *talkative, *httptest.Server, *model.Port) {
 	st := storetest.New(t)
@@ -71,7 +74,7 @@ func streamWorld(t *testing.T, see func(*http.Request) Sight) (*control.Control,
 		follow: func(trace.FollowQuery) (trace.Followed, error) { return trace.Followed{}, feed.ErrNotConnected }}
 	stopping := make(chan struct{})
 	srv := httptest.NewUnstartedServer(New(Options{Cloud: c, Hosts: h, Changes: st.Subscribe, Sight: see, Stopping: stopping}))
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = requestLimit, requestLimit
 	srv.Start()
 	t.Cleanup(srv.Close)
 	t.Cleanup(func() { close(stopping) })
@@ -95,7 +98,7 @@ func streamWorld(t *testing.T, see func(*http.Request) Sight) (*control.Control,
 // open begins a stream; lines gives its lines that are not empty, and closes at its end.
 func open(t *testing.T, url string) (lines <-chan string, leave func()) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -133,7 +136,7 @@ func TestCaptureStream(t *testing.T) {
 	if l := <-lines; !strings.Contains(l, `"begin":{"port_id":"`+string(p.ID)) || !strings.Contains(l, `"snap":99`) {
 		t.Errorf("begins with %s", l)
 	}
-	for i, wait := range []time.Duration{0, 300 * time.Millisecond, 0} {
+	for i, wait := range []time.Duration{0, requestLimit + 300*time.Millisecond, 0} {
 		time.Sleep(wait) // past the limits: the stream must live on
 		h.packets <- trace.CapturedPacket{At: time.Now(), Len: i, Data: []byte("x")}
 		if i == 0 {

@@ -71,7 +71,7 @@ func TestLongLists(t *testing.T) {
 	} {
 		begin := time.Now()
 		a.do(test.method, test.path, test.body)
-		if d := time.Since(begin); d > 3*time.Second {
+		if d := time.Since(begin); d > 20*time.Second {
 			t.Errorf("%s %s took %s: %.60s", test.method, test.path, d, test.body)
 		}
 	}

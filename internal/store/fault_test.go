@@ -23,7 +23,7 @@ func TestEtcdGoesAway(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	x := s.Txn()
 	x.CreatePort(port(9))
@@ -73,7 +73,7 @@ func TestEtcdRestarts(t *testing.T) {
 	e = testEtcd(t, dir)
 	other, _ := run(t, e.Client)
 	put(t, other, func(x *Txn) { x.CreatePort(port(7)) })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for s.Sync(ctx) != nil && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond)

@@ -306,7 +306,7 @@ func TestSyncOutsidePrefix(t *testing.T) {
 	if _, err := e.Client.Put(t.Context(), "/somebody/else", "x"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Sync(ctx); err != nil {
 		t.Error(err)

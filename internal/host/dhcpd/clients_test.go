@@ -19,7 +19,7 @@ func TestUdhcpc(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	out := inClient(t, "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "1", "-i", nic, "-s", script, "-O", "mtu", "-O", "hostname")
+	out := inClient(t, "udhcpc", "-f", "-q", "-n", "-t", "3", "-T", "10", "-i", nic, "-s", script, "-O", "mtu", "-O", "hostname")
 	t.Logf("lease after %v", time.Since(began))
 	for _, want := range []string{"ip=10.10.0.121", "subnet=255.255.0.0", "router=10.10.0.1", "dns=10.10.0.2", "domain=openstacklocal", "hostname=host-10-10-0-121", "mtu=1450", "lease=86400", "serverid=10.10.0.2"} {
 		if !strings.Contains(out, want+"\n") {

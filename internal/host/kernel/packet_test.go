@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"weft/internal/capture"
@@ -23,6 +24,16 @@ func TestPackets(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "del", "pk0").Run() })
+	// The kernel takes its time to notice that the pair is connected; what is sent until then is lost.
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		l, err := netlink.LinkByName("pk0")
+		if err == nil && l.Attrs().OperState == netlink.OperUp {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatal("pk0 is not up", err)
+		}
+	}
 	open := func(device string, snap uint32) *Packets {
 		f, err := capture.Compile("ether host fa:16:3e:00:00:09", snap)
 		if err != nil {

@@ -27,7 +27,7 @@ func TestUnderlay(t *testing.T) {
 		go func() { done <- k.Run(ctx) }()
 		is := func(want Underlay) {
 			t.Helper()
-			limit := time.After(20 * time.Second)
+			limit := time.After(time.Minute)
 			for {
 				got, known := k.Underlay()
 				if known && got == want {

@@ -127,10 +127,10 @@ func (w *world) flowTexts(bridge string) []string {
 // eventually waits until what is true.
 func (w *world) eventually(name string, what func() bool) {
 	w.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !what() {
 		if time.Now().After(deadline) {
-			w.Fatalf("not within 10 s: %s", name)
+			w.Fatalf("not within a minute: %s", name)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
