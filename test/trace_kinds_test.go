@@ -131,6 +131,9 @@ func healthyKinds(c *manyHosts) {
 
 	six := c.network6("k-six", "2001:db8:66::/64")
 	v6 := c.guestOn("compute-0", six, "k-six", nil)
+	c.isTold("a port of IPv6 alone, whose guest does not know its address", v6.ID, trace.CauseNoIPv6, "The guest has sent nothing from "+v6.ip())
+	v6.exec("ip", "addr", "add", v6.ip()+"/64", "dev", "eth0", "nodad")
+	_ = v6.sends("2001:db8:66::1", "-c", "1", "-W", "1")
 	c.isWell("a port of IPv6 alone", v6.ID)
 }
 

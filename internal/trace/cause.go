@@ -25,6 +25,7 @@ const (
 	CauseNoSubnet      Cause = "no_subnet"
 	CauseOutsideSubnet Cause = "address_outside_subnet"
 	CauseSubnetNoDHCP  Cause = "subnet_without_dhcp"
+	CauseNoIPv6        Cause = "ipv6_not_given"
 	CauseUnbound       Cause = "unbound"
 	CauseBindingFailed Cause = "binding_failed"
 	CausePortRefused   Cause = "port_refused"
@@ -138,6 +139,7 @@ var Causes = map[Cause]Explained{
 	CauseNoSubnet:      {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseOutsideSubnet: {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseSubnetNoDHCP:  {"the subnet gives out no addresses by DHCP", "weft subnet set SUBNET --dhcp, or set the address inside the guest."},
+	CauseNoIPv6:        {"nobody gives the guest its IPv6 address", "Set the address inside the guest, as cloud-init does from a config drive; or let a router of the network advertise its prefix (SLAAC)."},
 	CauseUnbound:       {"the port is bound to no host", "Nova binds it when it starts the VM; by hand: weft port set PORT --host HOST."},
 	CauseBindingFailed: {"the port could not be bound to its host", "The reason is in the line; mend it and bind the port again (weft port set PORT --host HOST)."},
 	CausePortRefused:   {"the port was refused when it was to be made", "The API's answer is in the line: mend that, and make the port again."},

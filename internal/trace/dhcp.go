@@ -41,7 +41,38 @@ func (e *explainer) dhcp() []Step {
 			}
 		}
 	}
+	six := Step{Name: StepDHCPServer}
+	if e.ipv6(&six, Warning); len(six.Items) > 0 {
+		all = append(all, six)
+	}
 	return all
+}
+
+// ipv6 judges the port's IPv6 addresses, which nobody gives to the guest: weft answers neither DHCPv6 nor router
+// solicitations. That is no fault when the guest uses its address all the same.
+func (e *explainer) ipv6(s *Step, unused Verdict) {
+	if model.TrustedOwner(e.p.DeviceOwner) || e.ev == nil {
+		return
+	}
+	for _, f := range e.p.FixedIPs {
+		if !f.Addr.Is6() {
+			continue
+		}
+		used := e.hasSent([]string{f.Addr.String()}) || e.seenFrom(f.Addr)
+		if text := f.Addr.String(); used || e.ev.Interface == nil {
+			if used {
+				text += ", which the guest uses"
+			}
+			s.show("address", text)
+			continue
+		}
+		v, observed := unused, "not used"
+		if !e.p.Filtered() {
+			v, observed = Warning, "not seen" // what it sends is not counted
+		}
+		s.find(v, "address", f.Addr.String()+", used", observed, CauseNoIPv6,
+			fmt.Sprintf("The guest has sent nothing from %s, and nobody gives it that address: weft answers neither DHCPv6 nor router solicitations yet.", f.Addr))
+	}
 }
 
 // needsDHCP reports whether DHCP of the network concerns the port.
@@ -58,16 +89,17 @@ func (e *explainer) notServed() Step {
 		sub := e.subnet(f.SubnetID)
 		switch {
 		case sub == nil:
-		case f.Addr.Is6():
-			s.show("address", f.Addr.String()+", which is not given by DHCP")
+		case f.Addr.Is6(): // see ipv6
 		default:
 			with4 = append(with4, f.Addr.String())
 			s.show("address", fmt.Sprintf("%s, of a subnet without DHCP: %s", f.Addr, sub.CIDR))
 		}
 	}
 	if len(with4) == 0 {
+		e.ipv6(&s, Broken)
 		return s
 	}
+	e.ipv6(&s, Warning)
 	uses, known := e.usesAddress()
 	switch text := fmt.Sprintf("No subnet of the port gives out addresses by DHCP, so the guest has to know %s by itself", strings.Join(with4, ", ")); {
 	case uses:

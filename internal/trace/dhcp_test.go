@@ -63,10 +63,20 @@ func TestDHCP(t *testing.T) {
 		{"no subnet with DHCP, and a guest that may know", func(r *Record, ev *Evidence) {
 			r.Subnets[0].EnableDHCP, r.DHCPPorts, ev.Transactions, r.Port.PortSecurity = false, nil, nil, false
 		}, Warning, CauseSubnetNoDHCP, "No subnet of the port gives out addresses by DHCP, so the guest has to know 10.10.0.121 by itself."},
-		{"IPv6 only", func(r *Record, ev *Evidence) {
-			r.Subnets[0].CIDR, r.Port.FixedIPs[0].Addr = netip.MustParsePrefix("2001:db8::/64"), netip.MustParseAddr("2001:db8::79")
-			r.DHCPPorts, ev.Transactions = nil, nil
+		{"IPv6 only, and a guest that knows", func(r *Record, ev *Evidence) {
+			ipv6Only(r, ev)
+			ev.Flows.Sent = map[string]uint64{"2001:db8::79": 3}
 		}, OK, CauseHealthy, ""},
+		{"IPv6 only, and a guest that does not know", ipv6Only, Broken, CauseNoIPv6,
+			"The guest has sent nothing from 2001:db8::79, and nobody gives it that address: weft answers neither DHCPv6 nor router solicitations yet."},
+		{"IPv6 only, and a guest that may know", func(r *Record, ev *Evidence) {
+			ipv6Only(r, ev)
+			r.Port.PortSecurity = false
+		}, Warning, CauseNoIPv6, ""},
+		{"IPv6 besides, and a guest that does not know", func(r *Record, ev *Evidence) {
+			r.Subnets = append(r.Subnets, &model.Subnet{ID: "s2", CIDR: netip.MustParsePrefix("2001:db8::/64"), EnableDHCP: true})
+			r.Port.FixedIPs = append(r.Port.FixedIPs, model.FixedIP{SubnetID: "s2", Addr: netip.MustParseAddr("2001:db8::79")})
+		}, Warning, CauseNoIPv6, ""},
 		{"two subnets, one without DHCP", func(r *Record, ev *Evidence) {
 			r.Subnets = append(r.Subnets, &model.Subnet{ID: "s2", CIDR: netip.MustParsePrefix("10.20.0.0/24")})
 			r.Port.FixedIPs = append(r.Port.FixedIPs, model.FixedIP{SubnetID: "s2", Addr: netip.MustParseAddr("10.20.0.9")})
@@ -192,4 +202,10 @@ func TestRogueRedacted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// ipv6Only gives the port an IPv6 address alone.
+func ipv6Only(r *Record, ev *Evidence) {
+	r.Subnets[0].CIDR, r.Port.FixedIPs[0].Addr = netip.MustParsePrefix("2001:db8::/64"), netip.MustParseAddr("2001:db8::79")
+	r.DHCPPorts, ev.Transactions = nil, nil
 }
