@@ -25,6 +25,12 @@ type manyHosts struct {
 // newManyHosts makes a cloud with all its servers and agents at work; more are further settings of all nodes.
 func newManyHosts(t testing.TB, nodes []lab.NodeSpec, more ...string) *manyHosts {
 	t.Helper()
+	return newManyHostsOf(t, lab.CloudOptions{Nodes: nodes, Settings: strings.Join(more, "\n")})
+}
+
+// newManyHostsOf is newManyHosts, where more is to be said of the cloud than its nodes.
+func newManyHostsOf(t testing.TB, o lab.CloudOptions) *manyHosts {
+	t.Helper()
 	labtest.Require(t, "root", "ovs", "tun", "netfilter")
 	dir, err := os.MkdirTemp("/run", "c")
 	if err != nil {
@@ -32,7 +38,7 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec, more ...string) *manyHosts
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	// The disk of a server is small.
-	disk := filepath.Join(dir, nodes[0].Name, "state")
+	disk := filepath.Join(dir, o.Nodes[0].Name, "state")
 	if err := os.MkdirAll(disk, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +46,9 @@ func newManyHosts(t testing.TB, nodes []lab.NodeSpec, more ...string) *manyHosts
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, 0) })
-	c, err := lab.NewCloud(t.Context(), lab.CloudOptions{Dir: dir, Weft: weftBinary(t), Nodes: nodes,
-		Settings: "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n" + strings.Join(more, "\n")})
+	o.Dir, o.Weft = dir, weftBinary(t)
+	o.Settings = "identity: none\napi: http://192.168.0.10:9696\ninsecure_no_auth: true\nlog_level: debug\nvlan_ranges: [" + lab.PhysicalNetwork + ":100:199]\n" + o.Settings
+	c, err := lab.NewCloud(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,7 @@ func TestConfigRefused(t *testing.T) {
 		"datapath_type: fast\n":          `settings: datapath_type: "fast" is none of auto, system, netdev`,
 		"api_listen: 9696\n":             `settings: api_listen: want HOST:PORT: address 9696: missing port in address`,
 		"vlan_ranges: [physnet1:0:20]\n": `settings: vlan_ranges: "0:20" leaves 1:4094`,
+		"tunnel_ip: fe80::1%eth0\n":      `settings: tunnel_ip: fe80::1%eth0 is no address that other hosts reach this one by`,
 		"base_mac: fa:16\n":              `settings: base_mac: 'fa:16' is not a valid MAC address`,
 		"resync_interval: 0s\n":          `settings: resync_interval: 0s is not above 0`,
 		"host: {a: [b]}\n":               `FILE:1: host: want name: value pairs`,

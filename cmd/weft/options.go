@@ -205,8 +205,11 @@ func (c *Config) complete() error {
 		c.TunnelBridge, c.TunnelIP = "", "" // there is nothing to tunnel
 	}
 	if c.TunnelIP != "" {
-		if _, err := netip.ParseAddr(c.TunnelIP); err != nil {
+		switch a, err := netip.ParseAddr(c.TunnelIP); {
+		case err != nil:
 			bad("tunnel_ip", "%v", err)
+		case a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
+			bad("tunnel_ip", "%s is no address that other hosts reach this one by", a)
 		}
 	}
 	if first, last, err := parseRange(c.VNIRange); err != nil {

@@ -87,7 +87,7 @@ func (a *Agent) surveyQuery() host.SurveyQuery {
 		q.Ports[id] = true
 		q.Taps[vif.TapName(id)] = true
 	}
-	q.Peers = now.view.VTEPs(a.o.Settings.VTEP)
+	q.VTEP, q.Peers = a.o.Settings.VTEP, now.view.VTEPs(a.o.Settings.VTEP)
 	return q
 }
 

@@ -172,7 +172,7 @@ type Device struct {
 	MTU  int    `json:"mtu"`
 	// Elsewhere are other hosts' tunnel addresses that packets leave for by another device, with it.
 	Elsewhere []string `json:"elsewhere,omitempty"`
-	// ReversePath is the rp_filter that counts for it.
+	// ReversePath is the rp_filter that counts for it; IPv6 has none.
 	ReversePath int `json:"rp_filter"`
 }
 
@@ -222,8 +222,8 @@ type Kernel struct {
 	// Connections are those that conntrack follows now, MaxConnections what it can; 0 is not known.
 	Connections    int `json:"connections"`
 	MaxConnections int `json:"max_connections"`
-	// Neighbours are those in the IPv4 neighbour table, MaxNeighbours what it can hold, and FullNeighbours how often
-	// it was full since the machine began; 0 is not known.
+	// Neighbours are those in the neighbour table of the tunnels' IP version, MaxNeighbours what it can hold, and
+	// FullNeighbours how often it was full since the machine began; 0 is not known.
 	Neighbours     int `json:"neighbours"`
 	MaxNeighbours  int `json:"max_neighbours"`
 	FullNeighbours int `json:"full_neighbours"`

@@ -180,6 +180,13 @@ var findings = []struct {
 	{"another route, and rp_filter", trace.Broken, func(f *Facts) {
 		host(f).Underlay.Elsewhere, host(f).Underlay.ReversePath = []string{"10.0.0.12 (eth0)"}, 1
 	}},
+	{"another route, by IPv6", trace.Warning, func(f *Facts) {
+		host(f).VTEP, host(f).Underlay.Elsewhere = "fd00:10::11", []string{"fd00:10::12 (eth0)"}
+	}},
+	{"an MTU too small for IPv6", trace.Broken, func(f *Facts) {
+		host(f).VTEP, host(f).NeedMTU, host(f).Overhead = "fd00:10::11", 1520, 70
+	}},
+	{"many IPv6 neighbours", trace.Warning, func(f *Facts) { host(f).VTEP, host(f).Kernel.Neighbours = "fd00:10::11", 900 }},
 	{"a missing module", trace.Broken, func(f *Facts) { host(f).Kernel.Missing = []string{"openvswitch"} }},
 	{"many neighbours", trace.Warning, func(f *Facts) { host(f).Kernel.Neighbours = 900 }},
 	{"too many neighbours once", trace.Warning, func(f *Facts) { host(f).Kernel.FullNeighbours = 17 }},

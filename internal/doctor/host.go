@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -221,7 +222,11 @@ func underlay(g *Group, h Host, promised int) {
 		g.broken("underlay", "Give the address to a device, or put tunnel_ip right in the agent's settings.", "No device of this host has its tunnel address %s: tunnels to other hosts carry nothing.", h.VTEP)
 		return
 	case u.MTU < h.NeedMTU:
-		g.broken("underlay", fmt.Sprintf("Raise the MTU of %s and of the switches between hosts to %d, or lower the MTU of the networks.", u.Name, h.NeedMTU),
+		do := fmt.Sprintf("Raise the MTU of %s and of the switches between hosts to %d, or lower the MTU of the networks.", u.Name, h.NeedMTU)
+		if h.tunnelsIPv6() && promised > 0 && h.NeedMTU > promised {
+			do += " The servers made those networks for tunnels over IPv4: overlay_ip_version: 6 there has new ones leave room for the larger header."
+		}
+		g.broken("underlay", do,
 			"%s, which has the tunnel address %s, has an MTU of %d; networks here need %d (%d of them headers of the tunnel): big packets are lost.", u.Name, h.VTEP, u.MTU, h.NeedMTU, h.Overhead)
 	case promised > 0 && u.MTU < promised:
 		g.warn("underlay", fmt.Sprintf("Raise the MTU of %s to %d, or lower physical_mtu on the servers.", u.Name, promised),
@@ -235,9 +240,17 @@ func underlay(g *Group, h Host, promised int) {
 			"Packets to %s leave by another device than %s, and rp_filter is strict there: their tunnel packets are dropped without a trace.", few(u.Elsewhere, ", "), u.Name)
 	case len(u.Elsewhere) > 0:
 		g.warn("underlay route", "See ip route get for that address; put the routes right if that is not meant.", "Packets to %s leave by another device than %s, whose MTU nobody has checked.", few(u.Elsewhere, ", "), u.Name)
+	case h.tunnelsIPv6():
+		g.ok("underlay route", "All other hosts are reached by %s.", u.Name)
 	default:
 		g.ok("underlay route", "All other hosts are reached by %s; rp_filter %d drops nothing there.", u.Name, u.ReversePath)
 	}
+}
+
+// tunnelsIPv6 reports whether the host's tunnels end at an IPv6 address.
+func (h Host) tunnelsIPv6() bool {
+	a, err := netip.ParseAddr(h.VTEP)
+	return err == nil && a.Is6()
 }
 
 // kernel judges modules and conntrack.
@@ -248,7 +261,7 @@ func kernel(g *Group, h Host) {
 	} else {
 		g.ok("modules", "The kernel (%s) has the modules that are needed.", k.Release)
 	}
-	neighbours(g, k)
+	neighbours(g, h)
 	if k.MaxConnections <= 0 {
 		return
 	}
@@ -269,11 +282,15 @@ func kernel(g *Group, h Host) {
 const usualNeighbours = 1024
 
 // neighbours judges the table in which each other host has an entry: it is as small as for a home.
-func neighbours(g *Group, k Kernel) {
+func neighbours(g *Group, h Host) {
+	k, version := h.Kernel, "ipv4"
 	if k.MaxNeighbours <= 0 {
 		return
 	}
-	const do = "Raise net.ipv4.neigh.default.gc_thresh3 (and gc_thresh1, gc_thresh2) well above the number of hosts."
+	if h.tunnelsIPv6() {
+		version = "ipv6"
+	}
+	do := "Raise net." + version + ".neigh.default.gc_thresh3 (and gc_thresh1, gc_thresh2) well above the number of hosts."
 	switch text := fmt.Sprintf("The neighbour table holds %d entries of at most %d.", k.Neighbours, k.MaxNeighbours); {
 	case k.Neighbours*4 >= k.MaxNeighbours*3:
 		g.warn("neighbours", do, "%s When it is full, tunnels to hosts that are not in it carry nothing for a while.", text)

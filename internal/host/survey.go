@@ -24,7 +24,8 @@ type SurveyQuery struct {
 	// Ports are those that the agent knows of, Taps the names of their devices.
 	Ports map[model.PortID]bool
 	Taps  map[string]bool
-	// Peers are the tunnel addresses of other hosts.
+	// VTEP is where this host's tunnels end, Peers are the tunnel addresses of other hosts.
+	VTEP  netip.Addr
 	Peers []netip.Addr
 }
 
@@ -44,12 +45,12 @@ func (h *Host) Survey(ctx context.Context, q SurveyQuery) doctor.Machine {
 	for _, r := range h.allRepairs() {
 		m.Repairs = append(m.Repairs, trace.Repair(r))
 	}
-	m.Kernel = surveyKernel(h.p.IntegrationBridge, m.Switch.Bridges)
+	m.Kernel = surveyKernel(h.p.IntegrationBridge, m.Switch.Bridges, q.VTEP)
 	if h.p.Kernel == nil {
 		return m
 	}
 	if u, known := h.p.Kernel.Underlay(); known {
-		m.Underlay = surveyUnderlay(u, q.Peers)
+		m.Underlay = surveyUnderlay(u, q)
 	}
 	var err error
 	if m.Leftovers, err = h.leftovers(s.VIFs, q); err != nil {
@@ -92,14 +93,14 @@ func datapath(t string) string {
 	return t
 }
 
-func surveyKernel(integration string, bridges []doctor.Bridge) doctor.Kernel {
+func surveyKernel(integration string, bridges []doctor.Bridge, vtep netip.Addr) doctor.Kernel {
 	modules := []string{"tun", "veth"}
 	if slices.ContainsFunc(bridges, func(b doctor.Bridge) bool { return b.Name == integration && b.Datapath == "system" }) {
 		modules = append(modules, "openvswitch", "vxlan", "nf_conntrack")
 	}
 	k := doctor.Kernel{Release: kernel.Release(), Missing: kernel.MissingModules(modules...)}
 	k.Connections, k.MaxConnections = kernel.Connections()
-	k.Neighbours, k.MaxNeighbours, k.FullNeighbours = kernel.Neighbours()
+	k.Neighbours, k.MaxNeighbours, k.FullNeighbours = kernel.Neighbours(vtep)
 	k.Rivals = findRivals()
 	return k
 }
@@ -118,13 +119,15 @@ func findRivals() (list []doctor.Process) {
 	return list
 }
 
-func surveyUnderlay(u kernel.Underlay, peers []netip.Addr) *doctor.Device {
+func surveyUnderlay(u kernel.Underlay, q SurveyQuery) *doctor.Device {
 	d := &doctor.Device{Name: u.Device, MTU: u.MTU}
 	if u.Device == "" {
 		return d
 	}
-	d.ReversePath = kernel.ReversePath(u.Device)
-	for _, p := range peers[:min(len(peers), maxPeers)] {
+	if q.VTEP.Is4() { // IPv6 has none
+		d.ReversePath = kernel.ReversePath(u.Device)
+	}
+	for _, p := range q.Peers[:min(len(q.Peers), maxPeers)] {
 		if by, err := kernel.RouteDevice(p); err == nil && by != u.Device {
 			d.Elsewhere = append(d.Elsewhere, fmt.Sprintf("%s (%s)", p, by))
 		}

@@ -57,6 +57,8 @@ type CloudOptions struct {
 	// Weft is the program.
 	Weft  string
 	Nodes []NodeSpec
+	// DataIPv6 gives the hosts IPv6 addresses on the network of the tunnels in place of IPv4's.
+	DataIPv6 bool
 	// Settings are added to every node's weft.yaml, Env to the environment of every weft.
 	Settings string
 	Env      []string
@@ -110,6 +112,9 @@ func (c *Cloud) build(ctx context.Context) error {
 		n := &Node{Spec: spec, Program: c.o.Weft, cloud: c, IP: netip.AddrFrom4([4]byte{192, 168, 0, byte(10 + i)})}
 		if spec.Roles != "" {
 			n.VTEP = netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})
+			if c.o.DataIPv6 {
+				n.VTEP = netip.MustParseAddr(fmt.Sprintf("fd00:10::%d", 10+i))
+			}
 		}
 		if n.Machine, err = NewMachine(spec.Name, c.o.Dir); err != nil {
 			return err
@@ -152,7 +157,12 @@ func (n *Node) furnish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := n.Run("sh", "-ec", "ip addr add "+n.VTEP.String()+"/24 dev br-phys; ip link set br-phys up"); err != nil {
+		// Nobody else has the address, which need not be found out first.
+		add := "ip addr add " + n.VTEP.String() + "/24 dev br-phys"
+		if n.VTEP.Is6() {
+			add = "ip addr add " + n.VTEP.String() + "/64 dev br-phys nodad"
+		}
+		if _, err := n.Run("sh", "-ec", add+"; ip link set br-phys up"); err != nil {
 			return err
 		}
 	}

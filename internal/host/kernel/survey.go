@@ -43,11 +43,15 @@ func Connections() (now, most int) {
 	return now, most
 }
 
-// Neighbours are how many the IPv4 neighbour table holds, the most that it can, and how often it was full since the
-// machine began; 0 is not known. The table is one for all namespaces.
-func Neighbours() (now, most, full int) {
-	most, _ = strconv.Atoi(read("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
-	lines := strings.Split(read("/proc/net/stat/arp_cache"), "\n")
+// Neighbours are how many the neighbour table holds in which an address would be, the most that it can, and how often it
+// was full since the machine began; 0 is not known. There is one for each IP version, for all namespaces.
+func Neighbours(of netip.Addr) (now, most, full int) {
+	limit, stat := "/proc/sys/net/ipv4/neigh/default/gc_thresh3", "/proc/net/stat/arp_cache"
+	if of.Is6() {
+		limit, stat = "/proc/sys/net/ipv6/neigh/default/gc_thresh3", "/proc/net/stat/ndisc_cache"
+	}
+	most, _ = strconv.Atoi(read(limit))
+	lines := strings.Split(read(stat), "\n")
 	at := slices.Index(strings.Fields(lines[0]), "table_fulls")
 	for _, line := range lines[1:] { // one for each processor, in hexadecimal
 		f := strings.Fields(line)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -175,14 +176,17 @@ func hold(t *testing.T, name string, flags uint16) (fd int) {
 }
 
 func TestNeighbours(t *testing.T) {
-	// The limit is the whole machine's: in a network namespace the kernel does not tell.
-	if _, err := os.Stat("/proc/sys/net/ipv4/neigh/default/gc_thresh3"); err != nil {
-		if now, most, _ := Neighbours(); most != 0 || now < 0 {
-			t.Errorf("%d of %d, of which the kernel says nothing", now, most)
+	for version, of := range map[string]netip.Addr{"ipv4": netip.IPv4Unspecified(), "ipv6": netip.IPv6Unspecified()} {
+		now, most, full := Neighbours(of)
+		// The limit is the whole machine's: in a network namespace the kernel does not tell.
+		if _, err := os.Stat("/proc/sys/net/" + version + "/neigh/default/gc_thresh3"); err != nil {
+			if most != 0 || now < 0 {
+				t.Errorf("%s: %d of %d, of which the kernel says nothing", version, now, most)
+			}
+			continue
 		}
-		return
-	}
-	if now, most, full := Neighbours(); most <= 0 || now < 0 || now > most || full < 0 {
-		t.Errorf("%d of %d, full %d times", now, most, full)
+		if most <= 0 || now < 0 || now > most || full < 0 {
+			t.Errorf("%s: %d of %d, full %d times", version, now, most, full)
+		}
 	}
 }
