@@ -48,8 +48,12 @@ const (
 	SegmentVXLAN SegmentType = "vxlan"
 )
 
-// ProbeVNI is the VNI with which hosts try the tunnels between them. No network has it.
-const ProbeVNI = 1<<24 - 1
+// What hosts try the tunnels between them with: frames of that type on that VNI. No network gets it; one that has it
+// from before is carried, but for such frames.
+const (
+	ProbeVNI     = 1<<24 - 1
+	ProbeEthType = 0x88b5 // for local experiments (IEEE 802)
+)
 
 // Segment is one realisation of a network.
 type Segment struct {

@@ -40,7 +40,7 @@ type Tried struct {
 // Answered reports whether a probe has come back.
 func (t Tried) Answered() bool { return t.By != "" }
 
-// A probe is a frame of the experiments' Ethernet type, on model.ProbeVNI:
+// A probe is a frame of model.ProbeEthType, on model.ProbeVNI:
 //
 //	0            12      14      18     19       20     22    30
 //	+------------+-------+-------+------+--------+------+-----+---------------+
@@ -62,8 +62,7 @@ const (
 	// MinProbe is the length of the smallest probe: a minimal Ethernet frame.
 	MinProbe = 60
 	// MaxProbe is that of the biggest, which has to fit in a message.
-	MaxProbe  = 60000
-	probeType = 0x88b5
+	MaxProbe = 60000
 )
 
 var (
@@ -75,7 +74,7 @@ func (p probe) frame() []byte {
 	b := make([]byte, probeHeader, p.size)
 	copy(b, probeMAC[:])
 	copy(b[6:], probeMAC[:])
-	binary.BigEndian.PutUint16(b[12:], probeType)
+	binary.BigEndian.PutUint16(b[12:], model.ProbeEthType)
 	copy(b[14:], probeMagic[:])
 	name := p.name[:min(len(p.name), p.size-probeHeader, 255)]
 	b[18], b[19] = p.kind, uint8(len(name))
@@ -86,7 +85,7 @@ func (p probe) frame() []byte {
 
 // parseProbe reads a whole frame.
 func parseProbe(b []byte) (p probe, ok bool) {
-	if len(b) < MinProbe || binary.BigEndian.Uint16(b[12:]) != probeType || [4]byte(b[14:]) != probeMagic {
+	if len(b) < MinProbe || binary.BigEndian.Uint16(b[12:]) != model.ProbeEthType || [4]byte(b[14:]) != probeMagic {
 		return p, false
 	}
 	n := int(b[19])

@@ -37,7 +37,7 @@ func (l *layout) tunBase() []vswitch.Flow {
 		flow(GRETunToLV, 0, c, match()),
 		flow(VXLANTunToLV, 0, c, match()),
 		flow(GeneveTunToLV, 0, c, match()),
-		flow(VXLANTunToLV, 2, c, match().Is(vswitch.TunID, vswitch.Num(model.ProbeVNI)), vswitch.Controller{}),
+		flow(VXLANTunToLV, 2, c, match().Is(vswitch.TunID, vswitch.Num(model.ProbeVNI)).Type(model.ProbeEthType), vswitch.Controller{}),
 		flow(LearnFromTun, 1, c, match(), l.learn(), vswitch.Output{Port: OFPatchInt}),
 		flow(UnicastToTun, 0, c, match(), goTo(FloodToTun)),
 		flow(ARPResponder, 0, c, match(), goTo(FloodToTun)),

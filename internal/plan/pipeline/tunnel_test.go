@@ -65,6 +65,23 @@ func advertise(src, dst model.MAC, target, to string, flags byte) []byte {
 	return ipv6(dst, src, target, to, 58, append(append(b, 2, 1), src[:]...))
 }
 
+// TestProbeVNI: a network that has the VNI of the probes from before it was theirs is carried, and probes are not.
+func TestProbeVNI(t *testing.T) {
+	w := peers()
+	w.Networks[netA].Segment.ID = model.ProbeVNI
+	w.port(open, netA, "10.10.0.15", 7).PortSecurity = false
+	st := newStage(t, w, settings())
+	st.sentinel, st.witness = tap(open), tap(vm1)
+	const to2 = "vxlan-0a000002"
+	st.tunnels(map[string]uint32{to2: model.ProbeVNI})
+	m1, mFar := w.Ports[vm1].MAC, w.Ports[far].MAC
+	st.run([]step{
+		{name: "in, to one", from: to2, send: ipv4(m1, mFar, "10.10.0.14", "10.10.0.11", 1, echo), to: []string{tap(vm1)}},
+		{name: "in, a question", from: to2, send: arp(1, mFar, "10.10.0.14", broadcast, "10.10.0.11"), to: []string{tap(vm1), tap(open)}},
+		{name: "in, a probe", from: to2, send: eth(m1, mFar, model.ProbeEthType, nil)},
+	})
+}
+
 // TestTunnels sends frames to other hosts and back.
 func TestTunnels(t *testing.T) {
 	w := peers()
