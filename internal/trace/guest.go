@@ -163,8 +163,12 @@ func macText(all []Source) string {
 	return listText(all, func(s Source) string { return s.MAC.String() })
 }
 
+// addrText leaves out a range if an address in it is known: ARP messages tell it, and what the guest sends after them only the range.
 func addrText(all []Source) string {
-	return listText(all, func(s Source) string {
+	told := func(s Source) bool {
+		return !exact(s.Addr) && slices.ContainsFunc(all, func(o Source) bool { return exact(o.Addr) && s.Addr.Contains(o.Addr.Addr()) })
+	}
+	return listText(slices.DeleteFunc(slices.Clone(all), told), func(s Source) string {
 		if exact(s.Addr) {
 			return s.Addr.Addr().String()
 		}

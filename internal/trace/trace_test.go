@@ -136,7 +136,7 @@ var cases = []struct {
 		return ""
 	}, "guest", "sends with MAC"},
 	{"guest-address", func(r *Record, ev *Evidence) string {
-		ev.Sources = []Source{guestSource("10.10.0.99/32", true)}
+		ev.Sources = []Source{guestSource("10.10.0.99/32", true), guestSource("10.10.0.96/27", true)}
 		ev.Sources[0].ARP = true
 		return ""
 	}, "guest", "sends from"},
