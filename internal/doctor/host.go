@@ -70,9 +70,9 @@ func daemons(g *Group, h Host) {
 	if s.Lookups > 0 {
 		const do = "A storm of new connections, or a processor that is too busy: see top for ovs-vswitchd, and weft trace for who sends."
 		if s.Lost*10000 > s.Lookups {
-			g.warn("ovs lost", do, "%d of %d packets were lost since ovs-vswitchd started, because it did not keep up with new flows.", s.Lost, s.Lookups)
+			g.warn("ovs lost", do, "%d of %d packets were lost since its datapath was made, because it did not keep up with new flows.", s.Lost, s.Lookups)
 		} else {
-			g.ok("ovs lost", "%d of %d packets were lost on the way to ovs-vswitchd since it started.", s.Lost, s.Lookups)
+			g.ok("ovs lost", "%d of %d packets were lost on the way to ovs-vswitchd since its datapath was made.", s.Lost, s.Lookups)
 		}
 	}
 	var failed []string
