@@ -112,7 +112,7 @@ func (h *host) noCapture() {
 // tcpdumpReads is what tcpdump finds in a file.
 func (h *host) tcpdumpReads(file string) string {
 	h.t.Helper()
-	out, err := exec.Command("tcpdump", "-nn", "-v", "-r", file).CombinedOutput()
+	out, err := exec.Command("tcpdump", "-Z", "root", "-nn", "-v", "-r", file).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("tcpdump -r: %v: %s", err, out)
 	}

@@ -71,7 +71,8 @@ func (c *manyHosts) dhcpDeviceOf(network string) string {
 // Healthy ports of every kind are well; what is made wrong with DHCP is named.
 func TestTraceKinds(t *testing.T) {
 	labtest.Require(t, "busybox", "ping", "nft")
-	c := newManyHosts(t, lab.ReferenceCloud)
+	// What a resync takes out is warned of for ten minutes, on all ports of the host.
+	c := newManyHosts(t, lab.ReferenceCloud, "resync_interval: 1h")
 	for _, part := range []struct {
 		name string
 		f    func(*manyHosts)

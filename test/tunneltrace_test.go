@@ -49,6 +49,27 @@ func (c *manyHosts) answers(id string, cause trace.Cause, text string) error {
 	return nil
 }
 
+type tunnelFault struct {
+	name     string
+	do, undo func()
+	cause    trace.Cause
+	text     string
+}
+
+// ownFirewall is compute-0's own, which has what kernel tunnels carry pass it; what user space sends and takes does not.
+func (c *manyHosts) ownFirewall(hook, from, to string) tunnelFault {
+	nft := func(script string) func() {
+		return func() {
+			_, err := c.Node("compute-0").Run("nft", script)
+			c.must(err)
+		}
+	}
+	return tunnelFault{"the host's own firewall, " + hook,
+		nft("add table inet own; add chain inet own all { type filter hook " + hook + " priority 0; }; add rule inet own all udp dport 4789 drop"),
+		nft("delete table inet own"), trace.CauseTunnelOneWay,
+		`Nothing that ` + from + ` sends through the tunnel arrives at ` + to + `: 2 of 2 probes were lost; the other way they pass\.`}
+}
+
 // tunnelTried: trace tells the ways apart in which a tunnel between a port's host and its DHCP host can be
 // broken, in both directions; and a port that needs no tunnel stays well.
 func tunnelTried(c *manyHosts) {
@@ -89,12 +110,7 @@ func tunnelTried(c *manyHosts) {
 	}
 	const ends, back = `compute-0 \(10\.0\.0\.11\)`, `network \(10\.0\.0\.13\)`
 	healthy := `All is well: .*`
-	for _, f := range []struct {
-		name     string
-		do, undo func()
-		cause    trace.Cause
-		text     string
-	}{
+	faults := []tunnelFault{
 		{"nothing", func() {}, func() {}, trace.CauseHealthy, healthy},
 		{"blocked", func() { c.must(c.Underlay.Suffer(drop(a, b), drop(b, a))) }, well, trace.CauseTunnelBlocked,
 			`Nothing passes the tunnel between ` + ends + ` and ` + back + `: 2 probes were sent each way, and none arrived\.`},
@@ -115,7 +131,11 @@ func tunnelTried(c *manyHosts) {
 			`No device of host compute-0 has its tunnel address 10\.0\.0\.11, so its tunnels carry nothing\.`},
 		{"agent with an address that it has not", func() { restart("compute-0", "10.0.0.99") }, func() { restart("compute-0", "10.0.0.11") }, trace.CauseTunnelAddressMissing,
 			`No device of host compute-0 has its tunnel address 10\.0\.0\.99, so its tunnels carry nothing\.`},
-	} {
+	}
+	if c.Node("compute-0").OVS.Datapath == lab.DatapathSystem {
+		faults = append(faults, c.ownFirewall("input", back, ends), c.ownFirewall("output", ends, back))
+	}
+	for _, f := range faults {
 		f.do()
 		c.await(f.name, 20*time.Second, func() error {
 			return errors.Join(c.answers(far.ID, f.cause, f.text), c.answers(near.ID, trace.CauseHealthy, healthy))

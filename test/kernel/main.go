@@ -30,7 +30,7 @@ import (
 var listText string
 
 // limit is for the whole run in the guest; it takes a third of it where nothing else runs.
-const limit = 10 * time.Minute
+const limit = 20 * time.Minute
 
 func main() {
 	only := flag.String("run", ".", "run only those lines of the list that match this regular `expression`")
@@ -138,7 +138,7 @@ func payload(dir string, groups []*group) (image string, err error) {
 		if err := command("go", "test", "-c", "-ldflags=-s -w", "-o", filepath.Join(root, binary), "./"+g.pkg); err != nil {
 			return "", err
 		}
-		script += fmt.Sprintf("cd /weft/src/%s && echo 'weft-kernel: package %s' && /weft/%s -test.v -test.timeout 8m -test.run '%s' || failed=1\n",
+		script += fmt.Sprintf("cd /weft/src/%s && echo 'weft-kernel: package %s' && /weft/%s -test.v -test.timeout 18m -test.run '%s' || failed=1\n",
 			g.pkg, g.pkg, binary, g.run())
 	}
 	if err := os.WriteFile(filepath.Join(root, "run"), []byte(script+"exit $failed\n"), 0o755); err != nil {
