@@ -187,13 +187,40 @@ func TestCapture(t *testing.T) {
 		t.Errorf("%q %q", out, said)
 	}
 	h.pcapByHTTP()
-	// The device goes.
-	r := h.capture("vm", "arp and icmp")
-	h.mustWeft("unplug", "vm")
-	if _, said := r.end(); !strings.Contains(said, "can be listened to no more") {
-		t.Errorf("it says %s", said)
-	}
+	h.overReboots()
 	h.noCapture()
+}
+
+// overReboots: the device goes and comes, and the capture goes on with it until the port is deleted.
+func (h *host) overReboots() {
+	h.t.Helper()
+	r := h.capture("vm", "udp port 67 or 68")
+	for i := range 2 {
+		h.mustWeft("unplug", "vm")
+		h.await("the device to be missed", 20*time.Second, func() error { return h.saidOften("capture waits for a device", i+1) })
+		h.mustWeft("plug", "vm", "--netns", "vm")
+		h.await("the capture to go on", 20*time.Second, func() error { return h.saidOften("capture goes on", i+1) })
+		if _, err := h.udhcpc("vm"); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	id := h.portNamed("vm")
+	h.mustWeft("unplug", "vm")
+	h.must(h.call("DELETE", "/v2.0/ports/"+id, nil, nil))
+	out, said := r.end()
+	if strings.Count(said, "is gone; the capture goes on when") < 2 || strings.Count(said, "again; the capture goes on") < 2 || !strings.Contains(said, "the port is deleted") {
+		h.t.Errorf("it says %s", said)
+	}
+	if n := strings.Count(out, "DHCP DISCOVER"); n < 2 {
+		h.t.Errorf("%d DISCOVERs after two boots:\n%s", n, out)
+	}
+}
+
+func (h *host) saidOften(text string, n int) error {
+	if got := h.logged(text); got < n {
+		return fmt.Errorf("said %d times, not %d", got, n)
+	}
+	return nil
 }
 
 // linesOf checks the lines of a capture at the DHCP service.

@@ -63,7 +63,7 @@ func followed(c *manyHosts) {
 	for _, end := range []func(){endTimeline, endService} {
 		end()
 	}
-	c.await("the end of the tap to be noticed", 20*time.Second, func() error { return has(atGuest(), "can be listened to no more") })
+	c.await("the tap to be missed", 20*time.Second, func() error { return has(atGuest(), "is gone; the capture goes on") })
 	endGuest()
 	text := timeline()
 	c.t.Logf("\n%s\n%s\n%s", text, atGuest(), atService())

@@ -51,8 +51,9 @@ and parentheses. Names are not looked up.
   weft capture web -w web.pcap --for 30s 'tcp port 80 and not host 10.0.0.9'
   weft capture web -w - | wireshark -k -i -
 
-It ends at Ctrl-C, after -c packets or the time of --for, or after an hour, and says then how many
-packets there were no room for: a host keeps 4 MB of what the client has not fetched.`,
+When the device goes, as with a machine that is rebooted, it says so and goes on with the next that the
+port has on that host. It ends at Ctrl-C, after -c packets or the time of --for, or after an hour, and
+says then how many packets there were no room for: a host keeps 4 MB of what the client has not fetched.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "text" && output != "json" {
@@ -144,6 +145,8 @@ func (to captureTo) take(sink io.Writer, l *trace.CaptureLine, raw []byte) error
 		if to.file != "" {
 			_, err = sink.Write(capture.AppendHeader(nil, l.Begin.Snap))
 		}
+	case l.Note != "":
+		fmt.Fprintln(to.say, l.Note)
 	case l.Packet != nil:
 		p := capture.Packet{At: l.Packet.At, Len: l.Packet.Len, Data: l.Packet.Data}
 		if to.file != "" {

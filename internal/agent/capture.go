@@ -31,6 +31,9 @@ const (
 	// captureLease is how long after the last question a capture ends, and captureWaits how long a question may wait.
 	captureLease = 15 * time.Second
 	captureWaits = 20 * time.Second
+	// deviceFirst and deviceLast are how often a device is looked for that has gone: less and less often.
+	deviceFirst = 100 * time.Millisecond
+	deviceLast  = time.Second
 	// packetCosts is what a packet takes beside its bytes.
 	packetCosts = 64
 )
@@ -43,14 +46,23 @@ type captures struct {
 	ended bool
 }
 
-// capturing is one capture: a goroutine reads packets into a queue that questions empty.
+// capturing is one capture: a goroutine reads packets into a queue that questions empty. When the device goes, as with a
+// machine that is rebooted, it goes on with the next that the port has.
 type capturing struct {
-	packets host.Packets
-	log     *slog.Logger
-	began   time.Time
-	lease   *time.Timer
+	open  func() (host.Packets, error)
+	log   *slog.Logger
+	began time.Time
+	lease *time.Timer
+	// over is closed at the end.
+	over chan struct{}
 
 	mu sync.Mutex
+	// packets are those of the device, which is the devices-th; away: it is gone.
+	packets host.Packets
+	devices int
+	away    bool
+	// moved: a device has gone or come, and no answer has said so yet.
+	moved bool
 	// queue holds the packets that were not fetched yet, size their bytes; first is the number of the first.
 	queue []trace.CapturedPacket
 	size  int
@@ -103,12 +115,13 @@ func (c *captures) find(a *Agent, q trace.Query) (*capturing, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.o.Machine.Packets(q.PortID, a.namespaceOf(q.PortID), filter)
+	open := func() (host.Packets, error) { return a.o.Machine.Packets(q.PortID, a.namespaceOf(q.PortID), filter) }
+	p, err := open()
 	if err != nil {
 		return nil, err
 	}
 	log := a.log.With("port", q.PortID, "device", p.Device, "capture", q.Capture.ID)
-	s := &capturing{packets: p, log: log, began: time.Now(), first: 1, news: make(chan struct{})}
+	s := &capturing{open: open, packets: p, devices: 1, log: log, began: time.Now(), first: 1, news: make(chan struct{}), over: make(chan struct{})}
 	s.lease = time.AfterFunc(captureLease+q.Capture.Wait, func() { c.stop(q.Capture.ID, "nobody fetches the packets any more") })
 	if c.all == nil {
 		c.all = map[string]*capturing{}
@@ -160,11 +173,21 @@ func (s *capturing) finish(why string) {
 	if s.end != "" {
 		return
 	}
-	s.end, s.dropped = why, s.dropped+s.packets.Reader.Dropped()
-	s.packets.Reader.Close() // nothing is lost: it only reads
+	s.end = why
+	s.leave()
+	close(s.over)
 	s.tell()
 	s.log.Info("capture ends", "reason", why, "packets", s.first-1+uint64(len(s.queue)), "dropped", s.dropped,
 		"after", time.Since(s.began).Round(time.Millisecond))
+}
+
+// leave listens to the device no more; called with the lock.
+func (s *capturing) leave() {
+	if !s.away {
+		s.dropped += s.packets.Reader.Dropped()
+		s.packets.Reader.Close() // nothing is lost: it only reads
+	}
+	s.away = true
 }
 
 // tell wakes questions that wait; called with the lock.
@@ -176,11 +199,14 @@ func (s *capturing) tell() {
 // read queues packets until the reader is closed.
 func (s *capturing) read(snap int) {
 	buf := make([]byte, snap)
-	for {
-		p, err := s.packets.Reader.Read(buf)
+	for at := s.packets; ; {
+		p, err := at.Reader.Read(buf)
 		if err != nil {
-			s.finish("device " + s.packets.Device + " can be listened to no more: " + err.Error())
-			return
+			var ok bool
+			if at, ok = s.next(err); !ok {
+				return
+			}
+			continue
 		}
 		s.mu.Lock()
 		if s.size+len(p.Data)+packetCosts > captureKeeps {
@@ -189,11 +215,45 @@ func (s *capturing) read(snap int) {
 			continue
 		}
 		s.size += len(p.Data) + packetCosts
-		s.queue = append(s.queue, trace.CapturedPacket{At: p.At.UTC(), Len: p.Len, Data: append([]byte(nil), p.Data...), FromPort: p.Out == s.packets.Internal})
+		s.queue = append(s.queue, trace.CapturedPacket{At: p.At.UTC(), Len: p.Len, Data: append([]byte(nil), p.Data...), FromPort: p.Out == at.Internal})
 		if len(s.queue) == 1 {
 			s.tell()
 		}
 		s.mu.Unlock()
+	}
+}
+
+// next waits for the port to have a device again; !ok is the end of the capture.
+func (s *capturing) next(why error) (at host.Packets, ok bool) {
+	s.mu.Lock()
+	if s.end == "" {
+		s.log.Info("capture waits for a device", "reason", why)
+		s.leave()
+		s.moved = true
+		s.tell()
+	}
+	s.mu.Unlock()
+	for wait := deviceFirst; ; wait = min(2*wait, deviceLast) {
+		select {
+		case <-s.over:
+			return at, false
+		case <-time.After(wait):
+		}
+		p, err := s.open()
+		if err != nil {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.end != "" {
+			p.Reader.Close()
+			return at, false
+		}
+		s.log.Info("capture goes on", "with", p.Device)
+		s.packets, s.away, s.moved = p, false, true
+		s.devices++
+		s.tell()
+		return p, true
 	}
 }
 
@@ -204,7 +264,7 @@ func (s *capturing) fetch(ctx context.Context, q *trace.CaptureQuery) trace.Capt
 	s.mu.Lock()
 	rest := time.Until(s.full.Add(captureRests))
 	s.forget(q.After)
-	for over := false; !over && (rest > 0 || len(s.queue) == 0 && s.end == ""); {
+	for over := false; !over && (rest > 0 || len(s.queue) == 0 && s.end == "" && !s.moved); {
 		news, rested := s.news, (<-chan time.Time)(nil)
 		if rest > 0 {
 			news, rested = nil, time.After(rest)
@@ -227,8 +287,10 @@ func (s *capturing) fetch(ctx context.Context, q *trace.CaptureQuery) trace.Capt
 
 // take makes an answer of the first packets of the queue, or while it rests of none; called with the lock.
 func (s *capturing) take(rests bool) trace.Captured {
-	c := trace.Captured{Device: s.packets.Device, Namespace: s.packets.Namespace, First: s.first, Dropped: s.dropped}
-	if s.end == "" {
+	c := trace.Captured{Device: s.packets.Device, Namespace: s.packets.Namespace, First: s.first, Dropped: s.dropped,
+		Devices: s.devices, Away: s.away && s.end == ""}
+	s.moved = false
+	if !s.away {
 		c.Dropped += s.packets.Reader.Dropped()
 	}
 	size, n := 0, 0

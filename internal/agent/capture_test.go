@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -36,19 +37,25 @@ func (w *wire) Read(buf []byte) (capture.Packet, error) {
 func (w *wire) Dropped() uint64 { return 7 }
 func (w *wire) Close() error    { w.once.Do(func() { close(w.closed) }); return nil }
 
-// wired is a machine with one wire.
+// wired is a machine with a device at a time, or with none.
 type wired struct {
 	*fakeMachine
-	wire *wire
+	wires chan *wire
 }
 
 func (m wired) Packets(model.PortID, string, capture.Program) (host.Packets, error) {
-	return host.Packets{Reader: m.wire, Device: "tap0"}, nil
+	select {
+	case w := <-m.wires:
+		return host.Packets{Reader: w, Device: "tap0"}, nil
+	default:
+		return host.Packets{}, errors.New("there is no device")
+	}
 }
 
 type capturer struct {
-	t *testing.T
-	a *Agent
+	t     *testing.T
+	a     *Agent
+	wires chan *wire
 }
 
 func (c capturer) ask(q trace.CaptureQuery) trace.Captured {
@@ -67,13 +74,15 @@ func (c capturer) ask(q trace.CaptureQuery) trace.Captured {
 
 func newCapturer(t *testing.T) (capturer, *wire) {
 	w := newWorld(t)
-	m := wired{newMachine(), newWire()}
+	m := wired{newMachine(), make(chan *wire, 1)}
+	first := newWire()
+	m.wires <- first
 	a, err := New(w.options(m, &logs{}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.captures.close)
-	return capturer{t, a}, m.wire
+	return capturer{t, a, m.wires}, first
 }
 
 // A question that is asked twice answers the same; packets that have arrived are forgotten.
@@ -107,6 +116,35 @@ func TestCaptureQuestions(t *testing.T) {
 		t.Errorf("at the end: %+v", got)
 	}
 	<-w.closed
+}
+
+// A capture goes on with the next device of its port, and says so; without one it waits, and can be ended.
+func TestCaptureOutlivesDevices(t *testing.T) {
+	c, w := newCapturer(t)
+	c.ask(trace.CaptureQuery{ID: "x", Begin: true})
+	for i := range 3 {
+		w.packets <- fmt.Appendf(nil, "packet %d", i)
+		got := c.ask(trace.CaptureQuery{ID: "x", After: uint64(i), Wait: time.Minute})
+		if len(got.Packets) != 1 || got.First != uint64(i+1) || string(got.Packets[0].Data) != fmt.Sprintf("packet %d", i) || got.Devices != i+1 || got.Away || got.Dropped != uint64(7*(i+1)) {
+			t.Fatalf("of device %d: %+v", i+1, got)
+		}
+		w.Close()
+		if got = c.ask(trace.CaptureQuery{ID: "x", After: uint64(i + 1), Wait: time.Minute}); !got.Away || got.End != "" || len(got.Packets) > 0 {
+			t.Fatalf("without a device: %+v", got)
+		}
+		if i == 2 {
+			break
+		}
+		w = newWire()
+		c.wires <- w
+		if got = c.ask(trace.CaptureQuery{ID: "x", After: uint64(i + 1), Wait: time.Minute}); got.Away || got.Devices != i+2 || len(got.Packets) > 0 {
+			t.Fatalf("with another device: %+v", got)
+		}
+	}
+	c.ask(trace.CaptureQuery{ID: "x", Stop: true})
+	if got := c.ask(trace.CaptureQuery{ID: "x", After: 3}); got.End == "" {
+		t.Errorf("at the end: %+v", got)
+	}
 }
 
 // What nobody fetches is bounded, and counted.
@@ -153,6 +191,7 @@ func TestCaptureBounds(t *testing.T) {
 		t.Errorf("%d packets, %d dropped", n, got.Dropped)
 	}
 	for i := range maxCaptures - 1 {
+		c.wires <- newWire()
 		c.ask(trace.CaptureQuery{ID: fmt.Sprint(i), Begin: true})
 	}
 	query, _ := json.Marshal(trace.Query{PortID: "p", Capture: &trace.CaptureQuery{ID: "more", Begin: true}})

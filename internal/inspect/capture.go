@@ -31,6 +31,8 @@ const (
 	maxCaptureTime = time.Hour
 	// captureRetries is how long a host may be away, on its way to another server, say.
 	captureRetries = 10 * time.Second
+	// awayAsks is how often it is looked whether a port without a device is still to have one.
+	awayAsks = time.Second
 )
 
 // captureRequest is what is asked for.
@@ -88,6 +90,9 @@ type capturing struct {
 	out   *stream
 	// sent counts the packets.
 	sent, dropped uint64
+	// devices and away are of the last answer.
+	devices int
+	away    bool
 }
 
 // capture answers a GET of CapturePath.
@@ -181,8 +186,15 @@ func (c *capturing) run(w http.ResponseWriter, r *http.Request, first trace.Capt
 
 // next asks for more packets; a host that goes to another server is waited for.
 func (c *capturing) next(ctx context.Context) (trace.Captured, error) {
+	if err := c.stays(); err != nil {
+		return trace.Captured{}, err
+	}
+	wait := streamSilence
+	if c.away {
+		wait = awayAsks // it may be for good
+	}
 	for since := time.Now(); ; {
-		got, err := c.ask(ctx, streamSilence)
+		got, err := c.ask(ctx, wait)
 		if err == nil || ctx.Err() != nil || time.Since(since) > captureRetries {
 			return got, err
 		}
@@ -192,6 +204,23 @@ func (c *capturing) next(ctx context.Context) (trace.Captured, error) {
 		case <-time.After(captureRetries / 20):
 		}
 	}
+}
+
+// stays says why no more packets can come from where the port was bound.
+func (c *capturing) stays() error {
+	var now *model.Port
+	c.in.o.Cloud.Read(func(r store.Reader) {
+		if e := r.Port(c.port.ID); e != nil {
+			now = e.Value
+		}
+	})
+	switch {
+	case now == nil:
+		return errors.New("the port is deleted")
+	case now.Binding.Host != "" && now.Binding.Host != c.port.Binding.Host:
+		return fmt.Errorf("the port has moved to host %s", now.Binding.Host)
+	}
+	return nil
 }
 
 // ask asks the host once.
@@ -230,7 +259,10 @@ func (c *capturing) send(got trace.Captured) (done bool, err error) {
 	case len(got.Packets) == 0:
 		b = []byte("\n")
 	}
-	c.dropped = got.Dropped
+	if note := c.moved(got); note != "" && !c.pcap {
+		b = append(b, line(trace.CaptureLine{Note: note})...)
+	}
+	c.dropped, c.devices, c.away = got.Dropped, got.Devices, got.Away
 	for i := range got.Packets {
 		p := &got.Packets[i]
 		if c.pcap {
@@ -245,6 +277,17 @@ func (c *capturing) send(got trace.Captured) (done bool, err error) {
 		}
 	}
 	return done, c.out.send(b)
+}
+
+// moved says what has become of the device since the last answer.
+func (c *capturing) moved(got trace.Captured) string {
+	switch {
+	case got.Away && !c.away:
+		return "device " + got.Device + " is gone; the capture goes on when the port has one again"
+	case !got.Away && c.devices > 0 && got.Devices > c.devices:
+		return "the port has device " + got.Device + " again; the capture goes on"
+	}
+	return ""
 }
 
 // end sends what comes after the packets.

@@ -30,6 +30,9 @@ type Captured struct {
 	// Device is the one that is listened to, in the host's own namespace if none is named.
 	Device    string `json:"device"`
 	Namespace string `json:"namespace,omitempty"`
+	// Devices is how many the port has had since the capture began; Away: it has none now, and another is waited for.
+	Devices int  `json:"devices,omitempty"`
+	Away    bool `json:"away,omitempty"`
 	// First is the number of the first of Packets; numbers follow each other from 1.
 	First   uint64           `json:"first,omitempty"`
 	Packets []CapturedPacket `json:"packets,omitempty"`
@@ -55,8 +58,10 @@ type CaptureLine struct {
 	Begin  *CaptureBegin   `json:"begin,omitempty"`
 	Packet *CapturedPacket `json:"packet,omitempty"`
 	// Dropped is how many packets there were no room for so far; it comes when it has grown.
-	Dropped uint64      `json:"dropped,omitempty"`
-	End     *CaptureEnd `json:"end,omitempty"`
+	Dropped uint64 `json:"dropped,omitempty"`
+	// Note says that the device has gone, or that there is another.
+	Note string      `json:"note,omitempty"`
+	End  *CaptureEnd `json:"end,omitempty"`
 }
 
 // CaptureBegin says where is listened.

@@ -41,6 +41,9 @@ func OpenPackets(ns, device string, filter capture.Program) (*Packets, error) {
 		if err != nil {
 			return fmt.Errorf("device %s: %w", device, ErrNoLink)
 		}
+		if iface.Flags&net.FlagUp == 0 {
+			return fmt.Errorf("device %s is down", device) // one hears nothing of it, and only that once
+		}
 		// Of no protocol the socket hears nothing until it is bound to one, below the filter.
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 			return fmt.Errorf("packet socket: %w", err)
