@@ -11,7 +11,7 @@ export GOFLAGS += -buildvcs=auto
 # Debian's Go may be told to be content with itself; go.mod names the version that is needed.
 export GOTOOLCHAIN = auto
 
-.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers test-kernel check check-root gallery golden fuzz bench bench-cloud bench-trace setup setup-demo clean
+.PHONY: help build demo demo-cloud cloud-shell test soak-cloud soak-servers soak-streams test-kernel check check-root gallery golden fuzz bench bench-cloud bench-trace setup setup-demo clean
 
 help:
 	@echo "make demo         a virtual machine gets its NIC, MAC and IP, step by step"
@@ -20,6 +20,7 @@ help:
 	@echo "make test         all tests, as root in private namespaces"
 	@echo "make soak-cloud   faults on several hosts: what make test has no time for"
 	@echo "make soak-servers T=10m  three servers killed and paused; is what clients hear linearizable?"
+	@echo "make soak-streams T=15m  streams read, left, cut and never read for so long: does anything grow?"
 	@echo "make test-kernel  the tests of the host again, on the kernel datapath in a Debian guest"
 	@echo "make build        bin/weft"
 	@echo "make check        format, vet, staticcheck and the tests that need no root"
@@ -68,6 +69,10 @@ soak-cloud: setup build
 # Servers killed and paused under clients whose histories are judged, for T.
 soak-servers: setup build
 	WEFT_SOAK_SERVERS=$(T) WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 0 -v -run 'TestServersLinearizable' ./test
+
+# Clients of streams, good and bad, for T: figures of server and agent each minute, which may not grow.
+soak-streams: setup build
+	WEFT_SOAK_STREAMS=$(T) WEFT_BIN=$(CURDIR)/bin/weft $(GO) -C test test $(EXEC) -count=1 -timeout 0 -run 'TestStreamsEndure$$'
 
 # Real users run Open vSwitch's kernel datapath: test/kernel/tests.txt lists what is tested on it.
 test-kernel: setup build

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,16 +10,35 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/access"
 )
 
+// vanished is after what time a client is given up that acknowledges nothing, or has room for nothing. The kernel would go
+// on trying for a quarter of an hour, and a stream has its place for as long.
+const vanished = time.Minute
+
+// listenTCP listens for clients who may vanish; what they connect by inherits the listener's setting.
+func listenTCP(address string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		failed := raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(vanished.Milliseconds()))
+		})
+		return errors.Join(failed, err)
+	}}
+	return lc.Listen(context.Background(), "tcp", address)
+}
+
 // listen opens a listener of the APIs, with TLS when the settings have a certificate. The
 // files are read again for each connection, so that a renewed certificate needs no restart.
 func (c *Config) listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := listenTCP(address)
 	if err != nil || c.TLSCert == "" {
 		return l, err
 	}

@@ -3,13 +3,43 @@ package main
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"weft/internal/access"
 )
+
+// Who vanishes is given up in time: connections of the APIs have the setting of their listener.
+func TestVanishedClients(t *testing.T) {
+	l, err := (&Config{}).listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := 0
+	if failed := raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); failed != nil || err != nil || int64(ms) != vanished.Milliseconds() {
+		t.Errorf("%d ms: %v, %v", ms, failed, err)
+	}
+}
 
 func TestPolicyFile(t *testing.T) {
 	member := access.Caller{ProjectID: "p", Roles: access.Expand([]string{"member"})}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 
 	"weft/internal/metrics"
@@ -30,7 +29,7 @@ func listenMetrics(c Config, m *metrics.Registry, log *slog.Logger) (serve func(
 	if c.MetricsListen == "" {
 		return func(context.Context) error { return nil }, nil
 	}
-	l, err := net.Listen("tcp", c.MetricsListen)
+	l, err := listenTCP(c.MetricsListen)
 	if err != nil {
 		return nil, fmt.Errorf("metrics_listen: %w (a server and an agent on one host need an address each)", err)
 	}

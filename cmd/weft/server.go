@@ -374,7 +374,8 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute, // or a slow body holds its connection for ever
+		ReadTimeout:       time.Minute,     // or a slow body holds its connection for ever
+		WriteTimeout:      5 * time.Minute, // or a slow reader; streams set their own
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
