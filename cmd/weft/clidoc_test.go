@@ -93,8 +93,10 @@ const cliCapture = `Prints or saves the packets of a port, from whichever host i
 - A host keeps 4 MB of packets that wait to be fetched and sends 5 MB a second; what found no room is counted, and said at the end. Four captures may
   run on a host, sixteen through a server; each ends after an hour.
 - Server and host log who asks for what, and when it ends. When the client leaves, the host stops at once; when the server is lost, within half a minute.
+- When the device goes, as with a machine that is rebooted, a line on the standard error says so, and another when the capture goes on with the port's next
+  device on that host. It ends when the port is deleted or bound to another host.
 - Without weft's client: ` + "`GET /weft/v1/capture?q=PORT&filter=...&count=...&for=...&snap=...`" + ` answers JSON by line, each with begin, packet,
-  dropped or end; ` + "`&format=pcap`" + ` a pcap file.`
+  dropped, note or end; ` + "`&format=pcap`" + ` a pcap file.`
 
 const cliDoctor = `Looks at all servers and hosts at once, from anywhere, and says what is not as it should be and what to do about it. It needs weft's
 own API and an administrator.
