@@ -64,7 +64,8 @@ var flowExhibits = []exhibit{
 	},
 	{
 		name: "underlay MTU too small", made: "ip link set br-phys mtu 1400", undone: "ip link set br-phys mtu 1500", harms: sameHost,
-		verdict: trace.Warning, cause: trace.CauseTunnelMTU, text: "Packets of 1450 bytes, the network's MTU, have 1500 with the tunnel's header, and the MTU of br-phys on compute-0 is 1400.",
+		cause: trace.CauseTunnelMTU, text: "Packets of 1450 bytes, the network's MTU, are lost in the tunnel from compute-0 (10.0.0.11) to network (10.0.0.13) (2 of 2), and small ones pass: with the tunnel's header they have 1500 bytes, and the MTU of br-phys on compute-0 is 1400.",
+		userspace: told{trace.Warning, "Packets of 1450 bytes, the network's MTU, have 1500 with the tunnel's header, and the MTU of br-phys on compute-0 is 1400."},
 		make: func(s *showing) func() {
 			s.sh("compute-0", "ip link set br-phys mtu 1400")
 			return func() { s.sh("compute-0", "ip link set br-phys mtu 1500") }

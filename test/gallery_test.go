@@ -35,6 +35,8 @@ type exhibit struct {
 	cause   trace.Cause
 	// text is the answer's, with placeholders: see showing.plain.
 	text string
+	// userspace is the answer on that datapath, where it is another than on the kernel's.
+	userspace told
 	// harms says which of the neighbours the fault hits too; nil: none.
 	harms func(*neighbour) bool
 	// victim plugs the port that is to be broken, in place of a guest on compute-0 that has got its address.
@@ -45,6 +47,12 @@ type exhibit struct {
 	lasting bool
 	// long: only make gallery makes it, for it needs a second build of weft, of some minutes.
 	long bool
+}
+
+// told is an answer.
+type told struct {
+	verdict trace.Verdict
+	text    string
 }
 
 // exhibits are all, in the order in which they are shown.
@@ -159,6 +167,9 @@ func (g *gallery) show(t *testing.T, x exhibit, i int) (out shown) {
 	s := &showing{gallery: &part, exhibit: x, names: map[string]string{}}
 	if s.verdict == "" {
 		s.verdict = trace.Broken
+	}
+	if other := x.userspace; other.text != "" && g.Node("compute-0").OVS.Datapath == lab.DatapathNetdev {
+		s.verdict, s.text = other.verdict, other.text
 	}
 	if x.victim != nil {
 		x.victim(s)

@@ -104,6 +104,9 @@ func faultsDoc() string {
 		fmt.Fprintf(&b, "### %s%s\n\n", strings.ToUpper(x.name[:1]), x.name[1:])
 		fmt.Fprintf(&b, "Made: %s\n\n", x.made)
 		fmt.Fprintf(&b, "> %s: %s\n\n", strings.ToUpper(string(cmp.Or(x.verdict, trace.Broken))), x.text)
+		if other := x.userspace; other.text != "" {
+			fmt.Fprintf(&b, "On the userspace datapath:\n\n> %s: %s\n\n", strings.ToUpper(string(other.verdict)), other.text)
+		}
 		if do := trace.Causes[x.cause].Do; do != "" {
 			fmt.Fprintf(&b, "`%s`: %s\n\n", x.cause, do)
 		}
