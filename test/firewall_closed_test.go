@@ -284,7 +284,7 @@ func TestVswitchdKilled(t *testing.T) {
 	h.judge(closed, refused)
 	h.start("agent")
 	h.await("the switch to be told", comes, func() error {
-		return a.try("tcp", b.addr(4), 80, 50*time.Millisecond)
+		return a.try("tcp", b.addr(4), 80, time.Second)
 	})
 	h.judge(allowed, refused)
 	t.Logf("%d forbidden packets sent, %d heard", stop(), b.hearsForbidden())

@@ -94,6 +94,12 @@ func (s *showing) inNamespace(args string) {
 	s.sh("network", "ip -n qdhcp-"+s.network+" "+args)
 }
 
+// goesOn has a guest run a program until stop is called: what it sends is to be seen whenever somebody looks.
+func (s *showing) goesOn(g *guest, program ...string) (stop func()) {
+	s.t.Helper()
+	return s.background("ip", append([]string{"netns", "exec", g.Name}, program...)...)
+}
+
 // background runs a program until stop is called.
 func (s *showing) background(name string, args ...string) (stop func()) {
 	s.t.Helper()

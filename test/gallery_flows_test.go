@@ -90,8 +90,9 @@ var flowExhibits = []exhibit{
 			s.names[twin.ID] = "OTHER"
 			twin.exec("ip", "link", "set", "eth0", "address", s.MAC)
 			twin.exec("ip", "addr", "add", "10.70.0.98/24", "dev", "eth0")
-			_ = twin.sends("10.70.0.2", "-c", "2", "-W", "1", "-i", "0.2")
+			stop := s.goesOn(twin, "ping", "-n", "10.70.0.2")
 			return func() {
+				stop()
 				twin.exec("ip", "link", "set", "eth0", "down")
 				s.asks()
 			}

@@ -89,8 +89,9 @@ var interfaceExhibits = []exhibit{
 		cause: trace.CauseGuestMAC, text: "The guest sends with MAC fa:16:3e:66:66:66, and the port's is MAC: all that it sends is dropped.",
 		make: func(s *showing) func() {
 			s.exec("ip", "link", "set", "eth0", "address", "fa:16:3e:66:66:66")
-			s.asks()
+			stop := s.goesOn(s.guest, "busybox", "udhcpc", "-i", "eth0", "-f", "-t", "100", "-T", "1", "-s", "/bin/true")
 			return func() {
+				stop()
 				s.exec("ip", "link", "set", "eth0", "address", s.MAC)
 				s.asks()
 			}
@@ -102,8 +103,9 @@ var interfaceExhibits = []exhibit{
 		make: func(s *showing) func() {
 			s.exec("ip", "addr", "flush", "dev", "eth0")
 			s.exec("ip", "addr", "add", "10.70.0.99/24", "dev", "eth0")
-			_ = s.guest.sends("10.70.0.2", "-c", "2", "-W", "1", "-i", "0.2")
+			stop := s.goesOn(s.guest, "ping", "-n", "10.70.0.2")
 			return func() {
+				stop()
 				s.exec("ip", "addr", "flush", "dev", "eth0")
 				s.asks()
 			}
@@ -115,7 +117,7 @@ var interfaceExhibits = []exhibit{
 		victim: func(s *showing) { s.guest = s.guestOn("compute-0", s.network, "static", nil) },
 		make: func(s *showing) func() {
 			s.exec("ip", "addr", "add", s.ip()+"/24", "dev", "eth0")
-			s.must(s.guest.sends("10.70.0.2", "-c", "1", "-W", "5"))
+			s.must(s.guest.sends("10.70.0.2", "-c", "1", "-W", "20"))
 			return func() {}
 		},
 	},
@@ -133,7 +135,7 @@ func (s *showing) replug() {
 	n := s.Node("compute-0")
 	_, err := n.Weft("unplug", s.guest.ID)
 	s.must(err)
-	_, err = n.Weft("plug", s.guest.ID, "--netns", s.guest.Name, "--wait", "30s")
+	_, err = n.Weft("plug", s.guest.ID, "--netns", s.guest.Name, "--wait", "1m")
 	s.must(err)
 	s.getsAddress(s.guest)
 }

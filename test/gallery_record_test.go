@@ -116,5 +116,5 @@ var recordExhibits = []exhibit{
 
 // asks has the victim ask by DHCP, whether it is answered or not.
 func (s *showing) asks() {
-	_, _ = s.udhcpc(s.guest.Name)
+	_, _ = s.udhcpc(s.guest.Name, "-t", "5")
 }

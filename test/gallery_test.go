@@ -23,7 +23,7 @@ import (
 const galleryVar = "WEFT_GALLERY"
 
 // answerLimit is how long it may take until what an agent has to notice is seen: generous, for busy machines.
-const answerLimit = 30 * time.Second
+const answerLimit = time.Minute
 
 // exhibit is one way of breaking a port, and what weft trace must answer. docs/trace.md is made of them.
 type exhibit struct {

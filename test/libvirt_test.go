@@ -62,7 +62,7 @@ func (s *shell) paste(block string) string {
 		s.t.Fatal(err)
 	}
 	var out strings.Builder
-	limit := time.After(2 * time.Minute)
+	limit := time.After(6 * time.Minute)
 	for {
 		select {
 		case line, ok := <-s.lines:
@@ -161,9 +161,9 @@ func endWeft(t *testing.T, dir string, ovs *lab.OVS) {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGTERM)
-	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Error("weft does not end within 10 s of SIGTERM")
+			t.Error("weft does not end within a minute of SIGTERM")
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 			return
 		}
@@ -321,7 +321,7 @@ func tcpFromGuest(t *testing.T, virt *lab.Libvirt, network string, size int) (ar
 // awaitConsole waits for the guest of vm2 to print something and returns all that it has printed.
 func awaitConsole(t *testing.T, want string) string {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		b, _ := os.ReadFile("/var/log/libvirt/qemu/vm2-console.log")
 		if strings.Contains(string(b), want) {
 			return string(b)

@@ -218,7 +218,7 @@ func dhcpEverywhere(c *manyHosts) {
 	c.t.Logf("DHCP on the guest's own host, everything else down: p50 %s", c.address(a, 15))
 	c.address(b, 1)
 	for _, g := range []*guest{a, b} {
-		if err := g.sends("10.62.0.2", "-c", "1", "-W", "5"); err != nil {
+		if err := g.sends("10.62.0.2", "-c", "1", "-W", "20"); err != nil {
 			c.t.Errorf("%s does not reach its server: %v", g.Name, err)
 		}
 	}

@@ -138,7 +138,7 @@ func addressFromNetworkNode(c *manyHosts) {
 		{"IP 10.0.0.11 > 10.0.0.13: VXLAN", "IP 0.0.0.0.68 > 255.255.255.255.67: BOOTP/DHCP, Request from " + g.MAC},
 		{"IP 10.0.0.13 > 10.0.0.11: VXLAN", "IP 10.10.0.2.67 > 10.10.0.121.68: BOOTP/DHCP, Reply"},
 	} {
-		if n := heard.count(want...); n != 2 {
+		if n := heard.count(want...); n < 2 { // more, if the guest was in a hurry
 			c.t.Errorf("%d packets %q through the tunnel, want 2:\n%s", n, want, strings.Join(heard.all, "\n"))
 		}
 	}

@@ -138,7 +138,7 @@ func (c *manyHosts) plugOn(node string, g *guest) {
 		_ = c.call("DELETE", "/v2.0/ports/"+g.ID, nil, nil)
 	})
 	g.quickIPv6()
-	_, err = n.Weft("plug", g.ID, "--netns", g.Name, "--wait", "30s")
+	_, err = n.Weft("plug", g.ID, "--netns", g.Name, "--wait", "1m")
 	c.must(err)
 	g.port = c.port(g.ID)
 }

@@ -305,7 +305,7 @@ func (sh *prompt) ask(command string) (string, error) {
 		return "", err
 	}
 	var said strings.Builder
-	late := time.After(time.Minute)
+	late := time.After(4 * time.Minute)
 	for {
 		select {
 		case line, ok := <-sh.lines:
@@ -317,7 +317,7 @@ func (sh *prompt) ask(command string) (string, error) {
 			}
 			fmt.Fprintln(&said, line)
 		case <-late:
-			return "", fmt.Errorf("no end within a minute:\n%s", said.String())
+			return "", fmt.Errorf("no end within four minutes:\n%s", said.String())
 		}
 	}
 }

@@ -147,7 +147,7 @@ func TestPlugNamespace(t *testing.T) {
 		client string
 		get    func(ns string) (string, error)
 	}{
-		{"busybox", h.udhcpc},
+		{"busybox", func(ns string) (string, error) { return h.udhcpc(ns) }},
 		{"dhclient", h.dhclient},
 	} {
 		t.Run(c.client, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestPlugNamespace(t *testing.T) {
 			if got != p.ip() {
 				t.Errorf("got %s by DHCP, the API says %s", got, p.ip())
 			}
-			h.run("ip", "netns", "exec", ns, "ping", "-c", "1", "-W", "2", "10.20.0.2")
+			h.run("ip", "netns", "exec", ns, "ping", "-c", "1", "-W", "20", "10.20.0.2")
 			h.mustWeft("unplug", ns)
 			if out, err := exec.Command("ip", "-n", ns, "link", "show", "eth0").CombinedOutput(); err == nil {
 				t.Errorf("after unplug there is still %s", out)
@@ -184,7 +184,7 @@ func (h *host) dhclient(ns string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("timeout", "20", "ip", "netns", "exec", ns, "dhclient", "-4", "-1", "-v", "-sf", script,
+	out, err := exec.Command("timeout", "60", "ip", "netns", "exec", ns, "dhclient", "-4", "-1", "-v", "-sf", script,
 		"-lf", h.dir+"/dhclient.leases", "-pf", h.dir+"/dhclient.pid", "eth0").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("dhclient: %w: %s", err, out)

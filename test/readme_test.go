@@ -66,7 +66,7 @@ func TestReadme(t *testing.T) {
 		_, _ = io.WriteString(stdin, "poweroff -f\n")
 	}}
 	cmd.Stdout, cmd.Stderr = out, out
-	timer := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(6*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err = cmd.Run()
 	text := out.String()

@@ -30,7 +30,7 @@ func (c *manyHosts) isWell(what, id string) {
 	c.t.Helper()
 	var ch trace.Chain
 	began := time.Now()
-	err := lab.Await(c.t.Context(), what, 20*time.Second, func() error {
+	err := lab.Await(c.t.Context(), what, patience*20*time.Second, func() error {
 		asked := time.Now()
 		if ch = c.traced(id); ch.Verdict != trace.OK {
 			return fmt.Errorf("%s: %s", ch.Verdict, ch.Answer.Text)
@@ -49,7 +49,7 @@ func (c *manyHosts) isWell(what, id string) {
 func (c *manyHosts) isTold(what, id string, cause trace.Cause, text string) {
 	c.t.Helper()
 	var ch trace.Chain
-	err := lab.Await(c.t.Context(), what, 20*time.Second, func() error {
+	err := lab.Await(c.t.Context(), what, patience*20*time.Second, func() error {
 		if ch = c.traced(id); ch.Answer.Cause != cause || !strings.Contains(ch.Answer.Text, text) {
 			return fmt.Errorf("%s: %+v", ch.Verdict, ch.Answer)
 		}

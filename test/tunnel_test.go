@@ -21,8 +21,8 @@ func answeredHere(c *manyHosts) {
 	for _, to := range []string{b.addr(4).String(), b.addr(6).String()} {
 		c.await("the way to "+to, comes, func() error { return a.sends(to, "-c", "1", "-W", "1") })
 	}
-	c.must(a.sends(b.addr(4).String(), "-c", "1", "-W", "5", "-M", "do", "-s", "1422")) // and 28 bytes of headers
-	c.must(a.sends(b.addr(6).String(), "-c", "1", "-W", "5", "-M", "do", "-s", "1402")) // and 48
+	c.must(a.sends(b.addr(4).String(), "-c", "1", "-W", "20", "-M", "do", "-s", "1422")) // and 28 bytes of headers
+	c.must(a.sends(b.addr(6).String(), "-c", "1", "-W", "20", "-M", "do", "-s", "1402")) // and 48
 	if err := a.sends(b.addr(4).String(), "-c", "1", "-W", "1", "-M", "do", "-s", "1423"); err == nil {
 		c.t.Error("a packet of 1451 bytes got through")
 	}
@@ -70,7 +70,7 @@ func tunnelsStay(c *manyHosts) {
 		if now := numbers(); !slices.Equal(now, before) {
 			return fmt.Errorf("ports were %q and are %q", before, now)
 		}
-		return a.sends(to, "-c", "1", "-W", "1")
+		return a.sends(to, "-c", "1", "-W", "20")
 	}
 	c.must(node.Agent.Stop())
 	c.must(node.StartAgent())

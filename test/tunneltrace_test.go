@@ -153,5 +153,5 @@ func tunnelTried(c *manyHosts) {
 	c.await("the tunnel put back", 20*time.Second, func() error {
 		return c.answers(far.ID, trace.CauseTunnelWrongAddress, `Something else has changed port vxlan-0a00000d on host compute-0: it was found as remote_ip 10\.0\.0\.77 and was put back to remote_ip 10\.0\.0\.13 .*`)
 	})
-	c.must(c.answers(near.ID, trace.CauseHealthy, healthy))
+	c.await("the neighbour to be well", 20*time.Second, func() error { return c.answers(near.ID, trace.CauseHealthy, healthy) })
 }

@@ -25,7 +25,7 @@ func TestServers(t *testing.T) {
 	}
 	wait := func(what string, alive bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !is(alive); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !is(alive); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal(what)
 			}

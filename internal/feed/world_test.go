@@ -16,11 +16,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"weft/internal/control"
+	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/view"
 	"weft/internal/store"
 	"weft/internal/store/storetest"
 )
+
+// A server that is started again listens where it did: nobody else may have the port meanwhile.
+func TestMain(m *testing.M) { labtest.Main(m) }
 
 // recorder stands for control where a test wants to see what was reported, or to fail it.
 type recorder struct {

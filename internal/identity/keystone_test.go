@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,13 +24,8 @@ import (
 func startKeystone(t *testing.T) *cloud {
 	t.Helper()
 	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	l.Close()
-	c := &cloud{t: t, url: "http://" + addr.String(), password: "pw", ids: map[string]string{}}
+	const host, port = "127.0.35.35", "5000" // an address on which nobody else listens
+	c := &cloud{t: t, url: "http://" + host + ":" + port, password: "pw", ids: map[string]string{}}
 	conf := filepath.Join(dir, "keystone.conf")
 	text := strings.ReplaceAll("[database]\nconnection = sqlite:///DIR/keystone.db\n[fernet_tokens]\nkey_repository = DIR/fernet\n"+
 		"[credential]\nkey_repository = DIR/credential\n[cache]\nenabled = false\n", "DIR", dir)
@@ -54,7 +48,7 @@ func startKeystone(t *testing.T) *cloud {
 	manage("fernet_setup", "--keystone-user", uid, "--keystone-group", gid)
 	manage("bootstrap", "--bootstrap-password", c.password, "--bootstrap-region-id", "RegionOne", "--bootstrap-public-url", c.url+"/v3")
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "keystone-wsgi-public", "--host", "127.0.0.1", "--port", fmt.Sprint(addr.Port))
+	cmd := exec.CommandContext(ctx, "keystone-wsgi-public", "--host", host, "--port", port)
 	cmd.Env = append(os.Environ(), "OS_KEYSTONE_CONFIG_FILES="+conf)
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -68,7 +62,7 @@ func startKeystone(t *testing.T) *cloud {
 			t.Logf("the end of Keystone's log:\n%s", log.Bytes()[max(0, log.Len()-6000):])
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get(c.url + "/v3"); err == nil {
 			resp.Body.Close()
 			break

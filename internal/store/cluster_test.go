@@ -18,7 +18,7 @@ func TestFailedFirstStart(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "etcd", "member", "snap"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	e, err := store.Embedded(ctx, store.EmbeddedConfig{Dir: dir, Name: "b", Testing: true, Peers: &store.PeerConfig{
 		Listen: "127.0.0.1:0", Advertise: "127.0.0.1:1", Join: []string{"https://127.0.0.1:2"}}})

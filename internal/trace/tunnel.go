@@ -122,7 +122,7 @@ func (e *explainer) tunnels() []Step {
 			continue
 		}
 		// What somebody has changed comes first: it is why nothing passes.
-		var changed Step
+		changed := Step{Name: StepTunnel}
 		e.changedTunnel(&changed, a, b)
 		e.changedTunnel(&changed, b, a)
 		s := JudgeTunnel(a, b, e.r.Network.MTU)

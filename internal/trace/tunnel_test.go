@@ -102,7 +102,7 @@ func TestTunnelStep(t *testing.T) {
 	a, b := ends()
 	lose(a, b, 0, 0)
 	lose(b, a, 0, 0)
-	steps := func(hosts ...model.HostName) (out []Verdict) {
+	of := func(said map[model.HostName]Said, hosts ...model.HostName) (out []Step) {
 		r := record()
 		for i, h := range []model.HostName{"h1", "h2", "h3"} {
 			r.Hosts[h] = HostRecord{Host: &model.Host{Name: h, VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}, Alive: true}
@@ -114,11 +114,16 @@ func TestTunnelStep(t *testing.T) {
 			p.Binding.Host = h
 			r.DHCPPorts = append(r.DHCPPorts, &p)
 		}
-		said := map[model.HostName]Said{"h1": {Evidence: evidence(), Tunnels: a.Said}, "h2": {Evidence: evidence(), Tunnels: b.Said}}
 		for _, s := range Explain(r, said, now).Steps {
 			if s.Name == StepTunnel {
-				out = append(out, s.Verdict)
+				out = append(out, s)
 			}
+		}
+		return out
+	}
+	steps := func(hosts ...model.HostName) (out []Verdict) {
+		for _, s := range of(map[model.HostName]Said{"h1": {Evidence: evidence(), Tunnels: a.Said}, "h2": {Evidence: evidence(), Tunnels: b.Said}}, hosts...) {
+			out = append(out, s.Verdict)
 		}
 		return out
 	}
@@ -134,5 +139,13 @@ func TestTunnelStep(t *testing.T) {
 		if len(x.got) != len(x.want) || len(x.got) > 0 && x.got[0] != x.want[0] {
 			t.Errorf("%s: %v, want %v", x.name, x.got, x.want)
 		}
+	}
+	// What somebody has led elsewhere comes first.
+	well, other := ends()
+	ev := evidence()
+	ev.Repairs = []Repair{{Kind: repairPort, Bridge: "br-tun", Name: "vxlan-0a000002", Found: "remote_ip 10.0.0.99", Set: "remote_ip 10.0.0.2", At: now.Add(-time.Second), Times: 1}}
+	found := of(map[model.HostName]Said{"h1": {Evidence: ev, Tunnels: well.Said}, "h2": {Evidence: evidence(), Tunnels: other.Said}}, "h2")
+	if len(found) != 1 || found[0].Verdict != Warning || found[0].Items[0].Cause != CauseTunnelWrongAddress {
+		t.Errorf("changed: %+v", found)
 	}
 }

@@ -18,7 +18,7 @@ func Etcd(t testing.TB) *store.Client {
 // EtcdIn starts an etcd as configured; it ends with the test.
 func EtcdIn(t testing.TB, c store.EmbeddedConfig) *store.Client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	e, err := store.Embedded(ctx, c)
 	if err != nil {
@@ -56,7 +56,7 @@ func OpenWith(t testing.TB, client *store.Client, o store.Options) *store.Store 
 	})
 	select {
 	case <-s.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the store did not become ready")
 	}
 	return s
