@@ -75,12 +75,15 @@ const cliFollow = `Follows a boot, or whatever else happens to a port, in one ti
 
 - It may begin before the machine is plugged, and before the port is bound: the host and the DHCP hosts are asked as soon as they are known. It shows
   first what they remember: 32 events of a port, and its last 8 DHCP messages. It ends at Ctrl-C, with exit code 0, or when the port is deleted.
+- Of a virtual machine's ID it shows all ports, up to 32, also those that are made or attached while it runs, and ends with the last. Each line then has the
+  port's tap after the time, or ` + "`-`" + ` for what is of the whole host.
 - Lines are in the order of time. A host's clock that is more than 0.1 s wrong is put right by the server's, and a line says so; so do lines about hosts that
   do not answer, agents that begin anew, and events that were lost.
-- ` + "`-o json`" + ` prints a JSON object by line: at, host (none is the API), kind, text; that is also what ` + "`GET /weft/v1/trace/follow?q=PORT`" + ` answers.
+- ` + "`-o json`" + ` prints a JSON object by line: at, port_id (of a virtual machine's), host (none is the API), kind, text; that is also what
+  ` + "`GET /weft/v1/trace/follow?q=VM|PORT`" + ` answers.
 - Members see of their ports what is of the record and DHCP, without hosts.`
 
-const cliCapture = `Prints or saves the packets of a port, from whichever host it is on. It needs weft's own API and an administrator.
+const cliCapture = `Prints or saves the packets of a port, from whichever host it is on; if a virtual machine has several, it lists them to choose from. It needs weft's own API and an administrator.
 
     weft capture web arp or udp port 67 or 68
     weft capture web -w web.pcap --for 30s 'tcp port 80 and not host 10.0.0.9'

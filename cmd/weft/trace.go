@@ -30,10 +30,11 @@ docs/trace.md explains every cause.
 The port may be named by its ID, name, MAC, an address, the name of its tap, or by the ID of its
 virtual machine (device_id), which means all ports of it.
 
---follow shows instead what happens to one port from now on, in one timeline of all its hosts and the
+--follow shows instead what happens to the port from now on, in one timeline of all its hosts and the
 API's record: its interface appears, the switch acknowledges its flows, DHCP is asked and answers, it
 becomes ACTIVE. It begins with the last that is known, may begin before the machine is plugged, and
-ends at Ctrl-C. Times have microseconds; where the clock of a host is wrong, they are put right by the
+ends at Ctrl-C. Of a virtual machine's ID it shows all ports, also those that come while it runs, each
+line with the tap of its port. Times have microseconds; where the clock of a host is wrong, they are put right by the
 server's, and that is said.
 
 The exit code is 0 if all is well (perhaps with warnings), 1 if something is broken, and 2 if that
@@ -56,7 +57,7 @@ cannot be told.`,
 		},
 		ValidArgsFunction: completeArgs("port"),
 	}
-	cmd.Flags().BoolVarP(&live, "follow", "f", false, "show what happens to a port from now on, until Ctrl-C")
+	cmd.Flags().BoolVarP(&live, "follow", "f", false, "show what happens to the port, or to those of the VM, from now on, until Ctrl-C")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json (with --follow by line)")
 	addCloudFlags(cmd, "client")
 	return cmd

@@ -353,7 +353,7 @@ func (a *Agent) work(ctx context.Context, st feed.State, obs host.Observed, veri
 	facts := a.facts(st.Cloud, v, p, faults, applied)
 	a.logWired(v, facts, applied)
 	for _, f := range a.reports.report(a.feed, st, facts, applied) {
-		a.events.add(f.PortID, time.Now(), trace.EventReport, "told the server: wired %t, DHCP %t", f.Wired, f.DHCP)
+		a.events.add(f.PortID, applied, trace.EventReport, "told the server: wired %t, DHCP %t", f.Wired, f.DHCP)
 	}
 	a.publish(st, v, p, time.Since(begin))
 	a.events.passed()

@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
-	"weft/internal/feed"
 	"weft/internal/model"
 	"weft/internal/store"
 	"weft/internal/trace"
 )
 
-// FollowPath is where the life of a port is asked for, as it goes on: GET with q. It answers
+// FollowPath is where the life of a port, or of all of a VM, is asked for, as it goes on: GET with q. It answers
 // trace.Event by line; an empty line now and then says that nothing has happened.
 const FollowPath = "/weft/v1/trace/follow"
 
@@ -23,31 +23,21 @@ const (
 	// maxFollows is how many may follow a port through a server at a time.
 	maxFollows = 64
 	// followOrders is how long an event waits for those before it, of other hosts.
-	followOrders = 200 * time.Millisecond
+	followOrders = 500 * time.Millisecond
 	// maxPending bounds the events that wait.
 	maxPending = 4096
-	// clockTolerance is how wrong a host's clock may be before its times are put right.
-	clockTolerance = 100 * time.Millisecond
-	// followRetries is how long a host that does not answer is left alone.
-	followRetries = 500 * time.Millisecond
+	// maxTogether is how many ports of a VM are followed.
+	maxTogether = 32
 )
 
 // serveFollow answers a GET of FollowPath.
 func (in *Inspector) serveFollow(w http.ResponseWriter, r *http.Request) {
-	see := Sight(everything{})
+	f := &following{in: in, see: everything{}, ports: map[model.PortID]*followed{}, said: map[model.HostName]*hostSaid{}, heard: make(chan heardOf, 16)}
 	if in.o.Sight != nil {
-		see = in.o.Sight(r)
+		f.see = in.o.Sight(r)
 	}
-	var port *model.Port
-	var err error
 	q := strings.TrimSpace(r.URL.Query().Get("q"))
-	if ports, e := in.seen(q, see); e != nil {
-		err = e
-	} else if len(ports) > 1 {
-		err = Ambiguous{Query: q, Ports: ports}
-	} else {
-		port = ports[0]
-	}
+	ports, err := in.seen(q, f.see)
 	if err == nil && in.o.Changes == nil {
 		err = unable{http.StatusNotImplemented, "this server tells of no changes"}
 	}
@@ -64,29 +54,32 @@ func (in *Inspector) serveFollow(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel, out := in.newStream(w, r, "application/x-ndjson")
 	defer cancel()
-	_, hosts := see.Port(port.ID)
-	f := &following{in: in, id: port.ID, network: port.NetworkID, out: out, see: see, hosts: hosts,
-		asked: map[model.HostName]context.CancelFunc{}, heard: make(chan heardOf, 16)}
-	log := in.o.Log.With("who", in.who(r), "port", port.ID)
+	f.out = out
+	log := in.o.Log.With("who", in.who(r), "port", ports[0].ID)
+	if ports[0].DeviceID == q {
+		f.vm = q // then all of them are of it
+		log = in.o.Log.With("who", in.who(r), "vm", q)
+	}
+	for _, p := range ports {
+		f.join(p)
+	}
 	log.Info("port is followed")
 	begin := time.Now()
 	err = f.run(ctx)
 	log.Info("port is followed no more", "after", time.Since(begin).Round(time.Millisecond), "reason", err)
 }
 
-// following is one client who follows a port.
+// following is one client who follows a port, or all ports of a VM.
 type following struct {
-	in      *Inspector
-	id      model.PortID
-	network model.NetworkID
-	out     *stream
-	see     Sight
-	// hosts: the client may see what happens inside hosts.
-	hosts bool
-	// last is the record as it was last seen; nil before.
-	last *model.Port
-	// asked are the hosts that are asked, each by a goroutine, with what ends it.
-	asked map[model.HostName]context.CancelFunc
+	in *Inspector
+	// vm is the VM whose ports are followed, and those that it gets; empty is one port alone.
+	vm    string
+	out   *stream
+	see   Sight
+	ports map[model.PortID]*followed
+	// full: there was no room for a port of the VM, and that was said.
+	full  bool
+	said  map[model.HostName]*hostSaid
 	heard chan heardOf
 
 	pending []arrived
@@ -94,8 +87,17 @@ type following struct {
 	lost uint64
 }
 
-// heardOf is what a host has answered.
-type heardOf []trace.Event
+// followed is a port that is followed.
+type followed struct {
+	id      model.PortID
+	network model.NetworkID
+	// hosts: the client may see what happens inside hosts.
+	hosts bool
+	// last is the record as it was last seen; nil before.
+	last *model.Port
+	// asked are the hosts that are asked, each by a goroutine, with what ends it.
+	asked map[model.HostName]context.CancelFunc
+}
 
 // arrived is an event that waits for its turn.
 type arrived struct {
@@ -105,7 +107,7 @@ type arrived struct {
 
 var errPortGone = errors.New("the port is deleted, or not the client's to see any more")
 
-// run sends events until ctx ends or the port is gone.
+// run sends events until ctx ends or no port is left.
 func (f *following) run(ctx context.Context) error {
 	changes := f.in.o.Changes(ctx)
 	silence := time.NewTicker(streamSilence)
@@ -114,20 +116,17 @@ func (f *following) run(ctx context.Context) error {
 	var turn <-chan time.Time // when what waits is looked at
 	for {
 		if turn == nil && (len(f.pending) > 0 || gone) {
-			turn = time.After(followOrders)
+			turn = time.After(f.patience())
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changes.C():
-			list, _ := changes.Changes()
-			if slices.ContainsFunc(list, f.concerns) {
+			if list, _ := changes.Changes(); f.concern(list) {
 				gone = f.look(ctx)
 			}
 		case h := <-f.heard:
-			for _, e := range h {
-				f.add(e)
-			}
+			f.hear(h)
 		case <-turn:
 			turn = nil
 			if err := f.flush(gone); err != nil {
@@ -144,54 +143,139 @@ func (f *following) run(ctx context.Context) error {
 	}
 }
 
-// concerns: the change may be one of the port, or of where DHCP of its network is served.
-func (f *following) concerns(c store.Change) bool {
-	return c.Kind == model.KindPort && (c.ID == string(f.id) || c.Network == f.network)
+// concern: some change may be one of a port, of where DHCP of its network is served, or of what is the VM's.
+func (f *following) concern(list []store.Change) (concern bool) {
+	f.in.o.Cloud.Read(func(r store.Reader) {
+		concern = slices.ContainsFunc(list, func(c store.Change) bool {
+			if c.Kind != model.KindPort {
+				return false
+			}
+			for _, p := range f.ports {
+				if c.ID == string(p.id) || c.Network == p.network {
+					return true
+				}
+			}
+			e := r.Port(model.PortID(c.ID))
+			return f.vm != "" && e != nil && e.Value.DeviceID == f.vm
+		})
+	})
+	return concern
 }
 
-// look compares the record with what it was, and sees to it that its hosts are asked. gone: there is none.
+// join begins to follow a port, if the client may see it.
+func (f *following) join(p *model.Port) {
+	if len(f.ports) == maxTogether {
+		if !f.full {
+			f.full = true
+			f.add(true, trace.Event{At: f.in.o.Now(), Kind: trace.EventNote, Text: fmt.Sprintf("the VM has more than %d ports; the others are not followed", maxTogether)})
+		}
+		return
+	}
+	if ok, hosts := f.see.Port(p.ID); ok {
+		f.ports[p.ID] = &followed{id: p.ID, network: p.NetworkID, hosts: hosts, asked: map[model.HostName]context.CancelFunc{}}
+	}
+}
+
+// leave follows a port no more.
+func (f *following) leave(p *followed, now time.Time, why string) {
+	for _, cancel := range p.asked {
+		cancel()
+	}
+	delete(f.ports, p.id)
+	kind := trace.EventRecord
+	if len(f.ports) == 0 {
+		kind = trace.EventEnd
+	}
+	f.add(p.hosts, f.of(p, trace.Event{At: now.UTC(), Kind: kind, Text: why}))
+}
+
+// look compares the records with what they were, and sees to it that their hosts are asked. gone: no port is left.
 func (f *following) look(ctx context.Context) (gone bool) {
 	now := f.in.o.Now()
-	var rec trace.Record
+	records, hosts := map[model.PortID]*model.Port{}, map[model.PortID][]model.HostName{}
+	var fresh []*model.Port
 	f.in.o.Cloud.Read(func(r store.Reader) {
-		if e := r.Port(f.id); e != nil {
-			rec = f.in.record(r, e.Value, now)
+		if f.vm != "" {
+			for _, e := range r.PortsOfDevice(f.vm) {
+				if f.ports[e.Value.ID] == nil {
+					fresh = append(fresh, e.Value)
+				}
+				hosts[e.Value.ID] = hostsAbout(r, e.Value)
+				records[e.Value.ID] = e.Value
+			}
+		}
+		for id := range f.ports {
+			if e := r.Port(id); e != nil && records[id] == nil {
+				records[id], hosts[id] = e.Value, hostsAbout(r, e.Value)
+			}
 		}
 	})
-	if rec.Port == nil {
-		f.note(trace.EventEnd, now, "the port is deleted")
-		return true
+	sortPorts(fresh)
+	for _, p := range fresh {
+		f.join(p)
 	}
-	if f.last == nil || f.last.Revision != rec.Port.Revision {
-		if ok, _ := f.see.Port(f.id); !ok {
-			f.note(trace.EventEnd, now, "the port is not yours to see any more")
-			return true
+	for _, id := range slices.Sorted(maps.Keys(f.ports)) {
+		p, rec := f.ports[id], records[id]
+		if why := f.why(p, rec); why != "" {
+			f.leave(p, now, why)
+			continue
+		}
+		// What hosts do of a change comes after it, so the time is when it was made and not when it was seen.
+		at := now
+		if made := rec.UpdatedAt; made.Before(now) && now.Sub(made) < followOrders {
+			at = made
+		}
+		for _, text := range recordChanges(p.last, rec, p.hosts) {
+			f.add(p.hosts, f.of(p, trace.Event{At: at.UTC(), Kind: trace.EventRecord, Text: text}))
+		}
+		p.last = rec
+		f.askOf(ctx, p, hosts[id])
+	}
+	return len(f.ports) == 0
+}
+
+// why says why a port with this record, or none, is followed no more; empty: it is.
+func (f *following) why(p *followed, rec *model.Port) string {
+	if rec == nil {
+		return "the port is deleted"
+	}
+	if p.last != nil && p.last.Revision != rec.Revision {
+		if ok, _ := f.see.Port(p.id); !ok {
+			return "the port is not yours to see any more"
 		}
 	}
-	for _, text := range recordChanges(f.last, rec.Port, f.hosts) {
-		f.note(trace.EventRecord, now, text)
+	if f.vm != "" && rec.DeviceID != f.vm {
+		return "the port is not of the VM any more"
 	}
-	f.last = rec.Port
-	want := map[model.HostName]bool{}
-	for _, p := range append([]*model.Port{rec.Port}, rec.DHCPPorts...) {
-		if p.Binding.Host != "" {
-			want[p.Binding.Host] = true
+	return ""
+}
+
+// hostsAbout are the hosts that have to do with a port: its own and those that serve its network's DHCP.
+func hostsAbout(r store.Reader, p *model.Port) []model.HostName {
+	hosts := []model.HostName{p.Binding.Host}
+	for e := range r.PortsOf(p.NetworkID) {
+		if e.Value.DeviceOwner == model.OwnerDHCP {
+			hosts = append(hosts, e.Value.Binding.Host)
 		}
 	}
-	for h := range want {
-		if f.asked[h] == nil {
+	return slices.DeleteFunc(hosts, func(h model.HostName) bool { return h == "" })
+}
+
+// askOf has these hosts asked about a port, and no others.
+func (f *following) askOf(ctx context.Context, p *followed, hosts []model.HostName) {
+	for _, h := range hosts {
+		if p.asked[h] == nil {
 			hctx, cancel := context.WithCancel(ctx)
-			f.asked[h] = cancel
-			go f.ask(hctx, h)
+			p.asked[h] = cancel
+			go f.ask(hctx, p, h)
 		}
 	}
-	for h, cancel := range f.asked {
-		if !want[h] {
+	for h, cancel := range p.asked {
+		if !slices.Contains(hosts, h) {
 			cancel()
-			delete(f.asked, h)
+			delete(p.asked, h)
 		}
 	}
-	return false
 }
 
 // recordChanges says in what two records of a port differ; before may be nil.
@@ -243,113 +327,17 @@ func addresses(p *model.Port) string {
 	return strings.Join(list, ", ")
 }
 
-// ask asks a host again and again, until ctx ends.
-func (f *following) ask(ctx context.Context, host model.HostName) {
-	var q trace.FollowQuery
-	var clock clock
-	silent := ""
-	tell := func(events ...trace.Event) bool {
-		for i := range events {
-			events[i].Host = host
-		}
-		select {
-		case f.heard <- events:
-			return true
-		case <-ctx.Done():
-			return false
-		}
+// of makes an event one of a port: it is said of which, where there may be several.
+func (f *following) of(p *followed, e trace.Event) trace.Event {
+	if f.vm != "" {
+		e.PortID = p.id
 	}
-	note := func(text string) bool { return tell(trace.Event{At: f.in.o.Now(), Kind: trace.EventNote, Text: text}) }
-	for ctx.Err() == nil {
-		q.Wait = streamSilence
-		if q.Epoch == 0 {
-			q.Wait = 0 // it shows at once whether the host is there
-		}
-		var got trace.Followed
-		asked := f.in.o.Now()
-		err := f.in.question(ctx, host, trace.Query{PortID: f.id, NetworkID: f.network, Follow: &q}, q.Wait, &got)
-		if err != nil {
-			if why := silence(err); why != silent && ctx.Err() == nil {
-				silent = why
-				note("nothing is heard of the host: " + why)
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(followRetries):
-			}
-			continue
-		}
-		if silent != "" {
-			silent = ""
-			note("the host is heard again")
-		}
-		if text := clock.look(asked, got.Now, f.in.o.Now()); text != "" {
-			note(text)
-		}
-		if q.Epoch != 0 && q.Epoch != got.Epoch {
-			note("the agent has begun anew; what it knew from before is lost")
-		}
-		if got.Lost > 0 {
-			note(fmt.Sprintf("%d events were more than the host keeps, and are lost", got.Lost))
-		}
-		for i := range got.Events {
-			got.Events[i].At = got.Events[i].At.Add(-clock.wrong)
-		}
-		if len(got.Events) > 0 && !tell(got.Events...) {
-			return
-		}
-		q.Epoch, q.After, q.Heard, q.Mended = got.Epoch, got.Last, got.Heard, got.Mended
-	}
+	return e
 }
 
-func silence(err error) string {
-	if errors.Is(err, feed.ErrNotConnected) {
-		return "its agent is not connected"
-	}
-	return err.Error()
-}
-
-// clock is what is known of a host's clock.
-type clock struct {
-	// wrong is by how much it goes before the server's, if that is worth to be put right.
-	wrong time.Duration
-	// least and most are between what it is ahead: a host looked at it after it was asked and before
-	// its answer came.
-	least, most time.Duration
-	measured    bool
-}
-
-// look takes a reading of the host's clock, and returns what is to be said of it.
-func (c *clock) look(asked, theirs, answered time.Time) string {
-	least, most := theirs.Sub(answered), theirs.Sub(asked)
-	if c.measured && least <= c.most && most >= c.least {
-		least, most = max(least, c.least), min(most, c.most)
-	} // or it was set meanwhile
-	c.least, c.most, c.measured = least, most, true
-	wrong := time.Duration(0)
-	if least > clockTolerance || most < -clockTolerance {
-		wrong = (least + most) / 2
-	}
-	if (wrong - c.wrong).Abs() < clockTolerance {
-		return ""
-	}
-	c.wrong = wrong
-	switch {
-	case wrong > 0:
-		return fmt.Sprintf("the host's clock is %s ahead of the server's; its times are put right by that", wrong.Round(time.Millisecond))
-	case wrong < 0:
-		return fmt.Sprintf("the host's clock is %s behind the server's; its times are put right by that", (-wrong).Round(time.Millisecond))
-	}
-	return "the host's clock is right"
-}
-
-func (f *following) note(kind trace.EventKind, at time.Time, text string) {
-	f.add(trace.Event{At: at.UTC(), Kind: kind, Text: text})
-}
-
-// add takes an event that is to be sent.
-func (f *following) add(e trace.Event) {
-	if !f.hosts {
+// add takes an event that is to be sent; hosts says whether the client may see what happens inside hosts.
+func (f *following) add(hosts bool, e trace.Event) {
+	if !hosts {
 		if !e.Kind.Public() {
 			return
 		}
@@ -360,6 +348,14 @@ func (f *following) add(e trace.Event) {
 		return
 	}
 	f.pending = append(f.pending, arrived{e, f.in.o.Now()})
+}
+
+// patience is how long what came first has still to wait.
+func (f *following) patience() time.Duration {
+	if len(f.pending) == 0 {
+		return followOrders
+	}
+	return max(followOrders-f.in.o.Now().Sub(f.pending[0].at), time.Millisecond)
 }
 
 // flush sends what has waited long enough, in the order of time.

@@ -121,7 +121,7 @@ func (e Ambiguous) Error() string {
 			fmt.Fprintf(&b, "\n  and %d more", len(e.Ports)-i)
 			break
 		}
-		fmt.Fprintf(&b, "\n  %s %s network %s", p.ID, p.MAC, p.NetworkID)
+		fmt.Fprintf(&b, "\n  %s %s %s network %s", p.ID, p.MAC, addresses(p), p.NetworkID)
 		if p.Name != "" {
 			fmt.Fprintf(&b, " %q", p.Name)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weft/internal/model"
+	"weft/internal/plan/vif"
 )
 
 // FollowQuery asks a host for what happens to a port; the answer is a Followed, when there is
@@ -58,19 +59,28 @@ func (k EventKind) Public() bool { return k == EventRecord || k == EventDHCP || 
 type Event struct {
 	// At is the time; where a host's clock is wrong it is the server's.
 	At time.Time `json:"at"`
+	// PortID is which port, when all of a VM are followed; empty is the whole host.
+	PortID model.PortID `json:"port_id,omitempty"`
 	// Host is where it happened; empty is the server.
 	Host model.HostName `json:"host,omitempty"`
 	Kind EventKind      `json:"kind"`
 	Text string         `json:"text"`
 }
 
-// String is the line that people see, with the time of where they are.
-func (e Event) String() string {
-	host := string(e.Host)
+// Line is what people see, with the time of where they are; ports says which port, by its tap.
+func (e Event) Line(ports bool) string {
+	host, port := string(e.Host), ""
 	if host == "" {
 		host = "API"
 	}
-	return fmt.Sprintf("%s  %-12s %-9s  %s", e.At.Local().Format("15:04:05.000000"), host, e.Kind, e.Text)
+	if ports {
+		port = "-"
+		if e.PortID != "" {
+			port = vif.TapName(e.PortID)
+		}
+		port = fmt.Sprintf("%-14s  ", port)
+	}
+	return fmt.Sprintf("%s  %s%-12s %-9s  %s", e.At.Local().Format("15:04:05.000000"), port, host, e.Kind, e.Text)
 }
 
 // Event makes of a repair what happened.
