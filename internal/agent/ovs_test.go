@@ -60,10 +60,15 @@ func noDHCP(w *world, l *logs, m Machine, controller string) Options {
 	return o
 }
 
-// plugVIF does what libvirt does.
+// plugVIF does what libvirt does, when the agent has made the bridge.
 func plugVIF(t *testing.T, o *lab.OVS, p *model.Port) {
 	t.Helper()
 	name := vif.TapName(p.ID)
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, err := o.Vsctl("br-exists", "br-int"); err == nil {
+			break
+		}
+	}
 	if out, err := o.Vsctl("--", "--may-exist", "add-port", "br-int", name, "--", "set", "Interface", name,
 		"external_ids:iface-id="+string(p.ID), "external_ids:attached-mac="+p.MAC.String(), "external_ids:iface-status=active"); err != nil {
 		t.Fatal(out, err)
