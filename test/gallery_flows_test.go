@@ -29,6 +29,14 @@ var flowExhibits = []exhibit{
 		},
 	},
 	{
+		name: "flows of the tunnel bridge deleted", made: "ovs-ofctl del-flows br-tun", undone: "wait for resync_interval, or start the agent again", harms: sameHost,
+		cause: trace.CauseExchangeLost, text: "The switch of host compute-0 loses DISCOVER, REQUEST: no flow matches in table=0 of br-tun; by the records it may: every port may be a DHCP client.",
+		make: func(s *showing) func() {
+			s.ofctl("del-flows", "br-tun")
+			return s.restartAgent
+		},
+	},
+	{
 		name: "foreign drop flow", made: "ovs-ofctl add-flow br-int priority=65000,in_port=TAP,actions=drop", undone: "ovs-ofctl del-flows br-int with the same match, --strict",
 		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
@@ -60,6 +68,14 @@ var flowExhibits = []exhibit{
 		make: func(s *showing) func() {
 			s.must(s.Underlay.Suffer(lab.Cut(lab.Cable("network", lab.Data), lab.Cable("compute-0", lab.Data))[0]))
 			return func() { s.must(s.Underlay.Suffer()) }
+		},
+	},
+	{
+		name: "underlay down", made: "ip link set br-phys down", undone: "ip link set br-phys up", harms: sameHost,
+		cause: trace.CauseUnderlayDown, text: "br-phys, which has the tunnel address 10.0.0.11 of host compute-0, is down or has no carrier, so its tunnels carry nothing.",
+		make: func(s *showing) func() {
+			s.sh("compute-0", "ip link set br-phys down")
+			return func() { s.sh("compute-0", "ip link set br-phys up") }
 		},
 	},
 	{

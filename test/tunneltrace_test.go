@@ -126,7 +126,7 @@ func tunnelTried(c *manyHosts) {
 			// In user space Open vSwitch does not send through that device, so that is no more than a warning there.
 			`Packets of 1450 bytes, the network's MTU, .* the MTU of br-phys on compute-0 is 1400\.`},
 		{"flows of the tunnel bridge deleted", func() { ofctl("compute-0", "del-flows", "br-tun", "table=4") }, func() { restart("compute-0", "") }, trace.CauseExchangeLost,
-			`The switch of host compute-0 loses OFFER, ACK: no flow matches in br-tun table=4 .*`},
+			`The switch of host compute-0 loses OFFER, ACK: no flow matches in table=4 of br-tun.*`},
 		{"address taken away", func() { address("del") }, func() { address("add") }, trace.CauseTunnelAddressMissing,
 			`No device of host compute-0 has its tunnel address 10\.0\.0\.11, so its tunnels carry nothing\.`},
 		{"agent with an address that it has not", func() { restart("compute-0", "10.0.0.99") }, func() { restart("compute-0", "10.0.0.11") }, trace.CauseTunnelAddressMissing,

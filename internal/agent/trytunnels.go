@@ -23,7 +23,7 @@ func (a *Agent) tryTunnels(ctx context.Context, q trace.TunnelQuery) trace.Tunne
 	s := a.o.Settings
 	out := trace.Tunnels{Host: a.o.Feed.Name, Bridge: s.TunnelBridge, Address: s.VTEP}
 	if u := a.o.Machine.Observe().Underlay; u != nil {
-		out.Underlay = &trace.Underlay{Device: u.Device, MTU: u.MTU}
+		out.Underlay = &trace.Underlay{Device: u.Device, MTU: u.MTU, Down: u.Down}
 	}
 	trial := host.TunnelTrial{Run: q.Run, MTU: q.MTU, Again: probeAgain, GiveUp: probeLost, To: make([]netip.Addr, len(q.To))}
 	matter := []uint64{vswitch.Cookie(s.CookieOwner, vswitch.KindBase, 0), vswitch.Cookie(s.CookieOwner, vswitch.KindNetwork, vswitch.CookieObject(string(q.NetworkID)))}

@@ -62,6 +62,9 @@ func underlayFaults(v view.View, s plan.Settings, u *host.Underlay) (faults []ho
 	if s.VTEP.IsValid() && u != nil && u.Device == "" {
 		add("", "find", errors.New("no device of this host has it: tunnels to other hosts carry nothing"))
 	}
+	if s.VTEP.IsValid() && u != nil && u.Down {
+		add("", "use", fmt.Errorf("%s, which has it, is down or has no carrier: tunnels to other hosts carry nothing", u.Device))
+	}
 	for _, n := range v.Networks {
 		if n.LocalVLAN == 0 || n.Segment.Type != model.SegmentVXLAN {
 			continue

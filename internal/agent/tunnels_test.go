@@ -49,6 +49,8 @@ func TestUnderlayFaults(t *testing.T) {
 			"reach other hosts network n: not of the IP version of 10.0.0.1: h2 (2001:db8::2)"}},
 		{"not here", network(vxlan, 1450, 1), v4, bridge, &host.Underlay{}, []string{
 			"find tunnel address 10.0.0.1: no device of this host has it: tunnels to other hosts carry nothing"}},
+		{"down", network(vxlan, 1450, 1), v4, bridge, &host.Underlay{Device: "eth0", MTU: 1500, Down: true}, []string{
+			"use tunnel address 10.0.0.1: eth0, which has it, is down or has no carrier: tunnels to other hosts carry nothing"}},
 	} {
 		var got []string
 		faults := underlayFaults(view.View{Networks: []*view.Network{c.network}}, plan.Settings{TunnelBridge: c.bridge, VTEP: c.vtep}, c.under)

@@ -170,6 +170,8 @@ type Machine struct {
 type Device struct {
 	Name string `json:"name"`
 	MTU  int    `json:"mtu"`
+	// Down: the device is down or has no carrier.
+	Down bool `json:"down,omitempty"`
 	// Elsewhere are other hosts' tunnel addresses that packets leave for by another device, with it.
 	Elsewhere []string `json:"elsewhere,omitempty"`
 	// ReversePath is the rp_filter that counts for it; IPv6 has none.

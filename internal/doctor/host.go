@@ -221,6 +221,9 @@ func underlay(g *Group, h Host, promised int) {
 	case u.Name == "":
 		g.broken("underlay", "Give the address to a device, or put tunnel_ip right in the agent's settings.", "No device of this host has its tunnel address %s: tunnels to other hosts carry nothing.", h.VTEP)
 		return
+	case u.Down:
+		g.broken("underlay", fmt.Sprintf("Set it up (ip link set %s up), or see to its cable and switch.", u.Name), "%s, which has the tunnel address %s, is down or has no carrier: tunnels to other hosts carry nothing.", u.Name, h.VTEP)
+		return
 	case u.MTU < h.NeedMTU:
 		do := fmt.Sprintf("Raise the MTU of %s and of the switches between hosts to %d, or lower the MTU of the networks.", u.Name, h.NeedMTU)
 		if h.tunnelsIPv6() && promised > 0 && h.NeedMTU > promised {

@@ -100,6 +100,8 @@ const (
 type Underlay struct {
 	Device string
 	MTU    int
+	// Down: nothing passes the device, because it is down or has no carrier.
+	Down bool
 }
 
 // Options of one Apply.

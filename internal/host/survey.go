@@ -120,7 +120,7 @@ func findRivals() (list []doctor.Process) {
 }
 
 func surveyUnderlay(u kernel.Underlay, q SurveyQuery) *doctor.Device {
-	d := &doctor.Device{Name: u.Device, MTU: u.MTU}
+	d := &doctor.Device{Name: u.Device, MTU: u.MTU, Down: u.Down}
 	if u.Device == "" {
 		return d
 	}

@@ -84,6 +84,7 @@ const (
 	CauseTunnelMTU            Cause = "tunnel_mtu"
 	CauseTunnelFlows          Cause = "tunnel_flows_missing"
 	CauseUnderlay             Cause = "underlay_fault"
+	CauseUnderlayDown         Cause = "underlay_down"
 
 	// guest
 	CauseGuestMAC         Cause = "guest_uses_other_mac"
@@ -193,6 +194,7 @@ var Causes = map[Cause]Explained{
 	CauseTunnelOneWay:         {"nothing passes a tunnel in one direction", "In that direction UDP port 4789 must pass: look at the firewalls of both hosts (nft list ruleset), output on the one and input on the other, and at what lies between."},
 	CauseTunnelMTU:            {"packets of the network's MTU do not pass a tunnel", "Raise the MTU of the underlay (ip link set DEVICE mtu N, and on what lies between), or lower the network's: weft network set NETWORK --mtu N."},
 	CauseTunnelFlows:          {"flows of the tunnel bridge are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
+	CauseUnderlayDown:         {"the device under a host's tunnels is down", "Set it up (ip link set DEVICE up), or see to its cable and switch; ip link show DEVICE shows which."},
 	CauseUnderlay:             {"what is under a host's tunnels is not as they need it", "The error is in the line: it is the underlay's, and for you to put right; the agent sees by itself when it is."},
 
 	CauseGuestMAC:         {"the guest uses another MAC than the port's", "Set the NIC's MAC in the domain's XML (or in the guest) to the port's; or the port's to it: weft port set PORT --mac-address MAC; or allow it: --allowed-address mac-address=MAC,ip-address=ADDRESS."},
@@ -219,7 +221,7 @@ var Causes = map[Cause]Explained{
 	CauseDHCPUnanswered: {"the guest was not answered", "The reason is in the line."},
 	CauseRogueDHCP:      {"the guest listens to another DHCP server", "Stop that server, or switch port security on for its port, which keeps it from answering; then let the guest ask again."},
 	CauseIsRogueDHCP:    {"the port answers DHCP, which is weft's to do on this network", "Stop the DHCP server inside that guest, or switch port security on for the port."},
-	CauseOfferLost:      {"the guest does not take what it is offered", "See the exchange and tunnel steps for the way back to the guest, and the guest's console for what its DHCP client says; weft capture PORT shows whether the offers pass the tap."},
+	CauseOfferLost:      {"the guest does not take what it is offered", "See the exchange and tunnel steps for the way back to the guest, and the guest's console for what its DHCP client says; weft capture PORT shows whether the offers pass the tap. What may drop them on the way out of a device, of the DHCP service's or of the tap: nft list ruleset (hook egress), tc qdisc show dev DEVICE."},
 	CauseReleased:       {"the guest has given its address back", "Have the guest ask again: dhclient, or switch its NIC on."},
 	CauseDeclined:       {"the guest found its address in use by somebody else", "Find who uses it: the guest step names duplicates; arping ADDRESS from a guest of the network shows the MAC."},
 	CauseWrongNetwork:   {"the guest asks on another network", "The VM is plugged into another port or another bridge than this one: compare the domain's XML (interfaceid) with the port."},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"weft/internal/model"
 	"weft/internal/plan/firewall"
@@ -202,7 +203,7 @@ func (a *WalkAnswer) loses() string {
 	case a.Flow == "":
 		return "no bridge has it"
 	case a.Miss:
-		return fmt.Sprintf("no flow matches in %s %s", a.Bridge, a.Flow)
+		return fmt.Sprintf("no flow matches in %s of %s", strings.TrimSuffix(a.Flow, " (no flow matches)"), a.Bridge)
 	case !a.Ours && a.Drops:
 		return fmt.Sprintf("the flow %s of %s, which is not weft's (cookie %s), drops it", a.Flow, a.Bridge, a.Cookie)
 	case !a.Ours:

@@ -64,7 +64,7 @@ func TestExchange(t *testing.T) {
 		}, Broken, CauseExchangeLost, "The switch of host h1 loses DISCOVER, REQUEST: the flow table=71,priority=70,udp (spoofed_mac) of br-int drops it; by the records it may: every port may be a DHCP client."},
 		{"no flow", func(_ *Record, said map[model.HostName]*Evidence) {
 			losePacket(said["h2"], walkAsks, WalkAnswer{Bridge: "br-tun", Drops: true, Walked: Walked{Miss: true, Flow: "table=4 (no flow matches)"}})
-		}, Broken, CauseExchangeLost, "The switch of host h2 loses DISCOVER, REQUEST: no flow matches in br-tun table=4 (no flow matches)."},
+		}, Broken, CauseExchangeLost, "The switch of host h2 loses DISCOVER, REQUEST: no flow matches in table=4 of br-tun."},
 		{"no way to the other host", func(_ *Record, said map[model.HostName]*Evidence) {
 			losePacket(said["h1"], walkAsks, WalkAnswer{Bridge: "br-tun", Walked: Walked{Ours: true, Flow: "table=22,priority=1,dl_vlan=1"}})
 		}, Broken, CauseExchangeLost, "The switch of host h1 loses DISCOVER, REQUEST: after the flow table=22,priority=1,dl_vlan=1 of br-tun it is put out elsewhere only; by the records it may: every port may be a DHCP client."},

@@ -172,8 +172,12 @@ func (e *explainer) since(s *Step, all []Transaction, last map[string]Transactio
 		}
 		return n, at
 	}
-	if n, at := after("DISCOVER"); n > 1 && last["DISCOVER"].Reply == "OFFER" && e.now.Sub(at) > patience {
-		s.find(Broken, "REQUEST", "after the OFFER", fmt.Sprintf("none after %d offers", n), CauseOfferLost,
+	if n, at := after("DISCOVER"); n > 1 && last["DISCOVER"].Reply == "OFFER" {
+		v := Broken
+		if e.now.Sub(at) <= patience {
+			v = Warning // it may still take the last one
+		}
+		s.find(v, "REQUEST", "after the OFFER", fmt.Sprintf("none after %d offers", n), CauseOfferLost,
 			fmt.Sprintf("The guest asked %d times and does not take what it is offered: the offers do not come to it, or it has chosen another server.", n))
 	}
 	if n, at := after("RELEASE"); n > 0 {

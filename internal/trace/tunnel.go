@@ -48,6 +48,8 @@ type Tunnels struct {
 type Underlay struct {
 	Device string `json:"device"`
 	MTU    int    `json:"mtu"`
+	// Down: the device is down or has no carrier.
+	Down bool `json:"down,omitempty"`
 }
 
 // Tunnel is a host's end of a tunnel.
@@ -250,6 +252,11 @@ func (s *Step) tunnelAddress(t TunnelEnd) {
 	if u != nil && u.Device == "" {
 		s.find(Broken, what, t.Address.String(), observed+" on no device", CauseTunnelAddressMissing,
 			fmt.Sprintf("No device of host %s has its tunnel address %s, so its tunnels carry nothing.", t.Host, t.Address))
+		return
+	}
+	if u != nil && u.Down {
+		s.find(Broken, what, t.Address.String(), observed+" on "+u.Device+", which is down", CauseUnderlayDown,
+			fmt.Sprintf("%s, which has the tunnel address %s of host %s, is down or has no carrier, so its tunnels carry nothing.", u.Device, t.Address, t.Host))
 		return
 	}
 	if u != nil {

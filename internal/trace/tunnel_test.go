@@ -13,7 +13,7 @@ import (
 func ends() (a, b *TunnelEnd) {
 	end := func(host, own, other model.HostName, address, to string) *TunnelEnd {
 		return &TunnelEnd{TunnelPeer: TunnelPeer{host, netip.MustParseAddr(address)}, Said: &Tunnels{
-			Host: own, Bridge: "br-tun", Address: netip.MustParseAddr(address), Underlay: &Underlay{"eth1", 1500}, Flows: &Flows{Wanted: 9, Present: 9},
+			Host: own, Bridge: "br-tun", Address: netip.MustParseAddr(address), Underlay: &Underlay{Device: "eth1", MTU: 1500}, Flows: &Flows{Wanted: 9, Present: 9},
 			Tunnels: []Tunnel{{To: TunnelPeer{other, netip.MustParseAddr(to)}, Port: &TunnelPort{Name: "vxlan-x", OFPort: 2, Remote: to, Local: address, TxPackets: 7, RxPackets: 5},
 				Probes: []Probes{{Size: 60, Sent: 1, AnsweredBy: string(other), Took: time.Millisecond, Heard: 1}, {Size: 1464, Sent: 1, AnsweredBy: string(other), Took: 2 * time.Millisecond, Heard: 1}}}}}}
 	}
@@ -53,6 +53,8 @@ func TestJudgeTunnel(t *testing.T) {
 			"Packets of 1450 bytes, the network's MTU, have 1500 with the tunnel's header, and the MTU of eth1 on h1 is 1499."},
 		{"address on no device", func(a, b *TunnelEnd) { b.Said.Underlay = &Underlay{}; lose(a, b, 0, 0); lose(b, a, 0, 0) }, Broken, "address of h2", CauseTunnelAddressMissing,
 			"No device of host h2 has its tunnel address 10.0.0.2, so its tunnels carry nothing."},
+		{"device down", func(a, b *TunnelEnd) { a.Said.Underlay.Down = true; lose(a, b, 0, 0); lose(b, a, 0, 0) }, Broken, "address of h1", CauseUnderlayDown,
+			"eth1, which has the tunnel address 10.0.0.1 of host h1, is down or has no carrier, so its tunnels carry nothing."},
 		{"no address", func(a, b *TunnelEnd) { a.Address = netip.Addr{} }, Broken, "address of h1", CauseNoTunnelAddress, "Host h1 has no tunnel address, so no tunnel leads to it or from it."},
 		{"another address than told", func(a, b *TunnelEnd) { a.Said.Address = netip.MustParseAddr("10.0.0.9") }, Broken, "address of h1", CauseTunnelWrongAddress,
 			"Tunnels of host h1 end at 10.0.0.9 by its own settings, and at 10.0.0.1 by the records, which other hosts follow."},

@@ -11,6 +11,8 @@ import (
 type Underlay struct {
 	Device string
 	MTU    int
+	// Down: nothing passes the device, because it is down or has no carrier.
+	Down bool
 }
 
 // underlay is what is known of it, and by which number the kernel knows the device.
@@ -47,7 +49,13 @@ func (k *Kernel) watchUnderlay(done <-chan struct{}) (<-chan netlink.AddrUpdate,
 func (k *Kernel) isUnderlay(a *netlink.LinkAttrs) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.underlay.index != 0 && a.Index == k.underlay.index && (a.MTU != k.underlay.MTU || a.Name != k.underlay.Device)
+	return k.underlay.index != 0 && a.Index == k.underlay.index && (a.MTU != k.underlay.MTU || a.Name != k.underlay.Device || isDown(a) != k.underlay.Down)
+}
+
+// isDown: IFF_LOWER_UP alone stays when a device without a carrier of its own is set down.
+func isDown(a *netlink.LinkAttrs) bool {
+	const up = unix.IFF_UP | unix.IFF_LOWER_UP
+	return a.RawFlags&up != up
 }
 
 // lookUnderlay finds the device that has the VTEP.
@@ -87,7 +95,7 @@ func (k *Kernel) findUnderlay() (underlay, error) {
 		if err != nil {
 			return u, err
 		}
-		u.Underlay, u.index = Underlay{Device: link.Attrs().Name, MTU: link.Attrs().MTU}, a.LinkIndex
+		u.Underlay, u.index = Underlay{Device: link.Attrs().Name, MTU: link.Attrs().MTU, Down: isDown(link.Attrs())}, a.LinkIndex
 		return u, nil
 	}
 	return u, nil

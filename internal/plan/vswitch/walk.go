@@ -99,6 +99,10 @@ func parseStep(line string) (Step, bool) {
 	}
 	table, err := strconv.ParseUint(m[1], 10, 8)
 	s := Step{Table: uint8(table), Miss: m[2] != "", Match: m[3]}
+	if m[4] == "0" && m[5] == "" && (s.Match == "reg0=0x1" || s.Match == "reg0=0x2") {
+		// OVS's own flows for packets that match none, in its hidden table (ofproto-dpif.c).
+		s.Miss, s.Match = true, ""
+	}
 	if err == nil && !s.Miss {
 		var priority uint64
 		priority, err = strconv.ParseUint(m[4], 10, 16)

@@ -101,3 +101,20 @@ Datapath actions: 2
 		t.Errorf("actions %q", a)
 	}
 }
+
+// A bridge that a packet comes to from another has, for what matches no flow, a flow of Open vSwitch's own.
+func TestParseWalkHiddenMiss(t *testing.T) {
+	w := ParseWalk(`bridge("br-int")
+----------------
+ 0. in_port=2, priority 9, cookie 0x77ef000000000000
+    output:1
+
+bridge("br-tun")
+----------------
+ 0. reg0=0x2, priority 0
+    drop
+`)
+	if n := len(w.Steps); n != 2 || !w.Steps[1].Miss || !w.Steps[1].Drops() || w.Steps[1].Flow() != "table=0 (no flow matches)" || w.Steps[0].Miss {
+		t.Errorf("%+v", w.Steps)
+	}
+}
