@@ -17,11 +17,24 @@ var dhcpExhibits = []exhibit{
 		},
 	},
 	{
-		name: "DHCP link down", made: "ip -n qdhcp-NETWORK link set DEVICE down", undone: "the same with up",
-		harms: sameNetwork, cause: trace.CauseDHCPDown, text: "The device DEVICE in qdhcp-NETWORK on host network is down, so the DHCP service hears nothing.",
+		name: "DHCP link down, once", made: "ip -n qdhcp-NETWORK link set DEVICE down", undone: "nothing to do: weft has set it up again",
+		verdict: trace.Warning, cause: trace.CauseRepaired, text: "Something else has changed namespace qdhcp-NETWORK/DEVICE on host network: it was found as link down and was put back to link up N s ago.",
 		make: func(s *showing) func() {
 			s.inNamespace("link set " + s.dhcpDevice() + " down")
-			return func() { s.inNamespace("link set " + s.dhcpDevice() + " up") }
+			return s.agentForgets
+		},
+	},
+	{
+		name: "DHCP link down, again and again", made: "ip -n qdhcp-NETWORK link set DEVICE down, by a script each second", undone: "stop that script",
+		harms: sameNetwork, cause: trace.CauseRepaired, text: "Something keeps changing namespace qdhcp-NETWORK/DEVICE on host network: N times in the last minute it was found as link down and put back to link up.",
+		make: func(s *showing) func() {
+			ip := exec.Command("sh", "-c", "while ip -n qdhcp-"+s.network+" link set "+s.dhcpDevice()+" down; do sleep 1; done")
+			s.must(s.Node("network").Start(ip))
+			return func() {
+				s.must(ip.Process.Kill())
+				_ = ip.Wait()
+				s.agentForgets()
+			}
 		},
 	},
 	{
@@ -45,11 +58,7 @@ var dhcpExhibits = []exhibit{
 		harms: sameNetwork, cause: trace.CauseNoNamespace, text: "The namespace qdhcp-NETWORK is not there on host network.",
 		make: func(s *showing) func() {
 			s.sh("network", "ip netns del qdhcp-"+s.network)
-			return func() {
-				n := s.Node("network")
-				s.must(n.Agent.Stop())
-				s.must(n.StartAgent())
-			}
+			return s.agentForgets
 		},
 	},
 	{
@@ -57,7 +66,7 @@ var dhcpExhibits = []exhibit{
 		verdict: trace.Warning, cause: trace.CauseRepaired, text: "Something else has changed namespace qdhcp-NETWORK/DEVICE on host network: it was found as gone and was put back to made again N s ago.",
 		make: func(s *showing) func() {
 			s.inNamespace("link del " + s.dhcpDevice())
-			return func() {}
+			return s.agentForgets
 		},
 	},
 	{
@@ -68,6 +77,14 @@ var dhcpExhibits = []exhibit{
 			return func() { s.must(s.Node("network").StartAgent()) }
 		},
 	},
+}
+
+// agentForgets has the agent of the DHCP host begin anew: what it has put right is forgotten.
+func (s *showing) agentForgets() {
+	s.t.Helper()
+	n := s.Node("network")
+	s.must(n.Agent.Stop())
+	s.must(n.StartAgent())
 }
 
 // dhcpDevice is the device of the network's DHCP service.

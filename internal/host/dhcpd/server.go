@@ -86,7 +86,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Changed tells that a device was lost: somebody should see to it that it is made anew.
+// Changed tells that a device was lost or is down: somebody should see to it that it is made anew, or set up.
 func (s *Server) Changed() <-chan struct{} { return s.changed }
 
 func (s *Server) lost() {

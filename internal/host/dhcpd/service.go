@@ -211,6 +211,9 @@ func (v *service) comesUp(so *sockets) bool {
 		if up, same := so.state(v.namespace, v.device); up || !same {
 			return same
 		}
+		if wait == first {
+			v.lost() // nobody else will set it up again
+		}
 		select {
 		case <-v.stopped:
 			return false

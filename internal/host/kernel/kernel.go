@@ -304,22 +304,22 @@ func (k *Kernel) namespace(root *netlink.Handle, n netns.Namespace) (faults []Fa
 	if err := setSysctls(n.Name, n.Sysctls, &whole); err != nil {
 		faults = append(faults, Fault{n.Name, "set sysctls", err})
 	}
-	arrived := false
+	touched := false
 	for _, l := range n.Links {
 		var d repairs.Differences
 		came, err := placeLink(root, h, n.Name, l, &d)
 		if err != nil {
 			faults = append(faults, Fault{n.Name + "/" + l.Name, "place link", err})
 		}
-		if arrived = arrived || came; !came {
+		if touched = touched || came || !d.None(); !came {
 			note(n.Name+"/"+l.Name, &d)
 		}
 	}
 	// Routes need their devices; without them there is one fault, not two.
 	if len(faults) == 0 {
 		routes := &whole
-		if arrived {
-			routes = &repairs.Differences{} // they went with their device
+		if touched {
+			routes = &repairs.Differences{} // they went with the device or its address, or when it went down
 		}
 		if err := setRoutes(h, n.Routes, routes); err != nil {
 			faults = append(faults, Fault{n.Name, "set routes", err})

@@ -142,6 +142,8 @@ func TestApplyRepairs(t *testing.T) {
 				return r.Kind == "namespace" && r.Name == c.of && strings.HasPrefix(r.Found, c.found)
 			}) {
 				t.Errorf("it is not remembered that %s was found with %s: %+v", c.of, c.found, r)
+			} else if len(r) != 1 {
+				t.Errorf("more than that: %+v", r)
 			}
 		})
 	}
