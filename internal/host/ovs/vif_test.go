@@ -108,7 +108,9 @@ func TestTags(t *testing.T) {
 	}
 	w.plug("tap4")
 	w.vsctl("set", "port", "tap1", "other_config:mine=1")
-	w.eventually("attached", func() bool { return len(w.attachments()) == 4 })
+	w.eventually("attached", func() bool {
+		return len(w.attachments()) == 4 && w.s.db.Load().snapshot().ports["tap1"].OtherConfig["mine"] == "1"
+	})
 	wired := func(n, vlan int) vswitch.PortTag {
 		return vswitch.PortTag{Name: fmt.Sprintf("tap%d", n), Tag: uint16(vlan), OtherConfig: map[string]string{
 			"net_uuid": portID(100), "network_type": "vxlan", "physical_network": "None", "segmentation_id": "14745", "tag": fmt.Sprint(vlan)}}
@@ -143,8 +145,8 @@ func TestTags(t *testing.T) {
 	if got := w.vsctl("get", "port", "tap5", "tag"); got != "[]" {
 		t.Error("tap5 has tag", got)
 	}
-	before = w.s.Stats()
-	if w.apply(want); w.s.Stats() != before {
+	before = w.changes()
+	if w.apply(want); w.changes() != before {
 		t.Error("not idle")
 	}
 }
@@ -260,8 +262,8 @@ func TestManager(t *testing.T) {
 	if got := w.vsctl("get-manager"); !strings.Contains(got, want.Manager) || !strings.Contains(got, "ptcp:0") {
 		t.Error(got)
 	}
-	before := w.s.Stats()
-	if w.apply(want); w.s.Stats() != before {
+	before := w.changes()
+	if w.apply(want); w.changes() != before {
 		t.Error("not idle")
 	}
 }
