@@ -197,10 +197,10 @@ var Causes = map[Cause]Explained{
 	CauseUnderlayDown:         {"the device under a host's tunnels is down", "Set it up (ip link set DEVICE up), or see to its cable and switch; ip link show DEVICE shows which."},
 	CauseUnderlay:             {"what is under a host's tunnels is not as they need it", "The error is in the line: it is the underlay's, and for you to put right; the agent sees by itself when it is."},
 
-	CauseGuestMAC:         {"the guest uses another MAC than the port's", "Set the NIC's MAC in the domain's XML (or in the guest) to the port's; or the port's to it: weft port set PORT --mac-address MAC; or allow it: --allowed-address mac-address=MAC,ip-address=ADDRESS."},
-	CauseGuestMACs:        {"the guest also uses MAC addresses that are not the port's", "If that is meant (a bridge, nested machines), allow them: weft port set PORT --allowed-address mac-address=MAC,ip-address=ADDRESS; or switch port security off."},
-	CauseGuestAddress:     {"the guest uses another address than the port's", "Set the guest to DHCP or to its own address; or give the port that one: weft port set PORT --fixed-ip ip-address=ADDRESS; or allow it: --allowed-address ip-address=ADDRESS."},
-	CauseGuestAddresses:   {"the guest also uses addresses that are not the port's", "If that is meant, allow them: weft port set PORT --allowed-address ip-address=ADDRESS; or switch port security off."},
+	CauseGuestMAC:         {"the guest uses another MAC than the port's", "Set the NIC's MAC in the domain's XML (or in the guest) to the port's; or the port's to it: weft port set PORT --mac MAC; or allow it: --allowed-address mac=MAC,ip=ADDRESS."},
+	CauseGuestMACs:        {"the guest also uses MAC addresses that are not the port's", "If that is meant (a bridge, nested machines), allow them: weft port set PORT --allowed-address mac=MAC,ip=ADDRESS; or switch port security off."},
+	CauseGuestAddress:     {"the guest uses another address than the port's", "Set the guest to DHCP or to its own address; or give the port that one: weft port set PORT --fixed-ip ip=ADDRESS; or allow it: --allowed-address ip=ADDRESS."},
+	CauseGuestAddresses:   {"the guest also uses addresses that are not the port's", "If that is meant, allow them: weft port set PORT --allowed-address ip=ADDRESS; or switch port security off."},
 	CauseGuestLinkLocal:   {"the guest has given itself an address, for want of an answer from DHCP", "The dhcp and lease steps say why it had none; let the guest ask again."},
 	CauseDuplicateMAC:     {"somebody else on the network uses the port's MAC", "Find that device and give it a MAC of its own; port security on its port keeps it from doing harm."},
 	CauseDuplicateAddress: {"somebody else on the network uses the port's address", "Find that device and give it an address of its own; port security on its port keeps it from doing harm."},
@@ -225,7 +225,7 @@ var Causes = map[Cause]Explained{
 	CauseReleased:       {"the guest has given its address back", "Have the guest ask again: dhclient, or switch its NIC on."},
 	CauseDeclined:       {"the guest found its address in use by somebody else", "Find who uses it: the guest step names duplicates; arping ADDRESS from a guest of the network shows the MAC."},
 	CauseWrongNetwork:   {"the guest asks on another network", "The VM is plugged into another port or another bridge than this one: compare the domain's XML (interfaceid) with the port."},
-	CauseUnknownMAC:     {"somebody asks for an address with a MAC that no port has", "If that is this guest, set its MAC to the port's, or the port's to its: weft port set PORT --mac-address MAC."},
+	CauseUnknownMAC:     {"somebody asks for an address with a MAC that no port has", "If that is this guest, set its MAC to the port's, or the port's to its: weft port set PORT --mac MAC."},
 
 	CauseNotReported: {"the agent has reported nothing of the port", "An earlier step says why; else ask again."},
 	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},
