@@ -29,6 +29,9 @@ func chooseCloud(c Config, name string, getenv func(string) string) (client.Clou
 	open := client.Cloud{Source: "the setting api", AuthType: "none", Endpoint: c.API}
 	name = cmpOr(name, getenv("OS_CLOUD"))
 	ownAPI := c.API != defaults().API
+	if !ownAPI {
+		open.Source = "the default of the setting api; --api or a clouds.yaml names another"
+	}
 	switch {
 	case name != "":
 		cloud, err := client.FindCloud(files, name, getenv)

@@ -37,7 +37,7 @@ The exit code is 1 if something could not be removed or looked at.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&hosts, "host", nil, "only this `HOST` (may be given several times)")
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "only this `HOST` (may be given several times)")
 	cmd.Flags().BoolVar(&yes, "yes", false, "remove what is listed")
 	_ = cmd.RegisterFlagCompletionFunc("host", completeArgs("host"))
 	addCloudFlags(cmd, "api")
@@ -70,6 +70,8 @@ func collectGarbage(ctx context.Context, api *client.Client, hosts []string, yes
 		}
 	}
 	switch {
+	case len(t.rows) == 0 && silent > 0:
+		fmt.Fprintln(out, "nothing is left over on the others")
 	case len(t.rows) == 0:
 		fmt.Fprintln(out, "nothing is left over")
 	case !yes && idle > 0:
@@ -86,7 +88,7 @@ func collectGarbage(ctx context.Context, api *client.Client, hosts []string, yes
 	case failed > 0:
 		return fmt.Errorf("not removed: %d", failed)
 	case silent > 0:
-		return fmt.Errorf("not looked at: %d hosts", silent)
+		return fmt.Errorf("hosts not looked at: %d", silent)
 	}
 	return nil
 }

@@ -266,7 +266,7 @@ func (p *identityParts) guard(h http.Handler, may func(access.Caller) bool) http
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		caller, err := p.auth.Authenticate(r.Context(), r.Header.Get("X-Auth-Token"))
-		status, why := http.StatusForbidden, "only administrators may ask"
+		status, why := http.StatusForbidden, "only an administrator of the cloud may ask this (a user with the role admin)"
 		switch {
 		case errors.Is(err, access.ErrUnauthorized):
 			status, why = http.StatusUnauthorized, "a valid token is needed"

@@ -105,6 +105,9 @@ func checkArgs(cmd *cobra.Command) {
 			if u := (usageError{}); err == nil || errors.As(err, &u) {
 				return err
 			}
+			if len(given) > 0 && !cmd.HasSubCommands() && strings.HasPrefix(err.Error(), "unknown command") { // so cobra says it
+				err = fmt.Errorf("%s takes no arguments; %q is one", cmd.CommandPath(), given[0])
+			}
 			return usageError{fmt.Errorf("%w\nUsage: %s", err, cmd.UseLine())}
 		}
 	}

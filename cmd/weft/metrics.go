@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"syscall"
 
 	"weft/internal/metrics"
 )
@@ -30,8 +32,11 @@ func listenMetrics(c Config, m *metrics.Registry, log *slog.Logger) (serve func(
 		return func(context.Context) error { return nil }, nil
 	}
 	l, err := listenTCP(c.MetricsListen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("metrics_listen: %w\nA server and an agent on one host need an address each: where they share a weft.yaml, give one of them another by --metrics-listen or WEFT_METRICS_LISTEN", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("metrics_listen: %w (a server and an agent on one host need an address each)", err)
+		return nil, fmt.Errorf("metrics_listen: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -146,5 +147,21 @@ func TestMetricsServed(t *testing.T) {
 		if found < 12 {
 			t.Errorf("%s: only %d families in\n%s", name, found/2, rec.Body)
 		}
+	}
+}
+
+// TestMetricsAddressTaken: who starts a server and an agent with one weft.yaml is told what to do.
+func TestMetricsAddressTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, err = listenMetrics(Config{MetricsListen: taken.Addr().String()}, metrics.New("test"), nil)
+	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()) || !strings.Contains(err.Error(), "--metrics-listen or WEFT_METRICS_LISTEN") {
+		t.Error(err)
+	}
+	if _, err = listenMetrics(Config{MetricsListen: "192.0.2.1:9480"}, metrics.New("test"), nil); err == nil || strings.Contains(err.Error(), "WEFT_METRICS_LISTEN") {
+		t.Errorf("an address that this machine has not: %v", err)
 	}
 }

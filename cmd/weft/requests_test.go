@@ -86,6 +86,8 @@ func TestRequests(t *testing.T) {
 		{"quota show p", `GET quotas/p/details`},
 		{"quota set p port=100 security-group=-1", `PUT quotas/p {"quota":{"port":100,"security_group":-1}}`},
 		{"agent list --host h", `GET agents?host=h`},
+		{"gc compute-0", "weft: weft gc takes no arguments; \"compute-0\" is one\nUsage: weft gc [flags]\n[exit code 2]"},
+		{"gc --host h1,h2 --host h3", "GET /weft/v1/gc?host=h1&host=h2&host=h3"},
 		{"router add-interface r", "weft: give either a subnet or --port\n[exit code 2]"},
 		{"router add-interface r s --port p", "weft: give either a subnet or --port\n[exit code 2]"},
 		{"secgroup rule create web --port http", "weft: --port: \"http\" is not a number or FIRST:LAST\n[exit code 2]"},

@@ -71,15 +71,40 @@ func (h handler) infos(ctx context.Context, names []string) (hosts []control.Hos
 			return
 		}
 		for _, name := range names {
+			if name == "" {
+				err = model.Faultf(model.InvalidInput, "the name of a host is empty")
+				return
+			}
 			i, e := h.Control.HostInfo(rd, model.HostName(name))
 			if e != nil {
-				err = e
+				err = fmt.Errorf("%w: %s", e, h.instead(rd, name))
 				return
 			}
 			hosts = append(hosts, i)
 		}
 	})
 	return hosts, err
+}
+
+// instead says what there is in place of a host that is not there.
+func (h handler) instead(rd store.Reader, name string) string {
+	if store.Servers.Get(rd, name) != nil {
+		return "it is a server, and weft doctor looks at servers when no host is named"
+	}
+	const most = 8
+	var names []string
+	for _, i := range h.Control.HostInfos(rd) {
+		if i.State != control.HostRemoved {
+			names = append(names, string(i.Name))
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return "no host has joined yet"
+	case len(names) > most:
+		return fmt.Sprintf("weft host list shows the %d that there are", len(names))
+	}
+	return "there are " + strings.Join(names, ", ")
 }
 
 // askHosts asks all hosts, many at a time.

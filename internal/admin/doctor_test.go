@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -175,5 +176,27 @@ func TestGarbage(t *testing.T) {
 	}
 	if done != 1 || len(g.Hosts[0].Removals) != 1 || len(g.Hosts[1].Removals) != 1+len(kept)+1 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestUnknownHost: who misspells a host is told which there are, and who names a server, that it is one.
+func TestUnknownHost(t *testing.T) {
+	w := newWorld(t)
+	for query, want := range map[string]string{
+		"?host=h3":         "404 host h3 could not be found: there are h1, h2",
+		"?host=h1&host=":   "400 the name of a host is empty",
+		"?host=h1&host=h0": "404 host h0 could not be found",
+	} {
+		for _, path := range []string{DoctorPath, GCPath} {
+			rec := httptest.NewRecorder()
+			w.handler.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path+query, nil))
+			var got struct{ Error string }
+			if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if text := fmt.Sprint(rec.Code, " ", got.Error); !strings.HasPrefix(text, want) {
+				t.Errorf("%s%s: %s", path, query, text)
+			}
+		}
 	}
 }

@@ -56,9 +56,9 @@ func (in *Inspector) serveFollow(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	f.out = out
 	log := in.o.Log.With("who", in.who(r), "port", ports[0].ID)
-	if ports[0].DeviceID == q {
-		f.vm = q // then all of them are of it
-		log = in.o.Log.With("who", in.who(r), "vm", q)
+	if vm := ports[0].DeviceID; isID(vm, q) {
+		f.vm = vm // then all of them are of it
+		log = in.o.Log.With("who", in.who(r), "vm", vm)
 	}
 	for _, p := range ports {
 		f.join(p)

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -266,7 +265,7 @@ func (in *Inspector) seen(q string, see Sight) (found []*model.Port, err error) 
 	}
 	found = slices.DeleteFunc(found, func(p *model.Port) bool { ok, _ := see.Port(p.ID); return !ok })
 	sortPorts(found)
-	switch vm := func(p *model.Port) bool { return p.DeviceID == q }; {
+	switch vm := func(p *model.Port) bool { return p.DeviceID == found[0].DeviceID && isID(p.DeviceID, q) }; {
 	case len(found) == 0:
 		return nil, model.NotFound{Kind: model.KindPort, ID: q}
 	case len(found) > 1 && !slices.ContainsFunc(found, func(p *model.Port) bool { return !vm(p) }):
@@ -295,7 +294,7 @@ func find(r store.Reader, q string) (*model.Port, error) {
 // candidates are all ports that q may mean.
 func candidates(r store.Reader, q string) ([]*model.Port, error) {
 	if q == "" {
-		return nil, model.Faultf(model.InvalidInput, "q is empty: give a port's ID, name, MAC, address or tap name, or a VM's ID")
+		return nil, model.Faultf(model.InvalidInput, "q is empty, so nothing is asked for: give a port's ID, name, MAC, address or tap name, or a VM's ID")
 	}
 	if e := r.Port(model.PortID(strings.ToLower(q))); e != nil {
 		return []*model.Port{e.Value}, nil
@@ -318,18 +317,31 @@ func candidates(r store.Reader, q string) ([]*model.Port, error) {
 		}
 		add(r.PortsWithMAC(m))
 	}
-	if a, err := netip.ParseAddr(q); err == nil {
-		add(r.PortsWithAddr(a.Unmap()))
-	}
-	if prefix, ok := strings.CutPrefix(strings.ToLower(q), "tap"); ok && len(prefix) >= 8 && len(found) == 0 {
-		for e := range r.Ports() {
-			if strings.HasPrefix(string(e.Value.ID), prefix) {
-				found = append(found, e.Value)
-			}
-		}
+	// As ip addr (10.0.0.9/24) and URLs ([fd00::9]) have it too.
+	bare, _, _ := strings.Cut(q, "/")
+	if a, err := parseAddr(strings.Trim(bare, "[]")); err == nil {
+		add(r.PortsWithAddr(a))
 	}
 	add(r.PortsOfDevice(q))
+	if len(found) > 0 {
+		return found, nil
+	}
+	id, tap := strings.CutPrefix(strings.ToLower(q), "tap")
+	for e := range r.Ports() {
+		if isID(string(e.Value.ID), id) || !tap && isID(e.Value.DeviceID, id) {
+			found = append(found, e.Value)
+		}
+	}
 	return found, nil
+}
+
+// shortID is how much of an ID is enough, as in the names of taps, and in lists that have no room for more.
+const shortID = 8
+
+// isID reports whether q is an ID, or enough of its beginning.
+func isID(id, q string) bool {
+	short := len(q) >= shortID && len(q) <= len(id) && strings.Trim(q, "0123456789abcdefABCDEF-") == ""
+	return id == q || short && strings.EqualFold(id[:len(q)], q)
 }
 
 func sortPorts(ps []*model.Port) {

@@ -98,6 +98,9 @@ func TestFindsThePortThatIsMeant(t *testing.T) {
 		"MAC with dashes": strings.ReplaceAll(w.a.MAC.String(), ":", "-"), "address": w.a.FixedIPs[0].Addr.String(),
 		"mapped address": "::ffff:" + w.a.FixedIPs[0].Addr.String(), "tap": "tap" + string(w.a.ID)[:11],
 		"tap's MAC": "fe" + w.a.MAC.String()[2:], "spaces around": "  web ",
+		"MAC of Cisco's":  strings.ReplaceAll(w.a.MAC.String(), ":", "")[:4] + "." + strings.ReplaceAll(w.a.MAC.String(), ":", "")[4:8] + "." + strings.ReplaceAll(w.a.MAC.String(), ":", "")[8:],
+		"MAC in capitals": strings.ToUpper(w.a.MAC.String()), "address of ip addr": w.a.FixedIPs[0].Addr.String() + "/24",
+		"short ID": string(w.a.ID)[:8], "ID that lacks its end": strings.ToUpper(string(w.a.ID)[:35]), "short tap": "TAP" + string(w.a.ID)[:9],
 	} {
 		code, c, msg := w.get(q)
 		if code != http.StatusOK || c.PortID != w.a.ID || len(c.Steps) < 5 {
@@ -110,7 +113,7 @@ func TestFindsThePortThatIsMeant(t *testing.T) {
 		want string
 	}{
 		{"nobody", 404, `"nobody"`}, {"10.10.0.254", 404, "no port"}, {"", 400, "empty"},
-		{"twin", 409, "2 ports answer"}, {"tap", 404, "no port"}, {"tap00000000", 404, "no port"},
+		{"twin", 409, "2 ports answer"}, {"twin", 409, " 10.10.0."}, {string(w.a.ID)[:7], 404, "no port"}, {string(w.a.ID) + "0", 404, "no port"}, {"tap", 404, "no port"}, {"tap00000000", 404, "no port"},
 	} {
 		code, _, msg := w.get(c.q)
 		if code != c.code || !strings.Contains(msg, c.want) {
@@ -127,14 +130,20 @@ func TestFindsThePortThatIsMeant(t *testing.T) {
 // TestVM: the ID of a VM means all its ports.
 func TestVM(t *testing.T) {
 	w := newWorld(t)
-	for _, name := range []string{"nic0", "nic1"} {
-		if _, err := w.c.CreatePort(t.Context(), control.PortRequest{NetworkID: w.net, Name: control.Some(name), DeviceID: control.Some("vm-7")}); err != nil {
+	const other = "7f3a0c11-2222-4333-8444-55555555aaaa"
+	for _, vm := range []string{"vm-7", "vm-7", other, other, "7f3a0c11-2222-4333-8444-55555555bbbb"} {
+		if _, err := w.c.CreatePort(t.Context(), control.PortRequest{NetworkID: w.net, DeviceID: control.Some(vm)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rep, err := w.in.Report(t.Context(), "vm-7", nil)
-	if err != nil || len(rep.Chains) != 2 || rep.Chains[0].DeviceID != "vm-7" || rep.Chains[1].DeviceID != "vm-7" || rep.Verdict != trace.Broken {
-		t.Errorf("%+v, %v", rep, err)
+	for q, vm := range map[string]string{"vm-7": "vm-7", other: other, "7F3A0C11-2222-4333-8444-55555555AA": other} {
+		rep, err := w.in.Report(t.Context(), q, nil)
+		if err != nil || len(rep.Chains) != 2 || rep.Chains[0].DeviceID != vm || rep.Chains[1].DeviceID != vm || rep.Verdict != trace.Broken {
+			t.Errorf("%s: %+v, %v", q, rep, err)
+		}
+	}
+	if _, err := w.in.Report(t.Context(), "7f3a0c11", nil); !errors.As(err, new(Ambiguous)) {
+		t.Errorf("the beginning of two VMs' IDs: %v", err)
 	}
 }
 

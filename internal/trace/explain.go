@@ -172,7 +172,7 @@ func (e *explainer) binding() Step {
 		s.judge("host", "a host", orNone(string(b.Host)), b.Host != "", CauseUnbound, e.unbound())
 		public := ""
 		if b.Host == "" {
-			public = "The port is bound to no host: nobody has said yet where its VM runs."
+			public = unboundText
 		}
 		s.onlyAdmins(public)
 		if b.Host == "" {
@@ -194,8 +194,10 @@ func (e *explainer) unbound() string {
 			return fmt.Sprintf("The port is bound to no host, but is plugged on host %s (interface %s).", there.Host, there.Interface.Name)
 		}
 	}
-	return "The port is bound to no host: nobody has said yet where its VM runs."
+	return unboundText
 }
+
+const unboundText = "The port is bound to no host: nobody has said yet where its VM runs."
 
 // lastHeard says when a host was last heard of.
 func (e *explainer) lastHeard(host model.HostName) string {

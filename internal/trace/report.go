@@ -228,7 +228,9 @@ func (c *Chain) Redact() {
 			}
 		}
 	}
-	if hostSide[c.Answer.Step] {
+	if c.Answer.Cause == CauseUnbound { // which is not the cloud's fault
+		c.Answer = Finding{Step: c.Answer.Step, Cause: CauseUnbound, Text: unboundText, Do: "Start a VM that has the port; if one runs, tell an administrator of the cloud."}
+	} else if hostSide[c.Answer.Step] {
 		c.Answer = Finding{Step: c.Answer.Step, Cause: c.Answer.Cause, Text: "Something on the cloud's side is not as it should be: " + Causes[c.Answer.Cause].Title + ".",
 			Do: "Tell an administrator of the cloud; weft trace shows it to them."}
 	}

@@ -385,6 +385,17 @@ func TestRedactHidesHosts(t *testing.T) {
 	}
 }
 
+// A port that no VM has yet is nothing to call an administrator for.
+func TestRedactUnbound(t *testing.T) {
+	r, ev := record(), evidence()
+	r.Port.Binding = model.Binding{}
+	chain := explain(r, ev, "")
+	chain.Redact()
+	if a := chain.Answer; a.Cause != CauseUnbound || a.Text != unboundText || a.Do == Causes[CauseUnbound].Do {
+		t.Errorf("%+v", a)
+	}
+}
+
 // Why nobody could look names hosts: members are told only that.
 func TestRedactTellsNoReasonOfSilence(t *testing.T) {
 	s := Step{Name: StepLease}
