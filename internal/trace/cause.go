@@ -25,7 +25,6 @@ const (
 	CauseNoSubnet      Cause = "no_subnet"
 	CauseOutsideSubnet Cause = "address_outside_subnet"
 	CauseSubnetNoDHCP  Cause = "subnet_without_dhcp"
-	CauseNoIPv6        Cause = "ipv6_not_given"
 	CauseUnbound       Cause = "unbound"
 	CauseBindingFailed Cause = "binding_failed"
 	CausePortRefused   Cause = "port_refused"
@@ -57,6 +56,7 @@ const (
 	CauseNoOFPort       Cause = "no_ofport"
 	CauseInterfaceError Cause = "interface_error"
 	CauseWrongTag       Cause = "wrong_tag"
+	CauseSetting        Cause = "foreign_setting"
 	CauseNoDevice       Cause = "no_tap"
 	CauseTapMAC         Cause = "tap_mac_differs"
 	CauseTapMTU         Cause = "tap_mtu_differs"
@@ -106,6 +106,7 @@ const (
 	CauseDHCPDown       Cause = "dhcp_link_down"
 	CauseNotListening   Cause = "dhcp_not_listening"
 	CauseDHCPDeaf       Cause = "dhcp_blocked"
+	CauseNoIPv6         Cause = "ipv6_not_given"
 	CauseNoLease        Cause = "no_lease"
 	CauseNeverAsked     Cause = "no_discover"
 	CauseDHCPRefused    Cause = "dhcp_refused"
@@ -124,7 +125,6 @@ const (
 	CauseNotActive   Cause = "not_active"
 	CauseFault       Cause = "agent_fault"
 	CauseRepaired    Cause = "changed_by_another"
-	CauseSetting     Cause = "foreign_setting"
 )
 
 // Causes explains every cause. docs/trace.md is made from it.
@@ -140,7 +140,6 @@ var Causes = map[Cause]Explained{
 	CauseNoSubnet:      {"an address is of a subnet that does not exist", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseOutsideSubnet: {"an address is not in its subnet", "Run weft fsck on a server, and tell the makers of weft: this must not happen."},
 	CauseSubnetNoDHCP:  {"the subnet gives out no addresses by DHCP", "weft subnet set SUBNET --dhcp, or set the address inside the guest."},
-	CauseNoIPv6:        {"nobody gives the guest its IPv6 address", "Set the address inside the guest, as cloud-init does from a config drive; or let a router of the network advertise its prefix (SLAAC)."},
 	CauseUnbound:       {"the port is bound to no host", "Nova binds it when it starts the VM; by hand: weft port set PORT --host HOST."},
 	CauseBindingFailed: {"the port could not be bound to its host", "The reason is in the line; mend it and bind the port again (weft port set PORT --host HOST)."},
 	CausePortRefused:   {"the port was refused when it was to be made", "The API's answer is in the line: mend that, and make the port again."},
@@ -170,6 +169,7 @@ var Causes = map[Cause]Explained{
 	CauseNoOFPort:       {"Open vSwitch could not make the interface", "The error of the interface says why (ovs-vsctl get Interface NAME error); plug it again."},
 	CauseInterfaceError: {"Open vSwitch reports an error of the interface", "The device behind it is gone or taken: plug the VM again, or remove the stale port (ovs-vsctl del-port)."},
 	CauseWrongTag:       {"the interface has another tag than the network's", "Something else writes tags on this bridge: look for another agent on this host, or a script. weft sets it back as long as it runs."},
+	CauseSetting:        {"Open vSwitch is told something that weft never tells it", "The command in the line takes it away; look who has set it (another agent, a script, a person)."},
 	CauseNoDevice:       {"the tap is not there", "The VM has ended or crashed and its tap is gone: start it, or remove the stale port (ovs-vsctl del-port)."},
 	CauseTapMAC:         {"the tap's MAC is not the port's with fe in front", "Plug the VM again, with the port's MAC in the domain's XML."},
 	CauseTapMTU:         {"the tap's MTU is not the network's", "Plug the VM again, or set it: ip link set TAP mtu MTU."},
@@ -215,6 +215,7 @@ var Causes = map[Cause]Explained{
 	CauseNoDHCPDevice:   {"the device of the DHCP service is not in its namespace", "The agent puts it there within resync_interval; look who took it away, and at the agent's log."},
 	CauseDHCPDown:       {"the device of the DHCP service is down", "The agent sets it up within resync_interval; look who set it down in the namespace."},
 	CauseDHCPDeaf:       {"what comes to the DHCP service is dropped in its namespace", "Look for what drops it there: nft list ruleset (hook ingress of the device), tc filter show dev DEVICE ingress, ip link show DEVICE (xdp), each with ip netns exec NAMESPACE before it."},
+	CauseNoIPv6:         {"nobody gives the guest its IPv6 address", "Set the address inside the guest, as cloud-init does from a config drive; or let a router of the network advertise its prefix (SLAAC)."},
 	CauseNoLease:        {"the DHCP service does not know the port's address", "It should within a second: ask again. If it stays, look at the agent's log on that host."},
 	CauseNeverAsked:     {"the guest has never asked for an address", "Look at the guest's console: has it booted, does it see the NIC, is the NIC set to DHCP?"},
 	CauseDHCPRefused:    {"the guest was refused", "The reason is in the line."},
@@ -231,6 +232,5 @@ var Causes = map[Cause]Explained{
 	CauseNotWired:    {"the agent has not found the port ready", "An earlier step says why; else look at the agent's log."},
 	CauseNotActive:   {"the port is not ACTIVE", "An earlier step says why; else ask again."},
 	CauseFault:       {"the agent could not do something", "The error is in the line; the agent tries again by itself."},
-	CauseSetting:     {"Open vSwitch is told something that weft never tells it", "The command in the line takes it away; look who has set it (another agent, a script, a person)."},
 	CauseRepaired:    {"something else has changed what weft sets", "Look who changes it (another agent, a script, a person): weft sets it back as long as its agent runs."},
 }
