@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"weft/internal/lab"
 	"weft/internal/lab/labtest"
 	"weft/internal/model"
 	"weft/internal/plan/vif"
@@ -71,19 +70,11 @@ func TestGuestMachine(t *testing.T) {
 	visitor := h.guest(network, "visitor", nil)
 	machine := &guest{port: p, h: h}
 
-	files, err := lab.FindGuest("")
-	h.must(err)
-	vm, err := lab.StartGuest(t.Context(), lab.GuestOptions{Guest: files, Tap: vif.TapName(model.PortID(p.ID)), MAC: p.MAC, MTU: 1450, Demo: true})
-	h.must(err)
-	defer vm.Stop()
+	_, next := h.machine(p)
 	expect := func(report, key, want string) {
 		t.Helper()
-		e, err := vm.Expect(t.Context(), report)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e.Fields[key] != want {
-			t.Errorf("the machine reports %s %v, want %s=%s", report, e.Fields, key, want)
+		if fields := next(report); fields[key] != want {
+			t.Errorf("the machine reports %s %v, want %s=%s", report, fields, key, want)
 		}
 	}
 	expect("lease", "ip", p.ip())

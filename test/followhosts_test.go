@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -81,6 +82,30 @@ func has(text string, words ...string) error {
 	return nil
 }
 
+// machine boots a real machine on the tap of a port; expect waits for a report of it. If the story fails, its console is shown.
+func (h *host) machine(p port) (vm *lab.GuestVM, expect func(report string) map[string]string) {
+	h.t.Helper()
+	files, err := lab.FindGuest("")
+	h.must(err)
+	var console said
+	vm, err = lab.StartGuest(h.t.Context(), lab.GuestOptions{Guest: files, Tap: vif.TapName(model.PortID(p.ID)), MAC: p.MAC, MTU: 1450, Demo: true, Console: &console})
+	h.must(err)
+	h.t.Cleanup(func() {
+		vm.Stop()
+		if h.t.Failed() {
+			h.t.Logf("the console of the machine (%s):\n%s", vm.Accel, &console)
+		}
+	})
+	return vm, func(report string) map[string]string {
+		h.t.Helper()
+		ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Minute)
+		defer cancel()
+		e, err := vm.Expect(ctx, report)
+		h.must(err)
+		return e.Fields
+	}
+}
+
 // A real machine boots, and is followed and listened to.
 func TestFollowMachine(t *testing.T) {
 	labtest.Require(t, "qemu", "guest", "tcpdump")
@@ -91,13 +116,9 @@ func TestFollowMachine(t *testing.T) {
 	h.mustWeft("plug", p.ID)
 	file := filepath.Join(h.dir, "vm.pcap")
 	packets := h.capture("vm", "-w", file, "-s", "400")
-	files, err := lab.FindGuest("")
-	h.must(err)
-	vm, err := lab.StartGuest(t.Context(), lab.GuestOptions{Guest: files, Tap: vif.TapName(model.PortID(p.ID)), MAC: p.MAC, MTU: 1450, Demo: true})
-	h.must(err)
-	defer vm.Stop()
-	if e, err := vm.Expect(t.Context(), "lease"); err != nil || e.Fields["ip"] != p.ip() {
-		t.Fatalf("%+v, %v", e, err)
+	vm, expect := h.machine(p)
+	if got := expect("lease")["ip"]; got != p.ip() {
+		t.Fatalf("the machine got %q", got)
 	}
 	vm.Stop()
 	h.mustWeft("unplug", p.ID)

@@ -189,7 +189,7 @@ func qemu(ctx context.Context, cache, disk, kernelArgs string, in io.Reader, out
 	cmd := exec.CommandContext(ctx, path,
 		"-accel", accel, "-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "mon:stdio",
 		"-kernel", filepath.Join(cache, "vmlinuz"), "-initrd", filepath.Join(cache, "initrd"),
-		"-append", "console=ttyS0 loglevel=3 panic=-1 oops=panic mitigations=off"+kernelArgs,
+		"-append", "console=ttyS0 loglevel=3 no_timer_check panic=-1 oops=panic mitigations=off"+kernelArgs,
 		// What the guest writes to its root is forgotten.
 		"-drive", drive(filepath.Join(cache, "root.img"), "snapshot=on"), "-drive", drive(disk, "readonly=on"), "-device", "virtio-rng-pci")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
