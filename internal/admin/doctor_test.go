@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,7 +183,15 @@ func TestGarbage(t *testing.T) {
 // TestUnknownHost: who misspells a host is told which there are, and who names a server, that it is one.
 func TestUnknownHost(t *testing.T) {
 	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = w.control.ServeAs(ctx, model.Server{Name: "controller"}) })
+	t.Cleanup(func() { cancel(); serving.Wait() })
+	for there := 0; there == 0; time.Sleep(time.Millisecond) {
+		w.control.Read(func(r store.Reader) { there = len(w.control.Servers(r)) })
+	}
 	for query, want := range map[string]string{
+		"?host=controller": "404 host controller could not be found: it is a server",
 		"?host=h3":         "404 host h3 could not be found: there are h1, h2",
 		"?host=h1&host=":   "400 the name of a host is empty",
 		"?host=h1&host=h0": "404 host h0 could not be found",
