@@ -396,6 +396,8 @@ func (in *Inspector) reach(ctx context.Context, host model.HostName, q trace.Que
 	switch {
 	case errors.Is(err, feed.ErrNotConnected):
 		return silent{err, fmt.Sprintf("host %s is not connected to any server", host)}
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return silent{err, fmt.Sprintf("host %s is connected and said nothing for %s", host, in.o.Timeout)}
 	case err != nil:
 		return err
 	}

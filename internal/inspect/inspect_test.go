@@ -215,7 +215,11 @@ func TestTimeout(t *testing.T) {
 	begin := time.Now()
 	rep, err := slow.Report(t.Context(), "web", nil)
 	if err != nil || rep.Chains[0].PortID != w.a.ID || time.Since(begin) > 20*time.Second {
-		t.Errorf("%v after %v", err, time.Since(begin))
+		t.Fatalf("%v after %v", err, time.Since(begin))
+	}
+	const want = "unknown: host h1 is connected and said nothing for 20ms"
+	if all := fmt.Sprint(rep.Chains[0].Steps); !strings.Contains(all, want) {
+		t.Errorf("%s does not say %q", all, want)
 	}
 }
 
