@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"weft/internal/lab"
+	"weft/internal/plan/vswitch"
 	"weft/internal/trace"
 )
 
@@ -52,6 +53,39 @@ var flowExhibits = []exhibit{
 			match := "priority=65000,dl_dst=" + s.MAC
 			s.ofctl("add-flow", "br-int", match+",actions=drop")
 			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
+		},
+	},
+	{
+		name: "foreign flow with weft's cookie", made: "ovs-ofctl add-flow br-int cookie=COOKIE,priority=65000,in_port=TAP,actions=drop, with the cookie of a flow of weft's",
+		undone: "ovs-ofctl del-flows br-int with the same match, --strict",
+		cause:  trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not of weft's plan, although it bears weft's cookie (COOKIE), comes before those of the port and drops what it matches.",
+		make: func(s *showing) func() {
+			match, cookie := "priority=65000,in_port="+s.ofport(), s.cookie("table=60")
+			s.ofctl("add-flow", "br-int", "cookie="+cookie+","+match+",actions=drop")
+			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
+		},
+	},
+	{
+		name: "flow of weft's changed by hand", made: "ovs-ofctl mod-flows br-int table=71,udp,tp_src=68,tp_dst=67,actions=drop", undone: "wait for resync_interval, or start the agent again", harms: sameHost,
+		cause: trace.CauseForeignFlow, text: "The flow table=71,priority=80,udp,nw_src=0.0.0.0,tp_src=68,tp_dst=67 actions=drop of br-int on host compute-0 is not of weft's plan, although it bears weft's cookie (COOKIE), comes before those of the port and drops what it matches.",
+		make: func(s *showing) func() {
+			match := "table=71,udp,nw_src=0.0.0.0,tp_src=68,tp_dst=67"
+			s.cookie(match)
+			s.ofctl("mod-flows", "br-int", match+",actions=drop")
+			return s.restartAgent
+		},
+	},
+	{
+		name: "foreign flow on the DHCP host", made: "on network: ovs-ofctl add-flow br-tun priority=65000,dl_src=MAC,actions=drop", undone: "ovs-ofctl del-flows br-tun with the same match, --strict",
+		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,dl_src=MAC actions=drop of br-tun on host network is not weft's (cookie 0x0), comes before those that the port's DHCP packets need there and drops what it matches.",
+		make: func(s *showing) func() {
+			match := "priority=65000,dl_src=" + s.MAC
+			on := func(args ...string) {
+				_, err := s.Node("network").OVS.Ofctl(args...)
+				s.must(err)
+			}
+			on("add-flow", "br-tun", match+",actions=drop")
+			return func() { on("--strict", "del-flows", "br-tun", match) }
 		},
 	},
 	{
@@ -136,6 +170,21 @@ func (s *showing) ofctl(args ...string) {
 	s.t.Helper()
 	_, err := s.Node("compute-0").OVS.Ofctl(args...)
 	s.must(err)
+}
+
+// cookie is that of the first of weft's flows with a match on the victim's host.
+func (s *showing) cookie(match string) string {
+	s.t.Helper()
+	out, err := s.Node("compute-0").OVS.Ofctl("dump-flows", "br-int", match)
+	s.must(err)
+	flows, err := vswitch.ParseFlows(out)
+	s.must(err)
+	if len(flows) == 0 {
+		s.t.Fatalf("no flow %s", match)
+	}
+	cookie := fmt.Sprintf("%#x", flows[0].Cookie)
+	s.names[cookie] = "COOKIE"
+	return cookie
 }
 
 // ofport is the victim's OpenFlow number.

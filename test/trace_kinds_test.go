@@ -174,8 +174,8 @@ func exchangeFaults(c *manyHosts) {
 		{"compute-0", "br-tun", "table=2,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The flow table=2,priority=999,udp,dl_src=" + g.MAC + " actions=drop of br-tun on host compute-0"},
 		{"compute-0", "br-int", "table=0,priority=999,tcp,in_port=tap" + g.ID[:11] + ",actions=drop", "comes before those of the port and drops what it matches: 0 packets so far."},
 		{"compute-0", "br-int", "table=0,priority=999,tcp,in_port=tap" + g.ID[:11] + ",tcp_flags=syn,actions=flood", "and more, for which weft has no words"},
-		{"network", "br-tun", "table=0,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The switch of host network loses DISCOVER, REQUEST"},
-		{"network", "br-int", "table=60,priority=999,udp,dl_dst=" + g.MAC + ",actions=drop", "The switch of host network loses OFFER, ACK"},
+		{"network", "br-tun", "table=0,priority=999,udp,dl_src=" + g.MAC + ",actions=drop", "The flow table=0,priority=999,udp,dl_src=" + g.MAC + " actions=drop of br-tun on host network"},
+		{"network", "br-int", "table=60,priority=999,udp,dl_dst=" + g.MAC + ",actions=drop", "The flow table=60,priority=999,udp,dl_dst=" + g.MAC + " actions=drop of br-int on host network"},
 	} {
 		ovs := c.Node(f.node).OVS
 		out, err := ovs.Ofctl("add-flow", f.bridge, f.flow)

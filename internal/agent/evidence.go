@@ -99,15 +99,21 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	for _, y := range ways {
 		hq.Walks = append(hq.Walks, host.Walk{Bridge: y.In, Packet: y.Asked()})
 	}
-	spot, ok := a.spot(now, net, local)
-	if ok {
-		hq.Owner, hq.In = a.o.Settings.CookieOwner, spot.Bridges()
+	spots := a.spots(now, net, local, q.Walks)
+	if len(spots) > 0 {
+		hq.Owner, hq.In = a.o.Settings.CookieOwner, spots[0].Bridges()
+		hq.Parts = sharedCookies(hq.Owner, q.NetworkID)
+		for _, id := range []model.PortID{q.PortID, spots[len(spots)-1].Port.ID} {
+			hq.Parts = append(hq.Parts, vswitch.Cookie(hq.Owner, vswitch.KindPort, vswitch.CookieObject(string(id))))
+		}
 	}
 	found := a.o.Machine.Probe(ctx, hq)
-	ev.Shadows = spot.Shadows(now.plan.Switch.Flows, foreignFlows(found))
+	ev.Shadows = shadows(spots, now.plan, foreignFlows(found, hq.Owner))
 	for i, text := range found.Walks {
 		if text != "" {
-			ev.Walks = append(ev.Walks, ways[i].Answer(text))
+			answer := ways[i].Answer(text)
+			answer.Disown(answer.Bridge, ev.Shadows)
+			ev.Walks = append(ev.Walks, answer)
 		}
 	}
 	ev.Gaps = found.Gaps
@@ -124,6 +130,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	ev.Flows = compareFlows(now.plan.Switch.Flows[hq.Bridge], found, q.PortID, local)
 	if found.Walk != "" {
 		ev.Walked = at.Walked(found.Walk, hq.Packet, q.Packet.Egress)
+		ev.Walked.Disown(hq.Bridge, ev.Shadows)
 	}
 	ev.Dropped = a.drops.port(a.o.Settings.CookieOwner, q.PortID, found.Flows, probed)
 	ev.DHCP = evidenceDHCP(found, hq, service, q.PortID)
@@ -131,24 +138,34 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 	if r, ok := now.reported[q.PortID]; ok {
 		ev.Reported = &trace.Facts{Wired: r.Wired, DHCP: r.DHCP, At: r.at}
 	}
+	ev.Faults, ev.Past = evidenceFaults(now, q)
+	return ev
+}
+
+// sharedCookies are those of the flows that all ports, or all of a network, rely on.
+func sharedCookies(owner uint16, n model.NetworkID) []uint64 {
+	return []uint64{vswitch.Cookie(owner, vswitch.KindBase, 0), vswitch.Cookie(owner, vswitch.KindNetwork, vswitch.CookieObject(string(n)))}
+}
+
+// concerns: faults of other ports and networks explain nothing about this one.
+func concerns(f trackedFault, q trace.Query) bool {
+	return (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID)
+}
+
+func evidenceFaults(now published, q trace.Query) (faults, past []trace.Fault) {
 	for _, f := range now.faults {
 		if concerns(f, q) {
-			ev.Faults = append(ev.Faults, evidenceFault(f))
+			faults = append(faults, evidenceFault(f))
 		}
 	}
 	for _, f := range now.past {
 		if concerns(f.trackedFault, q) {
 			was := evidenceFault(f.trackedFault)
 			was.Until = f.until
-			ev.Past = append(ev.Past, was)
+			past = append(past, was)
 		}
 	}
-	return ev
-}
-
-// concerns: faults of other ports and networks explain nothing about this one.
-func concerns(f trackedFault, q trace.Query) bool {
-	return (f.Port == "" || f.Port == q.PortID) && (f.Network == "" || f.Network == q.NetworkID)
+	return faults, past
 }
 
 func evidenceFault(f trackedFault) trace.Fault {

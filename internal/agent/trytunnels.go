@@ -26,7 +26,7 @@ func (a *Agent) tryTunnels(ctx context.Context, q trace.TunnelQuery) trace.Tunne
 		out.Underlay = &trace.Underlay{Device: u.Device, MTU: u.MTU, Down: u.Down}
 	}
 	trial := host.TunnelTrial{Run: q.Run, MTU: q.MTU, Again: probeAgain, GiveUp: probeLost, To: make([]netip.Addr, len(q.To))}
-	matter := []uint64{vswitch.Cookie(s.CookieOwner, vswitch.KindBase, 0), vswitch.Cookie(s.CookieOwner, vswitch.KindNetwork, vswitch.CookieObject(string(q.NetworkID)))}
+	matter := sharedCookies(s.CookieOwner, q.NetworkID)
 	for i, p := range q.To {
 		trial.To[i] = p.Address
 		matter = append(matter, pipeline.TunnelCookie(s.CookieOwner, p.Address))

@@ -7,9 +7,11 @@ import (
 
 	"weft/internal/host"
 	"weft/internal/model"
+	"weft/internal/plan"
 	"weft/internal/plan/pipeline"
 	"weft/internal/plan/view"
 	"weft/internal/plan/vif"
+	"weft/internal/plan/vswitch"
 	"weft/internal/trace"
 )
 
@@ -79,6 +81,32 @@ func (a *Agent) uplink(now published, n *view.Network, to trace.WalkEnd) (bridge
 	return "", 0, false
 }
 
+// spots are where a port and the DHCP port of its network are on the bridges, as far as they are on this host; of the DHCP port
+// only the port's exchange with it matters.
+func (a *Agent) spots(now published, n *view.Network, l *view.LocalPort, walks []trace.Walk) (all []trace.Spot) {
+	if p, ok := a.spot(now, n, l); ok {
+		all = append(all, p)
+	}
+	if n == nil || n.DHCPPort == nil {
+		return all
+	}
+	p, ok := a.spot(now, n, localOf(now.view, n.DHCPPort.ID))
+	p.Tunnels = nil
+	for _, w := range walks {
+		if w.DHCPPort != n.DHCPPort.ID {
+			continue
+		}
+		p.Only = append(p.Only, w)
+		if _, port, ok := a.uplink(now, n, w.From); ok && w.From.PortID != w.DHCPPort && p.VNI != 0 {
+			p.Tunnels = append(p.Tunnels, port)
+		}
+	}
+	if ok && len(p.Only) > 0 {
+		all = append(all, p)
+	}
+	return all
+}
+
 // spot is where a port of this host is on its bridges.
 func (a *Agent) spot(now published, n *view.Network, l *view.LocalPort) (trace.Spot, bool) {
 	if n == nil || l == nil || n.LocalVLAN == 0 || l.Attachment.OFPort == 0 {
@@ -102,10 +130,23 @@ func (a *Agent) spot(now published, n *view.Network, l *view.LocalPort) (trace.S
 	return p, true
 }
 
-func foreignFlows(f host.Found) (all []trace.Foreign) {
+// shadows are the flows of others that come before those of the plan at one of the spots.
+func shadows(spots []trace.Spot, p plan.Plan, found []trace.Foreign) (all []trace.Shadow) {
+	for _, spot := range spots {
+		for _, s := range spot.Shadows(p.Switch.Flows, found) {
+			if !slices.ContainsFunc(all, s.Same) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+func foreignFlows(f host.Found, owner uint16) (all []trace.Foreign) {
 	for bridge, flows := range f.Foreign {
 		for _, x := range flows {
-			all = append(all, trace.Foreign{Bridge: bridge, Flow: x.Flow, Partly: x.Partly, Drops: x.Drops, Packets: x.Packets})
+			of, _, _ := vswitch.SplitCookie(x.Cookie)
+			all = append(all, trace.Foreign{Bridge: bridge, Flow: x.Flow, Partly: x.Partly, Copied: of == owner, Drops: x.Drops, Packets: x.Packets})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b trace.Foreign) int { return cmp.Compare(a.Bridge, b.Bridge) })

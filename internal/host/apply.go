@@ -39,7 +39,7 @@ type Switch interface {
 	Repairs() []repairs.Repair
 	Sources(ctx context.Context, device string, mac model.MAC, addrs []netip.Addr) ([]ovs.Source, error)
 	Trace(ctx context.Context, bridge, flow string, ctNext ...string) (string, error)
-	Foreign(ctx context.Context, bridge string, owner uint16) ([]ovs.Foreign, error)
+	Foreign(ctx context.Context, bridge string, owner uint16, parts []uint64) ([]ovs.Foreign, error)
 	Settings(ctx context.Context, ports ...string) ([]ovs.Setting, error)
 	Send(ctx context.Context, bridge string, port uint32, frame []byte) error
 	Survey(ctx context.Context) ovs.Survey

@@ -135,9 +135,11 @@ type Query struct {
 	// CTNext is what conntrack is taken to say of it.
 	Packet string
 	CTNext []string
-	// Owner is who made the flows of the plan, by their cookies; flows of others are looked for on these bridges.
+	// Owner is who made the flows of the plan, by their cookies; flows that are not of the plan are looked for on these
+	// bridges. Parts are the cookies of what matters most: there it is noticed, too, if one was put in another's place.
 	Owner uint16
 	In    []string
+	Parts []uint64
 	// Walks are more packets of which the switch is asked.
 	Walks []Walk
 }
@@ -168,7 +170,7 @@ type Found struct {
 	Flows []FlowCount
 	// Walk is what ofproto/trace prints of the packet.
 	Walk string
-	// Foreign are the flows of others, by bridge.
+	// Foreign are the flows that are not of the plan, by bridge.
 	Foreign map[string][]ovs.Foreign
 	// Walks are what it prints of the walks of the query; empty for one that could not be followed.
 	Walks []string

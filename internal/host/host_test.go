@@ -108,7 +108,7 @@ func (m fakeSwitch) DumpFlows(context.Context, string, uint64, uint64) ([]vswitc
 func (m fakeSwitch) Repairs() []repairs.Repair                                  { return nil }
 func (m fakeSwitch) Drops(context.Context, string) ([]ovs.Drop, error)          { return nil, errInjected }
 func (m fakeSwitch) Settings(context.Context, ...string) ([]ovs.Setting, error) { return nil, nil }
-func (m fakeSwitch) Foreign(context.Context, string, uint16) ([]ovs.Foreign, error) {
+func (m fakeSwitch) Foreign(context.Context, string, uint16, []uint64) ([]ovs.Foreign, error) {
 	return nil, errInjected
 }
 func (m fakeSwitch) Send(context.Context, string, uint32, []byte) error { return nil }

@@ -99,7 +99,7 @@ func (h *Host) probeSwitch(ctx context.Context, q Query, f *Found, gap func(stri
 	}
 	f.Foreign = map[string][]ovs.Foreign{}
 	for _, bridge := range q.In {
-		if f.Foreign[bridge], err = h.p.Switch.Foreign(ctx, bridge, q.Owner); err != nil {
+		if f.Foreign[bridge], err = h.p.Switch.Foreign(ctx, bridge, q.Owner, q.Parts); err != nil {
 			gap("flows of others in "+bridge, err)
 		}
 	}

@@ -180,7 +180,7 @@ var Causes = map[Cause]Explained{
 	CauseFlowsMissing: {"flows of the port are missing in the switch", "Something has removed them; the agent puts them back at its next look (resync_interval), or at once when it is started again. Look who runs ovs-ofctl here."},
 	CauseClosed:       {"the port is closed, because its flows could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
 	CauseRulesRefused: {"rules of security groups could not be put into the switch", "The error in the line is Open vSwitch's; the agent tries again by itself."},
-	CauseForeignFlow:  {"a flow that is not weft's comes before the port's", "Remove it (ovs-ofctl del-flows BRIDGE 'cookie=COOKIE/-1,table=TABLE,MATCH'), and find out who has put it there; the agent takes it out at its next resync (resync_interval)."},
+	CauseForeignFlow:  {"a flow that is not weft's comes before the port's", "Remove it (ovs-ofctl --strict del-flows BRIDGE 'cookie=COOKIE/-1,table=TABLE,priority=PRIORITY,MATCH'), and find out who has put it there; the agent takes it out at its next resync (resync_interval)."},
 	CauseExchangeLost: {"the switch loses a packet of the DHCP exchange", "The flow in the line says where. If flows are missing, the agent puts them back at its next resync; else ask again, and compare the host's flows with those of weft agent --dry-run."},
 	CauseDisagree:     {"the switch does otherwise than the records say", "A change may be on its way to the host: ask again. If it stays, compare the host's flows with those of weft agent --dry-run."},
 

@@ -87,12 +87,11 @@ func (e *explainer) leased(dp *model.Port) (own, server netip.Addr) {
 }
 
 // exchange judges what becomes of the packets of a DHCP exchange: by the records, and by the switches of both hosts.
-// One DHCP port to which and from which all pass will do: what is lost of others' is a warning then.
-func (e *explainer) exchange() []Step {
+// One DHCP port to which and from which all pass will do (works): what is lost of others' is a warning then.
+func (e *explainer) exchange() (steps []Step, works bool) {
 	walks := Exchange(e.r)
 	hosts := e.hosts()
-	steps := make([]Step, len(hosts))
-	works := false
+	steps = make([]Step, len(hosts))
 	for _, dp := range e.r.DHCPPorts {
 		fine, answered := true, false
 		for i, h := range hosts {
@@ -127,7 +126,7 @@ func (e *explainer) exchange() []Step {
 			}
 		}
 	}
-	return slices.DeleteFunc(steps, func(s Step) bool { return s.Name == "" })
+	return slices.DeleteFunc(steps, func(s Step) bool { return s.Name == "" }), works
 }
 
 // walk judges one packet on one host, and reports whether it passes.

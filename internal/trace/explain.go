@@ -36,8 +36,11 @@ func Explain(r Record, said map[model.HostName]Said, now time.Time) Chain {
 		if r.Port.DeviceOwner != model.OwnerDHCP {
 			c.finish(e.device())
 		}
-		c.finish(e.filter(), e.flows(), e.guest())
-		c.finish(e.exchange()...)
+		exchange, works := e.exchange()
+		c.finish(e.filter())
+		c.finish(e.flows(works)...)
+		c.finish(e.guest())
+		c.finish(exchange...)
 		c.finish(e.tunnels()...)
 		if r.Port.DeviceOwner == model.OwnerDHCP || !model.TrustedOwner(r.Port.DeviceOwner) {
 			c.finish(e.dhcp()...)

@@ -9,8 +9,21 @@ import (
 	"strings"
 )
 
-// flows compares the flows that the plan wants for the port with those in the switch.
-func (e *explainer) flows() Step {
+// flows judges the flows on all hosts: works as in shadows.
+func (e *explainer) flows(works bool) []Step {
+	all := []Step{e.portFlows(works)}
+	for _, h := range e.hosts() {
+		if ev, _ := e.at(h); ev != nil && h != e.p.Binding.Host && len(ev.Shadows) > 0 {
+			s := Step{Name: StepFlows, Host: h}
+			e.shadows(&s, ev, works)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// portFlows compares the flows that the plan wants for the port with those in the switch.
+func (e *explainer) portFlows(works bool) Step {
 	s := Step{Name: StepFlows, Host: e.p.Binding.Host}
 	if e.ev == nil {
 		s.unlooked("flows", "as planned", e.silence)
@@ -26,7 +39,7 @@ func (e *explainer) flows() Step {
 	for _, m := range f.Missing {
 		s.judge("missing", m, none, false, CauseFlowsMissing, "The flow "+m+" is missing.")
 	}
-	e.shadows(&s)
+	e.shadows(&s, e.ev, works)
 	e.repaired(&s, e.ev, func(r Repair) bool { return r.Kind == repairFlows })
 	s.show("packets", strconv.FormatUint(f.Packets, 10))
 	return s

@@ -94,7 +94,7 @@ const (
 	StepInterface  = "interface"  // the OVS interface that carries the port's ID, and its tag
 	StepDevice     = "tap"        // the tap in the kernel, and who holds its other end
 	StepFilter     = "filter"     // port security and security groups, and what they have dropped
-	StepFlows      = "flows"      // what the switch holds for the port, and what shadows it
+	StepFlows      = "flows"      // what the switch holds for the port, and what shadows it there or its DHCP packets on other hosts
 	StepGuest      = "guest"      // what the guest sends: other addresses, duplicates on the wire
 	StepExchange   = "exchange"   // what becomes of the packets of a DHCP exchange, by the records and by the switches
 	StepTunnel     = "tunnel"     // the way between the port's host and the DHCP host

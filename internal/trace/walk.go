@@ -17,7 +17,7 @@ type Walked struct {
 	Flow   string `json:"flow"`
 	Miss   bool   `json:"miss,omitempty"`
 	Cookie string `json:"cookie"`
-	// Ours: the flow has weft's cookie. Reason is the one in the cookie of a flow that drops.
+	// Ours: the flow has weft's cookie, and is not known to be somebody else's. Reason is the one in the cookie of a flow that drops.
 	Ours   bool   `json:"ours"`
 	Reason string `json:"reason,omitempty"`
 	// Asked is the packet as the switch was given it.

@@ -4,6 +4,7 @@ package openflow
 const (
 	multipartFlow      = 1
 	multipartAggregate = 2
+	multipartTable     = 3
 	multipartPortStats = 4
 	multipartPortDesc  = 13
 )
@@ -31,6 +32,19 @@ type (
 	AggregateReply struct {
 		Packets, Bytes uint64
 		Flows          uint32
+	}
+	// TableStatsRequest asks for the counters of all tables.
+	TableStatsRequest struct{}
+	// TableStatsReply is a part of the answer.
+	TableStatsReply struct {
+		More   bool
+		Tables []TableStats
+	}
+	// TableStats are the counters of a table: how many flows are in it, and what it has been asked for.
+	TableStats struct {
+		Table            uint8
+		Flows            uint32
+		Lookups, Matched uint64
 	}
 	// PortStatsRequest asks for the counters of a port, or with PortAny of all.
 	PortStatsRequest struct{ Port uint32 }
@@ -63,16 +77,18 @@ func AllFlows() *FlowStatsRequest {
 	return &FlowStatsRequest{Table: TableNone, OutPort: PortAny, OutGroup: PortAny}
 }
 
-func (*FlowStatsRequest) kind() uint8 { return typeMultipartReq }
-func (*AggregateRequest) kind() uint8 { return typeMultipartReq }
-func (*PortStatsRequest) kind() uint8 { return typeMultipartReq }
-func (*PortDescRequest) kind() uint8  { return typeMultipartReq }
-func (*MultipartRequest) kind() uint8 { return typeMultipartReq }
-func (*FlowStatsReply) kind() uint8   { return typeMultipartReply }
-func (*AggregateReply) kind() uint8   { return typeMultipartReply }
-func (*PortStatsReply) kind() uint8   { return typeMultipartReply }
-func (*PortDescReply) kind() uint8    { return typeMultipartReply }
-func (*MultipartReply) kind() uint8   { return typeMultipartReply }
+func (*FlowStatsRequest) kind() uint8  { return typeMultipartReq }
+func (*AggregateRequest) kind() uint8  { return typeMultipartReq }
+func (*TableStatsRequest) kind() uint8 { return typeMultipartReq }
+func (*PortStatsRequest) kind() uint8  { return typeMultipartReq }
+func (*PortDescRequest) kind() uint8   { return typeMultipartReq }
+func (*MultipartRequest) kind() uint8  { return typeMultipartReq }
+func (*FlowStatsReply) kind() uint8    { return typeMultipartReply }
+func (*AggregateReply) kind() uint8    { return typeMultipartReply }
+func (*TableStatsReply) kind() uint8   { return typeMultipartReply }
+func (*PortStatsReply) kind() uint8    { return typeMultipartReply }
+func (*PortDescReply) kind() uint8     { return typeMultipartReply }
+func (*MultipartReply) kind() uint8    { return typeMultipartReply }
 
 func multipart(b []byte, kind, flags uint16) []byte { return pad(put16(put16(b, kind), flags), 4) }
 
@@ -103,6 +119,16 @@ func (m *FlowStatsReply) appendTo(b []byte) []byte {
 	b = multipart(b, multipartFlow, moreFlag(m.More))
 	for i := range m.Flows {
 		b = m.Flows[i].appendTo(b)
+	}
+	return b
+}
+
+func (m *TableStatsRequest) appendTo(b []byte) []byte { return multipart(b, multipartTable, 0) }
+
+func (m *TableStatsReply) appendTo(b []byte) []byte {
+	b = multipart(b, multipartTable, moreFlag(m.More))
+	for _, t := range m.Tables {
+		b = put64(put64(put32(pad(append(b, t.Table), 3), t.Flows), t.Lookups), t.Matched)
 	}
 	return b
 }
@@ -152,6 +178,8 @@ func (r *reader) multipartRequest() Message {
 			return (*AggregateRequest)(m)
 		}
 		return m
+	case multipartTable:
+		return &TableStatsRequest{}
 	case multipartPortStats:
 		m := &PortStatsRequest{Port: r.u32()}
 		r.skip(4)
@@ -176,6 +204,15 @@ func (r *reader) multipartReply() Message {
 	case multipartAggregate:
 		m := &AggregateReply{Packets: r.u64(), Bytes: r.u64(), Flows: r.u32()}
 		r.skip(4)
+		return m
+	case multipartTable:
+		m := &TableStatsReply{More: more}
+		for r.err == nil && len(r.b) > 0 {
+			t := TableStats{Table: r.u8()}
+			r.skip(3)
+			t.Flows, t.Lookups, t.Matched = r.u32(), r.u64(), r.u64()
+			m.Tables = append(m.Tables, t)
+		}
 		return m
 	case multipartPortStats:
 		m := &PortStatsReply{More: more}

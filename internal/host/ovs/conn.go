@@ -50,6 +50,7 @@ type call struct {
 	ports       []openflow.PortDesc
 	counters    []openflow.PortStats
 	counts      []uint32
+	tables      []openflow.TableStats
 	done        chan struct{}
 }
 
@@ -126,7 +127,7 @@ func (c *conn) serve(probes *probes) error {
 		switch m := m.(type) {
 		case *openflow.EchoRequest:
 			err = c.send(openflow.Encode(nil, xid, &openflow.EchoReply{Data: m.Data}))
-		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.AggregateReply, *openflow.PortDescReply, *openflow.PortStatsReply:
+		case *openflow.Error, *openflow.BarrierReply, *openflow.FlowStatsReply, *openflow.AggregateReply, *openflow.TableStatsReply, *openflow.PortDescReply, *openflow.PortStatsReply:
 			c.answer(xid, m)
 		case *openflow.PacketIn:
 			probes.take(c, m)
@@ -163,6 +164,8 @@ func (c *conn) answer(xid uint32, m openflow.Message) {
 		a.flows = append(a.flows, m.Flows...)
 	case *openflow.AggregateReply:
 		a.counts = append(a.counts, m.Flows)
+	case *openflow.TableStatsReply:
+		a.tables = append(a.tables, m.Tables...)
 	case *openflow.PortDescReply:
 		a.ports = append(a.ports, m.Ports...)
 	case *openflow.PortStatsReply:

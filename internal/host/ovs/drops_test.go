@@ -71,32 +71,62 @@ func TestFragments(t *testing.T) {
 	w.eventually("first fragments can be matched again", handled)
 }
 
-// TestForeign: flows of other owners are found whatever their cookie, and nothing where there are none.
+// TestForeign: flows that are not of the plan are found whatever their cookie, and nothing where there are none.
 func TestForeign(t *testing.T) {
 	w := newWorld(t)
-	w.apply(w.example(7))
-	found := func() (cookies []uint64) {
-		all, err := w.s.Foreign(t.Context(), "br-int", owner)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range all {
-			cookies = append(cookies, f.Cookie)
-		}
-		slices.Sort(cookies)
-		return cookies
-	}
-	if got := found(); len(got) != 0 {
-		t.Errorf("foreign flows %x where there are none", got)
-	}
-	near := vswitch.Cookie(owner^1, vswitch.KindPort, 7)
-	for i, flow := range []string{"table=0,priority=60000,tcp,actions=drop", "table=60,priority=60001,udp,actions=NORMAL"} {
-		cookie := fmt.Sprintf("cookie=%#x,", []uint64{0x99, near}[i])
-		if out, err := w.lab.Ofctl("add-flow", "br-int", cookie+flow); err != nil {
+	want := w.example(7)
+	shared := vswitch.Cookie(owner, vswitch.KindBase, 77)
+	want.Flows["br-int"] = append(want.Flows["br-int"], partOf(vswitch.NewFlow(0, 3, shared, vswitch.Any().InPort(3), vswitch.GotoTable{Table: 60})))
+	learns := vswitch.Learn{Table: 20, Priority: 1, Cookie: vswitch.Cookie(owner, vswitch.KindLearned, 0),
+		Specs: []vswitch.LearnSpec{{Kind: vswitch.LearnMatch, Dst: vswitch.EthDst, NBits: 48, Src: vswitch.EthSrc}, {Kind: vswitch.LearnOutput, NBits: 32, Src: vswitch.InPortField}}}
+	want.Flows["br-int"] = append(want.Flows["br-int"], partOf(vswitch.NewFlow(0, 99, vswitch.Cookie(owner, vswitch.KindBase, 78), vswitch.Any().InPort(4), learns)))
+	w.apply(want)
+	ofctl := func(args ...string) {
+		t.Helper()
+		if out, err := w.lab.Ofctl(args...); err != nil {
 			t.Fatal(out, err)
 		}
 	}
-	if got := found(); !slices.Equal(got, []uint64{0x99, near}) {
-		t.Errorf("foreign flows %x", got)
+	expect := func(when string, cookies ...uint64) {
+		t.Helper()
+		all, err := w.s.Foreign(t.Context(), "br-int", owner, []uint64{shared})
+		if err != nil {
+			t.Fatal(when, err)
+		}
+		var got []uint64
+		for _, f := range all {
+			got = append(got, f.Cookie)
+		}
+		slices.Sort(got)
+		slices.Sort(cookies)
+		if !slices.Equal(got, cookies) {
+			t.Errorf("%s: flows with cookies %x, want %x", when, got, cookies)
+		}
 	}
+	add := func(cookie uint64, flow string) {
+		t.Helper()
+		ofctl("add-flow", "br-int", fmt.Sprintf("cookie=%#x,%s", cookie, flow))
+	}
+	expect("at first")
+	near, copied, learned := vswitch.Cookie(owner^1, vswitch.KindPort, 7), vswitch.Cookie(owner, vswitch.KindPort, 7), vswitch.Cookie(owner, vswitch.KindLearned, 0)
+	add(0x99, "table=0,priority=60000,tcp,actions=drop")
+	add(near, "table=60,priority=60001,udp,actions=NORMAL")
+	expect("flows of others", 0x99, near)
+	add(learned, "table=20,priority=1,dl_dst=fa:16:3e:00:00:09,actions=output:4")
+	expect("one was learned", 0x99, near)
+	add(copied, "table=0,priority=60002,udp,actions=drop")
+	add(learned, "table=60,priority=60003,dl_dst=fa:16:3e:00:00:09,actions=drop")
+	add(shared, "table=0,priority=60004,tcp_flags=syn,tcp,actions=drop")
+	expect("with our cookies", 0x99, near, copied, learned, shared)
+	w.s.Resync(t.Context())
+	expect("after a resync")
+	ofctl("mod-flows", "br-int", fmt.Sprintf("cookie=%#x/-1,actions=drop", shared))
+	expect("changed in place", shared)
+	w.s.Resync(t.Context())
+	expect("after another")
+	ofctl("del-flows", "br-int", fmt.Sprintf("cookie=%#x/-1", shared))
+	expect("one is missing")
+	more := w.example(7, 8)
+	w.apply(more)
+	expect("what was learned is left over", learned)
 }

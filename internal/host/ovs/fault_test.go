@@ -239,7 +239,7 @@ func TestReadWhileReplaced(t *testing.T) {
 		if _, err := w.s.Drops(t.Context(), "br-int"); err != nil {
 			t.Error(err)
 		}
-		if _, err := w.s.Foreign(t.Context(), "br-int", owner); err != nil {
+		if _, err := w.s.Foreign(t.Context(), "br-int", owner, nil); err != nil {
 			t.Error(err)
 		}
 		return w.s.Stats().Connections-before >= 10

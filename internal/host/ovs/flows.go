@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/host/openflow"
@@ -35,6 +36,8 @@ type flows struct {
 	foreign table
 	// done is the target that the bridge has acknowledged in full.
 	done *target
+	// held is for who reads the bridge beside a sync; nil while something is being changed, or nothing is known.
+	held atomic.Pointer[held]
 }
 
 // outcome is what a sync did.
@@ -141,6 +144,7 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 	}
 	fail := func(op string, err error) (outcome, []Fault) {
 		b.known, b.done = false, nil
+		b.held.Store(nil)
 		return o, []Fault{{Object: "bridge " + b.bridge, Op: op, Err: err}}
 	}
 	if b.conn != c {
@@ -181,6 +185,7 @@ func (b *flows) sync(ctx context.Context, c *conn, how syncMode) (outcome, []Fau
 			continue
 		}
 		b.known, b.in, b.foreign = len(r.stuck) == 0, want, d.foreign
+		b.hold()
 		o.count(want, &d)
 		if steady {
 			o.repairs = b.repaired(&d)
@@ -225,6 +230,7 @@ func (b *flows) send(ctx context.Context, o *outcome, d *delta) (refused map[int
 	if n == 0 {
 		return nil, nil
 	}
+	b.held.Store(nil)
 	mods := make([]openflow.Message, 0, n)
 	for i := range d.put {
 		mods = append(mods, &openflow.EncodedFlowMod{Command: openflow.Add, Key: d.put[i].key, Body: d.put[i].body})
