@@ -13,6 +13,7 @@ import (
 	"weft/internal/inspect"
 	"weft/internal/model"
 	"weft/internal/plan/view"
+	"weft/internal/store"
 	"weft/internal/trace"
 )
 
@@ -61,6 +62,8 @@ func TestAllowsLive(t *testing.T) {
 		{p, "from=192.0.2.7&dport=22", "no_ingress_rule"},
 		{p, "from=192.0.2.7&proto=icmp", "no_ingress_rule"},
 		{p, "from=192.0.2.7&proto=udp&sport=67&dport=68", "admitted"},
+		{p, "from=PEER&as=255.255.255.255&proto=udp&sport=68&dport=67", "not_delivered"},
+		{open, "from=PEER&as=255.255.255.255&proto=udp&sport=68&dport=67", "admitted"},
 		{p, "from=192.0.2.7&dport=50000&sport=443&connection=reply", "admitted"},
 		{p, "from=PEER&dport=22&connection=established", "admitted"},
 		{p, "from=192.0.2.7&dport=22&connection=established", "no_ingress_rule"},
@@ -86,7 +89,7 @@ func TestAllowsLive(t *testing.T) {
 			continue
 		}
 		// A connection that no rule allows any more is marked by a flow that all ports share.
-		if w := answer.Switch.Walked; !w.Ours || w.Flow == "" || !answer.Allowed && w.Reason != c.reason && !strings.Contains(params, "established") {
+		if w := answer.Switch.Walked; !w.Ours || w.Flow == "" || !answer.Allowed && w.Reason != c.reason && c.reason != "not_delivered" && !strings.Contains(params, "established") {
 			t.Errorf("%s: the switch says %+v", params, w)
 		}
 		t.Logf("%s\n%s\n%+v", params, answer.Text, answer.Switch.Walked)
@@ -104,6 +107,70 @@ func TestAllowsLive(t *testing.T) {
 		s := ask(p, "to=192.0.2.7&dport=443")
 		return s.Allowed && !s.Disagree && strings.Contains(s.Switch.Silence, "not connected")
 	})
+}
+
+// TestAllowsDistributed: where every host answers DHCP itself, records and a real switch agree about its packets.
+func TestAllowsDistributed(t *testing.T) {
+	w, l, o := newWorld(t), &logs{}, realSwitch(t)
+	txn := w.store.Txn()
+	store.DHCPSettings.Create(txn, &model.DHCPSetting{Mode: model.DHCPDistributed, PerNetwork: 1})
+	if _, err := txn.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h, sw, _ := onSwitch(t, o, "127.0.0.1:0")
+	w.agent(noDHCP(w, l, h, sw.ControllerTarget()))
+	w.joined()
+	n, _ := w.network()
+	p, near, open := w.port(n), w.port(n), w.port(n)
+	if _, err := w.control.UpdatePort(t.Context(), open.ID, control.PortRequest{PortSecurity: control.Some(false), SecurityGroups: control.Some([]string{})}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.control.EnsureDHCP(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	var dhcp *model.Port
+	for _, p := range w.cloudPorts(n) {
+		if p.Distributed() {
+			dhcp = p
+		}
+	}
+	for _, p := range []*model.Port{p, near, open} {
+		plugVIF(t, o, p)
+		w.becomes(p.ID, model.PortActive)
+	}
+	in := inspect.New(inspect.Options{Cloud: w.control, Hosts: w.server})
+	for _, c := range []struct {
+		of             *model.Port
+		params, reason string
+	}{
+		{p, "to=255.255.255.255&as=0.0.0.0&proto=udp&sport=68&dport=67", "admitted"},
+		{p, "to=DHCP&proto=udp&sport=68&dport=67", "admitted"},
+		{p, "from=DHCP&proto=udp&sport=67&dport=68", "admitted"},
+		{p, "from=DHCP&as=255.255.255.255&proto=udp&sport=67&dport=68", "admitted"},
+		{p, "from=DHCP&proto=icmp", "no_ingress_rule"},
+		{open, "from=DHCP&proto=udp&sport=67&dport=68", "admitted"},
+		{open, "from=DHCP&proto=icmp", "admitted"},
+		{open, "from=NEAR&as=255.255.255.255&proto=udp&sport=68&dport=67", "admitted"},
+		{open, "from=10.10.0.250&as=255.255.255.255&proto=udp&sport=68&dport=67", "not_delivered"},
+		{open, "from=10.10.0.250&proto=udp&sport=68&dport=67", "admitted"},
+		{p, "from=NEAR&as=255.255.255.255&proto=udp&sport=68&dport=67", "not_delivered"},
+	} {
+		v, err := url.ParseQuery(strings.NewReplacer("DHCP", dhcp.FixedIPs[0].Addr.String(), "NEAR", near.FixedIPs[0].Addr.String()).Replace(c.params))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Set("q", string(c.of.ID))
+		v.Set("live", "true")
+		var a trace.Answer
+		w.eventually(c.params+": an answer", func() bool {
+			a, err = in.Allows(t.Context(), v)
+			return err == nil && a.Switch.Silence == ""
+		})
+		t.Logf("%s: %s, switch %+v", c.params, a.Text, a.Switch.Walked)
+		if a.Reason != c.reason || a.Disagree {
+			t.Errorf("%s: %s, want %s: %+v, switch %+v", c.params, a.Reason, c.reason, a, a.Switch.Walked)
+		}
+	}
 }
 
 // disagreements makes the switch do otherwise than the records say.

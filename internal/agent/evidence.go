@@ -87,10 +87,12 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 		}
 	}
 	local := localOf(now.view, q.PortID)
-	var at trace.Place
-	if q.Packet != nil && local != nil {
-		at = trace.Place{Bridge: hq.Bridge, OFPort: uint32(local.Attachment.OFPort), LocalVLAN: ev.LocalVLAN, Owner: a.o.Settings.CookieOwner}
+	at, ok := a.place(now, local, q)
+	switch {
+	case ok:
 		hq.Packet, hq.CTNext = at.WalkOf(*q.Packet)
+	case q.Packet != nil && local != nil:
+		ev.Gaps = append(ev.Gaps, fmt.Sprintf("port %s, from which the packet comes, is not plugged here", q.From))
 	}
 	probed := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -116,7 +118,7 @@ func (a *Agent) Evidence(ctx context.Context, q trace.Query) trace.Evidence {
 			ev.Walks = append(ev.Walks, answer)
 		}
 	}
-	ev.Gaps = found.Gaps
+	ev.Gaps = append(ev.Gaps, found.Gaps...)
 	daemons(&ev.Switch, found)
 	ev.Device = evidenceDevice(found)
 	a.interfaces(&ev, found)

@@ -81,6 +81,23 @@ func (a *Agent) uplink(now published, n *view.Network, to trace.WalkEnd) (bridge
 	return "", 0, false
 }
 
+// place is where the packet of a query begins and ends.
+func (a *Agent) place(now published, l *view.LocalPort, q trace.Query) (at trace.Place, ok bool) {
+	if q.Packet == nil || l == nil {
+		return at, false
+	}
+	at = trace.Place{Bridge: a.o.Settings.IntegrationBridge, OFPort: uint32(l.Attachment.OFPort), LocalVLAN: uint16(l.Network.LocalVLAN), Owner: a.o.Settings.CookieOwner}
+	if q.From == "" {
+		return at, true
+	}
+	from := localOf(now.view, q.From)
+	if from == nil {
+		return at, false
+	}
+	at.From = uint32(from.Attachment.OFPort)
+	return at, at.From != 0
+}
+
 // spots are where a port and the DHCP port of its network are on the bridges, as far as they are on this host; of the DHCP port
 // only the port's exchange with it matters.
 func (a *Agent) spots(now published, n *view.Network, l *view.LocalPort, walks []trace.Walk) (all []trace.Spot) {

@@ -178,12 +178,18 @@ func (in *Inspector) Allows(ctx context.Context, v url.Values) (trace.Answer, er
 		}
 		a.Guarded, a.GroupNames = guarded(r, p)
 		a.Packet, err = q.packetOf(r, p)
+		for e := range r.PortsOf(p.NetworkID) {
+			a.Distributed = a.Distributed || e.Value.Distributed()
+			if e.Value.MAC == a.Packet.EthSrc {
+				a.From = e.Value
+			}
+		}
 	})
 	if err != nil {
 		return trace.Answer{}, err
 	}
 	if a.Live = v.Get("live") == "true"; a.Live {
-		a.Evidence, a.Silence = in.evidence(ctx, a.Guarded.Port.Binding.Host, trace.Query{PortID: a.Guarded.Port.ID, NetworkID: a.Guarded.Port.NetworkID, Packet: &a.Packet})
+		a.Evidence, a.Silence = in.evidence(ctx, a.Guarded.Port.Binding.Host, trace.Query{PortID: a.Guarded.Port.ID, NetworkID: a.Guarded.Port.NetworkID, Packet: &a.Packet, From: a.Sender()})
 	}
 	return trace.Allows(a, in.o.Now()), nil
 }

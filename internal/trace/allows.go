@@ -25,7 +25,7 @@ type Answer struct {
 	Packet    PacketText      `json:"packet"`
 	// Allowed is what the records say.
 	Allowed bool `json:"allowed"`
-	// Reason is "admitted" or why not, in a word; Text is the whole answer in a sentence.
+	// Reason is "admitted" or why not, in a word: of the filter, port_down or not_delivered; Text is the whole answer in a sentence.
 	Reason string `json:"reason"`
 	Text   string `json:"text"`
 	// Rule and Group are the IDs of the rule that allows it, if one is needed.
@@ -72,6 +72,10 @@ type Asked struct {
 	// GroupNames are those of the port's security groups, by ID.
 	GroupNames map[string]string
 	Packet     firewall.Packet
+	// From is the port of the network that the packet is sent from; nil if that is not known. Distributed: every host answers
+	// the DHCP requests of its own guests on this network.
+	From        *model.Port
+	Distributed bool
 	// Live: the switch was asked. Evidence is nil when its host said nothing; then Silence says why.
 	Live     bool
 	Evidence *Evidence
@@ -85,6 +89,9 @@ func Allows(a Asked, now time.Time) Answer {
 	v := firewall.Admits(a.Guarded, a.Packet)
 	out.Allowed, out.Reason, out.Rule, out.Group = v.Passes(), v.Reason.String(), v.Rule, v.Group
 	why := a.why(v)
+	if kept := a.kept(); v.Passes() && kept != "" {
+		out.Allowed, out.Reason, out.Rule, out.Group, why = false, "not_delivered", "", "", kept
+	}
 	if !p.AdminStateUp {
 		out.Allowed, out.Reason, out.Rule, out.Group = false, "port_down", "", ""
 		why = "its admin state is down, so nothing passes"
@@ -96,6 +103,36 @@ func Allows(a Asked, now time.Time) Answer {
 		out.Disagree = out.Switch.Advice != ""
 	}
 	return out
+}
+
+// kept says why a request for an address, which guests send to all, does not come to the port although its filter would let it pass;
+// empty for any other packet, and if it does come.
+func (a Asked) kept() string {
+	p, port := a.Packet, a.Guarded.Port
+	four := p.EtherType == 0x0800 && p.SrcPort == 68 && p.DstPort == 67
+	six := p.EtherType == 0x86dd && p.SrcPort == 546 && p.DstPort == 547
+	switch {
+	case p.Egress || p.Proto != 17 || p.EthDst[0]&1 == 0 || !four && !six:
+	case port.Filtered():
+		return "requests for an address go to DHCP services, and to ports without port security, alone (not_delivered)"
+	case four && a.Distributed && !a.fromHere():
+		return "every host answers DHCP itself on this network, so requests of its guests do not leave it (not_delivered)"
+	}
+	return ""
+}
+
+func (a Asked) fromHere() bool {
+	return a.From != nil && a.From.Binding.Host == a.Guarded.Port.Binding.Host
+}
+
+// Sender is the port of the host from which the switch is to be asked for the packet, where it makes a difference: another host's
+// copy of a DHCP port that all have is not heard, nor is a request for an address.
+func (a Asked) Sender() model.PortID {
+	p := a.Packet
+	if a.Distributed && !p.Egress && a.From != nil && (a.From.Distributed() || a.fromHere() && p.Proto == 17 && p.SrcPort == 68 && p.DstPort == 67) {
+		return a.From.ID
+	}
+	return ""
 }
 
 func nameOf(p *model.Port) string {

@@ -64,6 +64,8 @@ type Query struct {
 	NetworkID model.NetworkID `json:"network_id,omitempty"`
 	// Packet, if it is there, is what the switch shall be asked about.
 	Packet *firewall.Packet `json:"packet,omitempty"`
+	// From is the port of the same host that Packet comes from; empty for another host.
+	From model.PortID `json:"from,omitempty"`
 	// Walks are packets to follow through the switch.
 	Walks []Walk `json:"walks,omitempty"`
 	// MAC is the port's, for an agent that does not know the port.

@@ -29,16 +29,21 @@ type Place struct {
 	Bridge    string
 	OFPort    uint32
 	LocalVLAN uint16
+	// From is the port of the bridge that what the port is to receive comes from; 0: from another host.
+	From uint32
 	// Owner is the number in the cookies of weft's flows.
 	Owner uint16
 }
 
 // WalkOf puts a packet as ofproto/trace wants it: what a port sends as coming from it, what
-// it is to receive as coming from another host. ctNext is what conntrack is taken to say.
+// it is to receive as coming from another host, or another port of this one. ctNext is what conntrack is taken to say.
 func (at Place) WalkOf(p firewall.Packet) (flow string, ctNext []string) {
-	if p.Egress {
+	switch {
+	case p.Egress:
 		flow = fmt.Sprintf("in_port=%d", at.OFPort)
-	} else {
+	case at.From != 0:
+		flow = fmt.Sprintf("in_port=%d", at.From)
+	default:
 		flow = fmt.Sprintf("in_port=%d,dl_vlan=%d", pipeline.OFPatchTun, at.LocalVLAN)
 	}
 	flow += headersOf(p)
