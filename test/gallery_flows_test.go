@@ -17,7 +17,7 @@ var flowExhibits = []exhibit{
 		name: "flows deleted by hand", made: "ovs-ofctl del-flows br-int in_port=TAP", undone: "wait for resync_interval, or start the agent again",
 		cause: trace.CauseFlowsMissing, text: "N of the N flows of the port are missing in the switch of host compute-0.",
 		make: func(s *showing) func() {
-			s.ofctl("del-flows", "br-int", "in_port="+s.ofport())
+			s.keep("del-flows", "br-int", "in_port="+s.ofport())
 			return s.restartAgent
 		},
 	},
@@ -25,7 +25,7 @@ var flowExhibits = []exhibit{
 		name: "all flows deleted", made: "ovs-ofctl del-flows br-int", undone: "wait for resync_interval, or start the agent again", harms: sameHost,
 		cause: trace.CauseFlowsMissing, text: "N of the N flows of the port are missing in the switch of host compute-0.",
 		make: func(s *showing) func() {
-			s.ofctl("del-flows", "br-int")
+			s.keep("del-flows", "br-int")
 			return s.restartAgent
 		},
 	},
@@ -42,7 +42,7 @@ var flowExhibits = []exhibit{
 		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
 			match := "priority=65000,in_port=" + s.ofport()
-			s.ofctl("add-flow", "br-int", match+",actions=drop")
+			s.keep("add-flow", "br-int", match+",actions=drop")
 			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
 		},
 	},
@@ -51,7 +51,7 @@ var flowExhibits = []exhibit{
 		cause: trace.CauseForeignFlow, text: "The flow table=0,priority=65000,dl_dst=MAC actions=drop of br-int on host compute-0 is not weft's (cookie 0x0), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
 			match := "priority=65000,dl_dst=" + s.MAC
-			s.ofctl("add-flow", "br-int", match+",actions=drop")
+			s.keep("add-flow", "br-int", match+",actions=drop")
 			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
 		},
 	},
@@ -61,7 +61,7 @@ var flowExhibits = []exhibit{
 		cause:  trace.CauseForeignFlow, text: "The flow table=0,priority=65000,in_port=N actions=drop of br-int on host compute-0 is not of weft's plan, although it bears weft's cookie (COOKIE), comes before those of the port and drops what it matches.",
 		make: func(s *showing) func() {
 			match, cookie := "priority=65000,in_port="+s.ofport(), s.cookie("table=60")
-			s.ofctl("add-flow", "br-int", "cookie="+cookie+","+match+",actions=drop")
+			s.keep("add-flow", "br-int", "cookie="+cookie+","+match+",actions=drop")
 			return func() { s.ofctl("--strict", "del-flows", "br-int", match) }
 		},
 	},
@@ -71,7 +71,7 @@ var flowExhibits = []exhibit{
 		make: func(s *showing) func() {
 			match := "table=71,udp,nw_src=0.0.0.0,tp_src=68,tp_dst=67"
 			s.cookie(match)
-			s.ofctl("mod-flows", "br-int", match+",actions=drop")
+			s.keep("mod-flows", "br-int", match+",actions=drop")
 			return s.restartAgent
 		},
 	},
@@ -170,6 +170,14 @@ func (s *showing) ofctl(args ...string) {
 	s.t.Helper()
 	_, err := s.Node("compute-0").OVS.Ofctl(args...)
 	s.must(err)
+}
+
+// keep runs ovs-ofctl on the victim's host, and again before each question: a bridge that has just found a new agent may come to
+// it once more within a second, and have its flows put right.
+func (s *showing) keep(args ...string) {
+	s.t.Helper()
+	s.again = func() { s.ofctl(args...) }
+	s.again()
 }
 
 // cookie is that of the first of weft's flows with a match on the victim's host.

@@ -85,6 +85,8 @@ type showing struct {
 	asked string
 	// names are further placeholders, by what they stand for.
 	names map[string]string
+	// again, if not nil, breaks the port once more, in case that was undone.
+	again func()
 }
 
 // shown is what came of an exhibit.
@@ -204,6 +206,9 @@ func (o *shown) check(err error) {
 func (o *shown) answered(s *showing) {
 	began := time.Now()
 	err := lab.Await(s.t.Context(), "the answer", answerLimit, func() error {
+		if s.again != nil {
+			s.again()
+		}
 		asked := time.Now()
 		r, code, err := s.trace(s.asked)
 		if err != nil {

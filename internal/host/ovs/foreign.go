@@ -25,6 +25,8 @@ type held struct {
 	parts   []*part
 	flows   int
 	learned map[learnedKey]bool
+	// tables are those of the plan: nothing comes to another.
+	tables [256]bool
 }
 
 // hold notes what the bridge holds, if a sync has changed it or the bridge has connected anew.
@@ -34,7 +36,7 @@ func (b *flows) hold() {
 	case !b.known:
 		b.held.Store(nil)
 	case last == nil || last.conn != b.conn:
-		h := &held{conn: b.conn, parts: b.in, learned: b.target.learned}
+		h := &held{conn: b.conn, parts: b.in, learned: b.target.learned, tables: b.target.tables}
 		for _, p := range b.in {
 			h.flows += len(p.flows)
 		}
@@ -44,7 +46,7 @@ func (b *flows) hold() {
 
 // Foreign reads the flows of a bridge that have the cookie of another owner, and those that have ours and that no sync has put
 // in, sorted. Of parts, named by their cookies, it is made sure that they are as they were put in. If they are, and there are as
-// many flows in all as there should be, no other is read: for most questions a switch goes through all its flows. While a sync
+// many flows in the plan's tables as there should be, no other is read: for most questions a switch goes through all its flows. While a sync
 // is changing the bridge nobody knows which of ours do not belong there, and none of them is returned.
 func (s *Switch) Foreign(ctx context.Context, bridge string, owner uint16, parts []uint64) ([]Foreign, error) {
 	b := s.flowsOf(bridge)
@@ -61,8 +63,12 @@ func (s *Switch) Foreign(ctx context.Context, bridge string, owner uint16, parts
 		if err != nil {
 			return nil, err
 		}
-		if more := l.flows - l.wanted - len(others); more > len(l.strays) {
-			all, err := c.dump(ctx, ofOwner(owner))
+		others = slices.DeleteFunc(others, func(f openflow.FlowStats) bool { return !h.tables[f.Table] })
+		if l.flows-len(others)-l.wanted > len(l.strays) {
+			// A call that is given up costs the connection, and this one may take long.
+			long, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+			defer cancel()
+			all, err := c.dump(long, ofOwner(owner))
 			if err != nil {
 				return nil, err
 			}
@@ -86,7 +92,7 @@ func (s *Switch) Foreign(ctx context.Context, bridge string, owner uint16, parts
 
 // look is what can be seen of a bridge at little cost.
 type look struct {
-	// flows is how many there are, wanted how many there should be.
+	// flows is how many there are in tables of the plan, wanted how many there should be.
 	flows, wanted int
 	// strays are those with the cookies of some parts that are not theirs.
 	strays []openflow.FlowStats
@@ -125,7 +131,9 @@ func (h *held) look(ctx context.Context, c *conn, cookies []uint64) (l look, err
 		return l, fmt.Errorf("look at flows: %w", e)
 	}
 	for _, t := range a.tables {
-		l.flows += int(t.Flows)
+		if h.tables[t.Table] {
+			l.flows += int(t.Flows)
+		}
 	}
 	l.wanted = h.flows
 	for _, learned := range a.counts {
