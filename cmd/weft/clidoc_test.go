@@ -55,6 +55,8 @@ questions the commonest. It needs weft's own API and an administrator.
 - The answer comes from the records. ` + "`--live`" + ` asks the switch of the port's host too (` + "`ofproto/trace`" + `: nothing is sent, and
   what conntrack would say is given by ` + "`--established` and `--reply`" + `), names the flow that decides, and says plainly if the
   two disagree and what may be behind it.
+- A request for an address, which guests send to all, comes to DHCP services and to ports without port security alone, and with
+  ` + "`dhcp_mode: distributed`" + ` to those of the guest's own host: else the answer is no (` + "`not_delivered`" + `), whatever the rules.
 - The exit code is 0 for yes, 1 for no, 2 if the question could not be answered, 3 if record and switch disagree.
   If the port's host cannot be asked, that is said, and the answer of the records counts.`
 
