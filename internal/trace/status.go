@@ -3,6 +3,8 @@ package trace
 import (
 	"fmt"
 	"time"
+
+	"weft/internal/model"
 )
 
 // status compares the facts that the agent reported, and the status that the server derives from them.
@@ -11,7 +13,13 @@ func (e *explainer) status() Step {
 	if e.p.Binding.Host != "" {
 		e.facts(&s)
 	}
-	s.want("status", "ACTIVE", string(e.p.Status), CauseNotActive, fmt.Sprintf("The port is %s.", e.p.Status))
+	text := fmt.Sprintf("The port is %s.", e.p.Status)
+	if e.p.Binding.Host != "" && e.ev == nil && e.p.Status != model.PortActive {
+		// Why is for its host to tell; that it does not is what has to be said first.
+		s.find(Unknown, "status", "ACTIVE", string(e.p.Status), CauseNotActive, text)
+		return s
+	}
+	s.want("status", "ACTIVE", string(e.p.Status), CauseNotActive, text)
 	return s
 }
 

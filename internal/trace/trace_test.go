@@ -85,6 +85,10 @@ var cases = []struct {
 		r.Port.Status = model.PortDown
 		return "host h1 is not connected"
 	}, "host", "agent"},
+	{"host-hangs", func(r *Record, ev *Evidence) string {
+		r.Port.Status = model.PortDown
+		return "host h1 is connected and said nothing for 5s"
+	}, "host", "evidence"},
 	{"host-unknown", func(r *Record, ev *Evidence) string {
 		delete(r.Hosts, "h1")
 		return "host h1 is not connected"
