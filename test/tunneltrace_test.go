@@ -65,7 +65,7 @@ func (c *manyHosts) ownFirewall(hook, from, to string) tunnelFault {
 		}
 	}
 	return tunnelFault{"the host's own firewall, " + hook,
-		nft("add table inet own; add chain inet own all { type filter hook " + hook + " priority 0; }; add rule inet own all udp dport 4789 drop"),
+		nft("add table inet own; add chain inet own udp4789 { type filter hook " + hook + " priority 0; }; add rule inet own udp4789 udp dport 4789 drop"),
 		nft("delete table inet own"), trace.CauseTunnelOneWay,
 		`Nothing that ` + from + ` sends through the tunnel arrives at ` + to + `: 2 of 2 probes were lost; the other way they pass\.`}
 }
