@@ -33,7 +33,7 @@ var flowExhibits = []exhibit{
 		name: "flows of the tunnel bridge deleted", made: "ovs-ofctl del-flows br-tun", undone: "wait for resync_interval, or start the agent again", harms: sameHost,
 		cause: trace.CauseExchangeLost, text: "The switch of host compute-0 loses DISCOVER, REQUEST: no flow matches in table=0 of br-tun; by the records it may: every port may be a DHCP client.",
 		make: func(s *showing) func() {
-			s.ofctl("del-flows", "br-tun")
+			s.keep("del-flows", "br-tun")
 			return s.restartAgent
 		},
 	},
