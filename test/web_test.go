@@ -201,6 +201,8 @@ func TestPageLogin(t *testing.T) {
 	}
 	b.shoot("member")
 	b.open("#/port/" + p.Port.ID)
+	b.shows(".answer .verdict", "Unknown") // no agent runs on that host
+	c.must(member.call("PUT", "/v2.0/ports/"+p.Port.ID, m{"port": m{"admin_state_up": false}}, nil))
 	b.shows(".answer .verdict", "Broken")
 	if strings.Contains(b.text("main"), "compute-1") {
 		t.Error("a member sees the host of a port")
