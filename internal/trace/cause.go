@@ -213,7 +213,7 @@ var Causes = map[Cause]Explained{
 	CauseDHCPMTU:        {"the device of the DHCP service has another MTU", "Somebody changed it; the agent puts it back within resync_interval."},
 	CauseNotListening:   {"nobody listens for DHCP in the namespace", "Look at the agent's log on that host."},
 	CauseNoDHCPDevice:   {"the device of the DHCP service is not in its namespace", "The agent puts it there within resync_interval; look who took it away, and at the agent's log."},
-	CauseDHCPDown:       {"the device of the DHCP service is down", "The agent sets it up within resync_interval; look who set it down in the namespace."},
+	CauseDHCPDown:       {"the device of the DHCP service is down", "The agent sets it up again at once; look who sets it down in the namespace."},
 	CauseDHCPDeaf:       {"what comes to the DHCP service is dropped in its namespace", "Look for what drops it there: nft list ruleset (hook ingress of the device), tc filter show dev DEVICE ingress, ip link show DEVICE (xdp), each with ip netns exec NAMESPACE before it."},
 	CauseNoIPv6:         {"nobody gives the guest its IPv6 address", "Set the address inside the guest, as cloud-init does from a config drive; or let a router of the network advertise its prefix (SLAAC)."},
 	CauseNoLease:        {"the DHCP service does not know the port's address", "It should within a second: ask again. If it stays, look at the agent's log on that host."},
