@@ -58,7 +58,7 @@ cloud-shell: setup-demo build
 # results, which knows nothing of Open vSwitch.
 test: setup build
 	@echo "vet, then the tests of each package; the first time the compiler takes some minutes"
-	@$(GO) vet ./...
+	@$(GO) vet ./... && $(GO) vet -tags soak ./test
 	$(GO) test $(EXEC) -count=1 -p 2 -timeout 15m $$($(GO) list ./... | grep -v '^weft/test$$')
 	WEFT_BIN=$(CURDIR)/bin/weft $(GO) test $(EXEC) -count=1 -timeout 20m ./test
 
@@ -72,7 +72,7 @@ soak-servers: setup build
 
 # Clients of streams, good and bad, for T: figures of server and agent each minute, which may not grow.
 soak-streams: setup build
-	WEFT_SOAK_STREAMS=$(T) WEFT_BIN=$(CURDIR)/bin/weft $(GO) -C test test $(EXEC) -count=1 -timeout 0 -run 'TestStreamsEndure$$'
+	WEFT_SOAK_STREAMS=$(T) WEFT_BIN=$(CURDIR)/bin/weft $(GO) -C test test $(EXEC) -tags soak -count=1 -timeout 0 -run 'TestStreamsEndure$$'
 
 # Real users run Open vSwitch's kernel datapath: test/kernel/tests.txt lists what is tested on it.
 test-kernel: setup build

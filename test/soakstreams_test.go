@@ -1,3 +1,7 @@
+// This takes minutes, so make test leaves it out: make soak-streams.
+
+//go:build soak
+
 package test
 
 import (
@@ -58,13 +62,9 @@ type steady struct {
 // Streams that go on for hours, of clients that read, that vanish, that fall silent and that never read, while ports come
 // and go and the agent is restarted: nothing may grow, and no stream may cease to deliver.
 func TestStreamsEndure(t *testing.T) {
-	text := os.Getenv(soakStreamsVar)
-	if text == "" {
-		t.Skip(soakStreamsVar + " says how long: make soak-streams T=15m")
-	}
-	d, err := time.ParseDuration(text)
+	d, err := time.ParseDuration(os.Getenv(soakStreamsVar))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s says how long: %v", soakStreamsVar, err)
 	}
 	s := &soak{manyHosts: newManyHosts(t, []lab.NodeSpec{{Name: "controller", Server: true}, {Name: "host", Roles: "compute, network"}}, "metrics_listen: :9480")}
 	network := s.network("soak", "10.80.0.0/16")
