@@ -18,7 +18,7 @@ type Drop struct {
 // Drops reads the counters of those flows of a bridge whose cookie has a drop reason, summed
 // by cookie and sorted by it. No other flow is read.
 func (s *Switch) Drops(ctx context.Context, bridge string) ([]Drop, error) {
-	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+	stats, err := ask(ctx, s, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
 		return c.dump(ctx, withReason()...)
 	})
 	if err != nil {

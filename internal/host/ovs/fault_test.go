@@ -239,6 +239,9 @@ func TestReadWhileReplaced(t *testing.T) {
 		if _, err := w.s.Drops(t.Context(), "br-int"); err != nil {
 			t.Error(err)
 		}
+		if _, err := w.s.Settings(t.Context()); err != nil {
+			t.Error(err)
+		}
 		if _, err := w.s.Foreign(t.Context(), "br-int", owner, nil); err != nil {
 			t.Error(err)
 		}

@@ -303,22 +303,22 @@ func flowText(e encodedFlow) string {
 	return f.String()
 }
 
-// readFlows reads what read asks of a bridge. As in applyBridge, a connection that was replaced in the
+// ask asks a bridge something that changes nothing. As in applyBridge, a connection that was replaced in the
 // middle is no failure: the new one is asked.
-func (s *Switch) readFlows(ctx context.Context, bridge string, read func(context.Context, *conn) ([]openflow.FlowStats, error)) (stats []openflow.FlowStats, err error) {
+func ask[T any](ctx context.Context, s *Switch, bridge string, question func(context.Context, *conn) (T, error)) (answer T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for {
 		c := s.connOf(bridge)
 		if c == nil {
-			return nil, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
+			return answer, fmt.Errorf("bridge %s: %w", bridge, ErrNotConnected)
 		}
-		stats, err = read(ctx, c)
+		answer, err = question(ctx, c)
 		if err == nil {
-			return stats, nil
+			return answer, nil
 		}
 		if !errors.Is(err, errReplaced) || ctx.Err() != nil {
-			return nil, fmt.Errorf("bridge %s: %w", bridge, err)
+			return answer, fmt.Errorf("bridge %s: %w", bridge, err)
 		}
 	}
 }
@@ -328,7 +328,7 @@ func (s *Switch) readFlows(ctx context.Context, bridge string, read func(context
 func (s *Switch) DumpFlows(ctx context.Context, bridge string, cookie, mask uint64) (list []vswitch.Counted, foreign int, err error) {
 	request := openflow.AllFlows()
 	request.Cookie, request.CookieMask = cookie, mask
-	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+	stats, err := ask(ctx, s, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
 		return c.dump(ctx, request)
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func (b *flows) hold() {
 // is changing the bridge nobody knows which of ours do not belong there, and none of them is returned.
 func (s *Switch) Foreign(ctx context.Context, bridge string, owner uint16, parts []uint64) ([]Foreign, error) {
 	b := s.flowsOf(bridge)
-	stats, err := s.readFlows(ctx, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
+	stats, err := ask(ctx, s, bridge, func(ctx context.Context, c *conn) ([]openflow.FlowStats, error) {
 		h := b.held.Load()
 		if h == nil || h.conn != c {
 			return c.others(ctx, owner)

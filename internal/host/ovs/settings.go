@@ -3,6 +3,7 @@ package ovs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,19 +56,19 @@ func (s *Switch) Settings(ctx context.Context, ports ...string) ([]Setting, erro
 	}
 	var all []Setting
 	for _, b := range bridges {
-		c := s.connOf(b)
-		if c == nil {
+		descs, err := ask(ctx, s, b, func(ctx context.Context, c *conn) ([]openflow.PortDesc, error) { return c.portDescs(ctx) })
+		if errors.Is(err, ErrNotConnected) {
 			continue // told otherwise
 		}
-		descs, err := c.portDescs(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("bridge %s: %w", b, err)
+			return nil, err
 		}
 		for _, d := range descs {
-			for flag, name := range map[uint32]SettingName{openflow.PortNoReceive: NoReceive, openflow.PortNoForward: NoForward} {
-				if d.Config&flag != 0 && concerns(d.Name) {
-					all = append(all, Setting{b, d.Name, name, "true"})
-				}
+			if d.Config&openflow.PortNoReceive != 0 && concerns(d.Name) {
+				all = append(all, Setting{b, d.Name, NoReceive, "true"})
+			}
+			if d.Config&openflow.PortNoForward != 0 && concerns(d.Name) {
+				all = append(all, Setting{b, d.Name, NoForward, "true"})
 			}
 		}
 	}
